@@ -1,8 +1,8 @@
-//! A device's directory: its membership on disk.
+//! Device directory: a device's membership on disk.
 //!
 //! ```text
 //! DIR/identity/            0700
-//!   device.key     0600    the keys that last, written once
+//!   device.key     0600    the long-lived keys, written once
 //!   credentials    0600    the batch: credentials with the private keys of their epochs, path keys
 //!   bulletin       0600    the signed bulletin
 //!   cards          0600    contact cards
@@ -10,8 +10,9 @@
 //!   pending        0600    while an enrolment is under way: its keys, so that a retry has the same
 //! ```
 //!
-//! All but the bulletin may be sealed under a passphrase, see [`keyring`]. Each file is replaced whole. They are written in the order above, and any newer file goes with older ones after
-//! it: a crash between two leaves a device that starts.
+//! All files but the bulletin and the documents may be sealed under a passphrase, see [`keyring`]. Each file is
+//! replaced whole. They are written in the order above, and a newer file is compatible with older ones after it: a
+//! crash in between leaves a device that starts.
 
 use super::documents;
 use super::keyring::{self, Keyring};
@@ -22,7 +23,7 @@ use crate::wire::ticket::Ticket;
 use rand_chacha::ChaCha20Rng;
 use std::path::{Path, PathBuf};
 
-/// Where a device keeps its membership.
+/// The directory in which a device keeps its membership.
 #[derive(Clone, Debug)]
 pub struct DeviceDir {
     directory: PathBuf,
@@ -30,62 +31,67 @@ pub struct DeviceDir {
     keys: Keyring,
 }
 
-/// Why a directory gives no membership, or takes none.
+/// The reason why a membership cannot be loaded from a directory or stored in it.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceDirError {
     /// No device has enrolled here.
     #[error("{0} holds no device; run `m2mesh join TICKET --dir {0}`", .directory.display())]
     NoDevice {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// A join was begun and not finished.
+    /// An enrolment was begun here and not finished.
     #[error("an enrolment in {0} has not been finished; run `m2mesh join TICKET --dir {0}` again with the same ticket",
         .directory.display())]
     Unfinished {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// One has.
+    /// A device has already enrolled here.
     #[error("{} holds a device already; choose another directory", .directory.display())]
     Occupied {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// A file of it.
+    /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What is in a file.
+    /// The content of a file is invalid.
     #[error("{} is damaged: {source}; bring it back from a copy, or enrol anew in another directory", .path.display())]
     Damaged {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         source: MembershipError,
     },
-    /// The issuer's answer.
+    /// The issuer's answer is not accepted.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
 }
 
 impl DeviceDir {
-    /// The device directory `directory`; it need not exist yet.
+    /// Names the device directory `directory`, which need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self::with_keys(directory, Keyring::default())
     }
 
-    /// As [`Self::new`], with what opens and seals its secrets.
+    /// As [`Self::new`], with the keyring that opens and seals its secrets.
     pub fn with_keys(directory: impl Into<PathBuf>, keys: Keyring) -> Self {
         let directory = directory.into();
         Self { identity: directory.join("identity"), directory, keys }
     }
 
-    /// Whether a device has enrolled here.
+    /// Whether a device has enrolled here: all files of a membership exist.
     pub fn is_enrolled(&self) -> bool {
         FILES.iter().all(|file| self.identity.join(file).exists())
     }
 
-    /// Loads the membership. The caller holds the directory's lock. Slow where it is sealed: it derives a key.
+    /// Loads the membership. The caller must hold the directory's lock. Slow if the files are sealed, since it derives
+    /// a key.
+    ///
+    /// # Errors
+    /// Fails if no device has enrolled here or an enrolment is unfinished, if a file cannot be read, or if its content
+    /// is damaged.
     pub fn load(&self) -> Result<Membership, DeviceDirError> {
         keyring::clean_up(&self.directory)?;
         let there = FILES.iter().filter(|file| self.identity.join(file).exists()).count();
@@ -96,7 +102,7 @@ impl DeviceDir {
             return Err(DeviceDirError::NoDevice { directory: self.directory.clone() });
         }
         private_file::remove_temporary(&self.identity)?;
-        // Left when a join was interrupted after its last step.
+        // An enrolment that was interrupted after its last step leaves it.
         private_file::remove(&self.pending_path())?;
         let read = |name| self.keys.read(&self.identity.join(name));
         let stored = Stored {
@@ -117,7 +123,7 @@ impl DeviceDir {
         })
     }
 
-    /// Writes what has changed of a membership, durably.
+    /// Writes the parts of a membership that have changed. They are durable when this returns.
     pub fn save(&self, stored: &Stored) -> Result<(), DeviceDirError> {
         private_file::create_directory(&self.identity)?;
         let write = |name, bytes: &[u8]| self.keys.write(&self.identity.join(name), bytes);
@@ -129,7 +135,8 @@ impl DeviceDir {
         Ok(())
     }
 
-    /// Writes the memberships of many new devices of one file system, durably.
+    /// Writes the memberships of many new devices, whose directories are on one file system. They are durable when this
+    /// returns.
     pub fn save_new(devices: &[(Self, Stored)]) -> Result<(), DeviceDirError> {
         let mut files: Vec<(PathBuf, &[u8])> = Vec::with_capacity(FILES.len() * devices.len());
         for (device, stored) in devices {
@@ -141,8 +148,11 @@ impl DeviceDir {
         Ok(private_file::write_all(&files)?)
     }
 
-    /// Begins an enrolment with a ticket, or goes on with one begun here before: the keys are on disk before
-    /// anything is sent. One begun with another ticket is given up.
+    /// Begins an enrolment with a ticket, or continues one that was begun here with the same ticket: the keys are on
+    /// disk before anything is sent. An enrolment that was begun with another ticket is abandoned.
+    ///
+    /// # Errors
+    /// Fails if a device has already enrolled here, or if a file cannot be read or written.
     pub fn begin_join(&self, ticket: &Ticket, rng: &mut ChaCha20Rng) -> Result<PendingEnrolment, DeviceDirError> {
         if self.is_enrolled() {
             return Err(DeviceDirError::Occupied { directory: self.directory.clone() });
@@ -162,7 +172,10 @@ impl DeviceDir {
         Ok(pending)
     }
 
-    /// Takes the issuer's answer (the `sealed` of its reply), and stores the device.
+    /// Verifies the issuer's answer (the `sealed` field of its reply), and stores the device.
+    ///
+    /// # Errors
+    /// Fails if the answer is not accepted, or if a file cannot be written.
     pub fn finish_join(&self, pending: &PendingEnrolment, answer: &[u8]) -> Result<Membership, DeviceDirError> {
         let membership = enrolment::finish_join(pending, answer)?;
         self.save(&membership.to_stored())?;
@@ -170,7 +183,7 @@ impl DeviceDir {
         Ok(membership)
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.directory
     }

@@ -1,6 +1,6 @@
-//! Documents that a bulletin names, one file each, by the hash that it names them by.
+//! Documents: those that a bulletin names, one file for each, under the hash by which it is named.
 //!
-//! Nothing in them is secret to members, and a file that is damaged is one that is missing: it is fetched again.
+//! They are not secret to members. A damaged file counts as missing: its document is fetched again.
 
 use super::private_file::{self, FileError};
 use crate::identity::kdf;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is there and has the hash that its name says.
+/// Returns the documents whose hash is the name of their file.
 pub(super) fn read(directory: &Path) -> Result<Vec<Arc<[u8]>>, FileError> {
     if !directory.exists() {
         return Ok(Vec::new());
@@ -27,7 +27,7 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Arc<[u8]>>, FileError> {
     Ok(documents)
 }
 
-/// Writes what is missing, durably, and removes what is not among them.
+/// Writes the documents that are missing, durably, and removes all files of other documents.
 pub(super) fn write(directory: &Path, documents: &[Arc<[u8]>]) -> Result<(), FileError> {
     private_file::create_directory(directory)?;
     let names: BTreeSet<String> = documents.iter().map(|document| name_of(document)).collect();
@@ -46,7 +46,7 @@ fn name_of(document: &[u8]) -> String {
     HEXLOWER.encode(&kdf::sha256(&[document]))
 }
 
-/// Name of the directory.
+/// The name of the directory.
 pub(super) const DIRECTORY: &str = "groups";
 
 #[cfg(test)]

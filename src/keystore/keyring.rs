@@ -1,22 +1,23 @@
-//! Private files that may be sealed under a passphrase.
+//! Keyring: reads and writes private files that may be sealed under a passphrase.
 //!
-//! A [`Keyring`] reads and writes the files of one directory: those that say that they are sealed are opened, and what
-//! it writes is sealed if it has a key to seal with. That key is the one given at the start, or that of the first sealed
-//! file it has opened: what was sealed stays sealed. The slow derivation is done once for each salt it meets; when all is
-//! read, [`Keyring::forget`] drops the passphrase and the keys that serve no more.
+//! A [`Keyring`] reads and writes the files of one directory. It opens files that say that they are sealed, and seals
+//! what it writes if it has a sealing key: the key given at the start, or else that of the first sealed file that it
+//! has opened. So what was sealed stays sealed. The slow derivation of a key is done once for each salt that the
+//! keyring meets. When everything is read, [`Keyring::forget`] drops the passphrase and all keys that are no longer
+//! needed.
 //!
-//! [`reseal`] seals, opens or seals anew all secret files of a directory, all or none of them:
+//! [`reseal`] seals, opens or reseals all secret files of a directory, all or none of them:
 //!
 //! 1. Each file is written in its new form beside the old one, as `NAME.resealed`, and synced.
-//! 2. The mark `resealing` is written and synced: from here on there is no way back.
-//! 3. Each new file is renamed over the old one; the mark is removed.
+//! 2. The mark `resealing` is written and synced: from here on the change will be completed.
+//! 3. Each new file is renamed over the old one, and the mark is removed.
 //!
-//! Whoever reads the directory after a crash finds the mark and does step 3 again first ([`recover`]), or finds none and
-//! the old files.
+//! A process that reads the directory after a crash either finds the mark and repeats step 3 first ([`recover`]), or
+//! finds no mark and the old files.
 //!
 //! Invariants
-//! 1. A secret that was sealed on disk is never written unsealed but by [`reseal`].
-//! 2. Opening a directory takes at most one derivation for each secret file, so that hostile ones cannot make it last.
+//! 1. A secret that was sealed on disk is never written unsealed except by [`reseal`].
+//! - Opening a directory takes at most one derivation for each secret file, so that forged files cannot make it last.
 
 use super::private_file::{self, FileError};
 use crate::identity::passphrase::{self, FileKey, Passphrase, PassphraseError};
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
-/// Opens and seals the files of one directory. Clones share their keys.
+/// Opens and seals the files of one directory. All clones share their keys.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     state: Arc<Mutex<State>>,
@@ -37,37 +38,43 @@ pub struct Keyring {
 struct State {
     passphrase: Option<Passphrase>,
     keys: Vec<FileKey>,
-    /// Seals what is written.
+    /// The key that seals what is written; `None` if nothing is sealed.
     sealing: Option<FileKey>,
 }
 
 impl Keyring {
-    /// With a passphrase for what is sealed already. Nothing is sealed by it unless something is found that was.
+    /// Creates a keyring with a passphrase for files that are already sealed. It seals nothing until it has opened such
+    /// a file.
     pub fn new(passphrase: Passphrase) -> Self {
         let state = State { passphrase: Some(passphrase), ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// With a passphrase under which everything is to be sealed. Slow: it derives a key.
+    /// Creates a keyring that seals everything that it writes under a passphrase. Slow, since it derives a key.
+    ///
+    /// # Errors
+    /// Fails if the passphrase cannot be used, or if the operating system has no randomness.
     pub fn sealing(passphrase: Passphrase) -> Result<Self, KeyringError> {
         let key = FileKey::new(&passphrase, &mut generator()?).map_err(KeyringError::Passphrase)?;
         let state = State { passphrase: Some(passphrase), keys: vec![key.clone()], sealing: Some(key) };
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
-    /// Drops the passphrase, and every key but the one that seals: to be called when everything has been read.
+    /// Drops the passphrase and every key except the sealing key. Call it when everything has been read.
     pub fn forget(&self) {
         let mut state = self.state();
         state.passphrase = None;
         state.keys = state.sealing.iter().cloned().collect();
     }
 
-    /// Reads a secret file, sealed or not. Its name is part of the seal, so that one cannot be put in another's place.
+    /// Reads a secret file, sealed or not. The file's name is part of the seal, so that one file cannot replace
+    /// another.
     pub(super) fn read(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
         Ok(self.read_form(path)?.0)
     }
 
-    /// Writes a secret file durably, in the form that this keyring gives it, unless it has these bytes and that form.
+    /// Writes a secret file durably, sealed if this keyring has a sealing key. Does nothing if the file has these bytes
+    /// in this form.
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let sealed = self.state().sealing.is_some();
         match self.read_form(path) {
@@ -77,7 +84,7 @@ impl Keyring {
         }
     }
 
-    /// The content, and whether it was sealed.
+    /// Returns the content of a file, and whether it was sealed.
     fn read_form(&self, path: &Path) -> Result<(Zeroizing<Vec<u8>>, bool), FileError> {
         let bytes = Zeroizing::new(private_file::read(path)?);
         if !passphrase::is_sealed(&bytes) {
@@ -91,7 +98,7 @@ impl Keyring {
         Ok((plain, true))
     }
 
-    /// Without an error, there is no passphrase to try.
+    /// Opens sealed bytes. The error `None` means that there is no passphrase to try.
     fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Option<PassphraseError>> {
         let origin = passphrase::origin_of(sealed)?;
         let mut state = self.state();
@@ -109,7 +116,7 @@ impl Keyring {
         Ok(plain)
     }
 
-    /// The bytes as they are to stand on disk, for a file of the name in `path`.
+    /// Returns the bytes in the form in which they go to disk, for a file with the name in `path`.
     fn form(&self, path: &Path, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, FileError> {
         let Some(key) = self.state().sealing.clone() else { return Ok(Zeroizing::new(bytes.to_vec())) };
         let failed = |error| FileError::Io { path: path.into(), action: "sealed", source: io::Error::other(error) };
@@ -122,10 +129,10 @@ impl Keyring {
     }
 }
 
-/// Why there is no keyring.
+/// The reason why a keyring cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// The passphrase does not serve.
+    /// The passphrase cannot be used.
     #[error(transparent)]
     Passphrase(PassphraseError),
     /// The operating system has no randomness.
@@ -133,7 +140,8 @@ pub enum KeyringError {
     Randomness(getrandom::Error),
 }
 
-/// Whether the directory has a secret file that is sealed. One that cannot be read says so when it is.
+/// Whether any secret file of the directory is sealed. A file that cannot be read does not count: reading it later
+/// reports the error.
 pub fn is_sealed(directory: &Path) -> bool {
     SECRETS.iter().any(|secret| {
         let bytes = private_file::read(&directory.join(secret)).map(Zeroizing::new);
@@ -141,8 +149,8 @@ pub fn is_sealed(directory: &Path) -> bool {
     })
 }
 
-/// Brings all secret files of a directory from the form that `from` reads into the form that `to` writes, all or none.
-/// The caller holds the directory's lock. Answers which files there were.
+/// Converts all secret files of a directory from the form that `from` reads into the form that `to` writes, all or
+/// none. The caller must hold the directory's lock. Returns the files that were converted.
 pub fn reseal(directory: &Path, from: &Keyring, to: &Keyring) -> Result<Vec<PathBuf>, FileError> {
     recover(directory)?;
     let mut present = Vec::new();
@@ -157,20 +165,21 @@ pub fn reseal(directory: &Path, from: &Keyring, to: &Keyring) -> Result<Vec<Path
     Ok(present)
 }
 
-/// Whether a keyring opens every secret file of a directory.
+/// Checks that a keyring opens every secret file of a directory.
 pub fn check(directory: &Path, keys: &Keyring) -> Result<(), FileError> {
     recover(directory)?;
     let present = SECRETS.iter().map(|secret| directory.join(secret)).filter(|path| path.exists());
     present.into_iter().try_for_each(|path| keys.read(&path).map(drop))
 }
 
-/// Ends what an interrupted [`reseal`] had begun to put in place. Does nothing where there is nothing to end; harmless
-/// when several processes do it.
+/// Completes an interrupted [`reseal`] that had reached its mark; otherwise does nothing. Several processes may do this
+/// at the same time.
 pub fn recover(directory: &Path) -> Result<(), FileError> {
     if mark(directory).exists() { finish(directory) } else { Ok(()) }
 }
 
-/// As [`recover`]; removes also what one left that was interrupted before that. The caller holds the directory's lock.
+/// As [`recover`]; also removes the files of a [`reseal`] that was interrupted before its mark. The caller must hold
+/// the directory's lock.
 pub fn clean_up(directory: &Path) -> Result<(), FileError> {
     recover(directory)?;
     SECRETS.iter().try_for_each(|secret| private_file::remove(&resealed(&directory.join(secret))))
@@ -197,12 +206,12 @@ fn resealed(path: &Path) -> PathBuf {
     path.with_added_extension("resealed")
 }
 
-/// Every device's directory has that folder.
+/// The mark is in `identity`, which every device's directory has.
 fn mark(directory: &Path) -> PathBuf {
     directory.join("identity").join("resealing")
 }
 
-/// What a file is sealed for: being the file of that name.
+/// Returns the purpose of a seal: the name of the file, which must not be exchanged for another.
 fn purpose(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
@@ -213,7 +222,7 @@ fn generator() -> Result<ChaCha20Rng, KeyringError> {
     Ok(ChaCha20Rng::from_seed(*seed))
 }
 
-/// The files that a passphrase seals, all others being public or no key.
+/// The files that a passphrase seals. All others are public or hold no key.
 const SECRETS: [&str; 7] = [
     "identity/device.key",
     "identity/credentials",
@@ -232,7 +241,7 @@ mod tests {
         Passphrase::new(Zeroizing::new(text.as_bytes().to_vec())).expect("a passphrase")
     }
 
-    /// A directory with some of the files there can be.
+    /// Makes a directory with some of the secret files.
     fn directory() -> (tempfile::TempDir, Vec<PathBuf>) {
         let directory = tempfile::tempdir().expect("a directory");
         let paths: Vec<_> = [0, 1, 6].map(|n| directory.path().join(SECRETS[n])).to_vec();
@@ -254,6 +263,8 @@ mod tests {
             .sum()
     }
 
+    /// Invariant 1.
+    /// Invariant 2 of keystore.
     #[test]
     fn what_was_sealed_stays_sealed_until_it_is_asked_for() {
         let (directory, paths) = directory();
@@ -290,7 +301,7 @@ mod tests {
         assert!(matches!(keys.read(&paths[1]), Err(FileError::Seal { source: PassphraseError::Damaged, .. })));
     }
 
-    /// As an interruption at any step leaves it.
+    /// An interruption at any step.
     #[test]
     fn an_interrupted_change_is_made_wholly_or_not_at_all() {
         for renamed in 0..=3 {

@@ -1,12 +1,13 @@
-//! The issuer's ledger on disk: one file a ticket, one file a device.
+//! Ledger directory: the issuer's ledger on disk, with a file for each ticket and for each device.
 //!
-//! The node that enrols and the command line that invites use it at the same time. Every use locks the ledger
-//! first. A count in the lock file grows before every change; who finds it grown reads the ledger anew, everybody
-//! else goes on with what is in memory.
+//! The node that enrols and the command line that invites use it at the same time. Every use locks the ledger first. A
+//! count in the lock file grows before every change. A process that finds the count changed reads the ledger again;
+//! otherwise it uses the copy in its memory.
 //!
 //! Invariants
-//! 1. What a call reports has been synced to disk, file and directory; of a batch, what the batch reports.
-//! 2. A file that is not an entry stops the ledger with the file's name; nothing is skipped.
+//! 1. A file that is not an entry makes every use of the ledger fail with the file's name; no file is skipped.
+//! - What a call reports has been synced to disk, file and directory; within a batch, this holds when the batch
+//!   returns.
 
 use super::private_file::{self, FileError};
 use crate::id::{DeviceId, Name, Pseudonym};
@@ -27,35 +28,35 @@ use std::path::{Path, PathBuf};
 pub struct LedgerDir {
     directory: PathBuf,
     book: Book,
-    /// Count of changes that `book` has; `None` before it was read.
+    /// The count of changes up to which `book` is current; `None` if it must be read.
     seen: Option<u64>,
-    /// The lock and the changes of a batch under way.
+    /// The lock and the changes of a batch that is under way.
     batch: Option<Change>,
 }
 
 impl LedgerDir {
-    /// The ledger in `directory`; makes its parts where they are missing.
+    /// Opens the ledger in `directory` and creates its parts where they are missing.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LedgerError> {
         let directory = directory.into();
         for part in [TICKETS, DEVICES] {
             private_file::create_directory(&directory.join(part)).map_err(storage)?;
         }
         let mut ledger = Self { directory, book: Book::default(), seen: None, batch: None };
-        // Under the lock, which everybody who writes there holds.
+        // Every process that writes there holds the lock.
         let parts = [TICKETS, DEVICES].map(|part| ledger.directory.join(part));
         ledger
             .locked(|_, _| parts.iter().try_for_each(|part| private_file::remove_temporary(part)).map_err(storage))?;
         Ok(ledger)
     }
 
-    /// The entries as they are now.
+    /// Returns the entries as they are now.
     pub fn book(&mut self) -> Result<&Book, LedgerError> {
         self.locked(|_, _| Ok(()))?;
         Ok(&self.book)
     }
 
-    /// Makes all changes of `act` under one lock and writes them at its end, all or none: what is in between has
-    /// not been synced when it returns. For devices that are made here and go nowhere until the end.
+    /// Makes all changes of `act` under one lock and writes them at its end, all or none. What `act` reports in between
+    /// is not synced until this returns, so use it for devices that are created here and not handed out before.
     pub fn batch<T, E: From<LedgerError>>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         let change = self.begin()?;
         self.batch = Some(change);
@@ -73,7 +74,7 @@ impl LedgerDir {
         }
     }
 
-    /// Runs `act` under the lock, on a book that is up to date, and writes what it changed.
+    /// Runs `act` under the lock on an up-to-date book, and writes what it has changed.
     fn locked<T>(
         &mut self,
         act: impl FnOnce(&mut Book, &mut Entries<'_>) -> Result<T, LedgerError>,
@@ -104,7 +105,7 @@ impl LedgerDir {
         Ok(change)
     }
 
-    /// Writes what has changed. After a failure nobody knows what reached the disk: the next use reads it anew.
+    /// Writes what has changed. After a failure it is unknown what has reached the disk: the next use reads it again.
     fn commit(&mut self, change: Change) -> Result<(), LedgerError> {
         self.seen = None;
         self.seen = Some(change.commit()?);
@@ -185,7 +186,7 @@ impl Ledger for LedgerDir {
             if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
                 entries.put_device(after);
             }
-            // Devices that do not come back leave nothing that has passed.
+            // This also cleans up after devices that do not come back.
             for device in book.passed(note.now, SWEPT) {
                 book.forget_passed(device, note.now);
                 if let Some(record) = book.get(&device) {
@@ -201,7 +202,7 @@ impl Ledger for LedgerDir {
     }
 }
 
-/// Where changed entries go.
+/// Collects changed entries.
 struct Entries<'a> {
     directory: &'a Path,
     change: &'a mut Change,
@@ -219,7 +220,7 @@ impl Entries<'_> {
     }
 }
 
-/// The lock held, the count in it, and what is to be written before it is let go.
+/// The lock that is held, the count in its file, and the files to write before it is released.
 #[derive(Debug)]
 struct Change {
     file: File,
@@ -238,8 +239,8 @@ impl Change {
         Ok(Self { file, path: path.into(), count, writes: BTreeMap::new() })
     }
 
-    /// Writes the entries; returns the new count. The count comes first, so that a crash in between costs the other
-    /// processes a reading and nothing else; a power cut ends all processes, so it is not synced.
+    /// Writes the entries and returns the new count. The count is written first, so that after a crash in between the
+    /// other processes only read once more. It is not synced, since a power cut ends all processes.
     fn commit(mut self) -> Result<u64, LedgerError> {
         if self.writes.is_empty() {
             return Ok(self.count);
@@ -253,7 +254,7 @@ impl Change {
     }
 }
 
-/// Records of other devices from which a note removes what has passed.
+/// The number of other devices from whose records a note removes what has passed.
 const SWEPT: usize = 8;
 const TICKETS: &str = "tickets";
 const DEVICES: &str = "devices";

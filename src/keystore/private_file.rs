@@ -1,8 +1,9 @@
-//! Files that nobody but their owner may read, written whole or not at all.
+//! Private file: a file that only its owner may read, written whole or not at all.
 //!
 //! A write goes to a temporary file beside the target (`.NAME.PROCESS-NUMBER.tmp`, mode 0600, a name that no other
-//! write has), is synced, renamed over the target, and the directory is synced: after a crash the target has its old bytes or its new ones. Reading refuses a file
-//! that others could have read: its secrets are no longer secrets.
+//! write uses). This file is synced and renamed over the target, and the directory is synced: after a crash the target
+//! has its old bytes or its new ones. A file that others could have read or written is refused: its secrets may no
+//! longer be secret.
 
 use crate::identity::passphrase::PassphraseError;
 use rustix::fs::{FlockOperation, flock, syncfs};
@@ -12,66 +13,69 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What went wrong with which file.
+/// An error, and the file that it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It is not there.
+    /// The file does not exist.
     #[error("{} is missing; bring it back from a copy, or enrol anew in another directory", path.display())]
     Missing {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// Others may read or write it.
+    /// Others may read or write the file.
     #[error("{} can be read by others (mode {mode:04o}); make it private with `chmod go= {0}`", path.display())]
     Open {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// Sealed, and there is no passphrase to try.
+    /// The file is sealed, and there is no passphrase to try.
     #[error("{} is sealed under a passphrase; {HOW_TO_GIVE}", path.display())]
     Sealed {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// Sealed under another passphrase.
+    /// The file is sealed under another passphrase.
     #[error("the passphrase is wrong: {} does not open with it; {HOW_TO_GIVE}", path.display())]
     Passphrase {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// Sealed, and no passphrase opens it.
+    /// The file is sealed, and its seal is damaged or not supported.
     #[error("{}: {source}; bring it back from a copy, or enrol anew in another directory", path.display())]
     Seal {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         source: PassphraseError,
     },
-    /// Longer than such a file can be.
+    /// The file is longer than a private file can be.
     #[error("{} has {length} bytes, more than the {limit} that it can have", path.display())]
     TooLong {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Bytes there.
+        /// The length of the file in bytes.
         length: u64,
-        /// Bytes allowed.
+        /// The number of bytes allowed.
         limit: u64,
     },
-    /// The file system says no.
+    /// The file system refuses.
     #[error("{} cannot be {action}: {source}; {}", path.display(), crate::advice::of(source))]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// What was tried, as a participle: "read", "written".
         action: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }
 
 /// Reads a private file of at most [`MAX_BYTES`].
+///
+/// # Errors
+/// Fails if the file is missing, open to others or too long, or if the file system refuses.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |source| FileError::Io { path: path.into(), action: "read", source };
     let file = match File::open(path) {
@@ -91,7 +95,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Writes a private file, durably.
+/// Writes a private file. It is durable when this returns.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let (file, temporary) = write_beside(path, bytes)?;
     file.sync_all().map_err(|source| FileError::Io { path: path.into(), action: "synced", source })?;
@@ -99,8 +103,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Writes many private files of one file system, durably: each is whole or as it was, and when this returns all are
-/// there. The file system is synced twice for all of them, where syncing each would take a disk's time twice a file.
+/// Writes many private files of one file system: after a crash each is whole or as it was, and when this returns all
+/// are durable. The file system is synced twice for all of them, since syncing each file would take a disk's time twice
+/// for each.
 pub fn write_all(files: &[(PathBuf, impl AsRef<[u8]>)]) -> Result<(), FileError> {
     if files.len() <= FEW {
         return files.iter().try_for_each(|(path, bytes)| write(path, bytes.as_ref()));
@@ -128,7 +133,8 @@ pub fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     }
 }
 
-/// Removes what writes that were interrupted have left in a directory. Nobody else may write there meanwhile.
+/// Removes the temporary files that interrupted writes have left in a directory. No other process may write there
+/// meanwhile.
 pub fn remove_temporary(directory: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::Io { path: directory.into(), action: "read", source };
     for entry in std::fs::read_dir(directory).map_err(failed)? {
@@ -142,7 +148,7 @@ pub fn remove_temporary(directory: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -152,19 +158,19 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Makes a directory, and those above it, that nobody else may enter.
+/// Creates a directory, and those above it, that only its owner may enter.
 pub fn create_directory(path: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::Io { path: path.into(), action: "created", source };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
 }
 
-/// Renames a directory into place, durably.
+/// Renames a directory into place. The new name is durable when this returns.
 pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     std::fs::rename(from, to).map_err(|source| FileError::Io { path: to.into(), action: "created", source })?;
     to.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Names of the files in a directory, but for temporary ones.
+/// Returns the names of the files in a directory, sorted, without temporary ones.
 pub fn names(directory: &Path) -> Result<Vec<String>, FileError> {
     let failed = |source| FileError::Io { path: directory.into(), action: "read", source };
     let mut names = Vec::new();
@@ -178,7 +184,8 @@ pub fn names(directory: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-/// Opens a file and locks it against every other process that locks it; the lock goes with the file.
+/// Opens a file, which is created if missing, and locks it against every other process that locks it. Waits for the
+/// lock, which is released when the file is closed.
 pub fn lock(path: &Path) -> Result<File, FileError> {
     let failed = |source| FileError::Io { path: path.into(), action: "locked", source };
     let file = OpenOptions::new()
@@ -193,18 +200,18 @@ pub fn lock(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Largest private file, in bytes: the cards of 4,096 contacts at 260 bytes each, twice over.
+/// The maximum length of a private file, in bytes: the cards of 4,096 contacts at 260 bytes each, twice over.
 pub const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
-/// What to do about a passphrase.
+/// Advice on how to give a passphrase.
 const HOW_TO_GIVE: &str = "give it with --passphrase-file FILE, in M2MESH_PASSPHRASE_FILE, or on a terminal";
 
-/// How the name of a temporary file ends.
+/// The suffix of a temporary file's name.
 const TEMPORARY: &str = ".tmp";
-/// Writes of this process.
+/// The number of writes of this process so far.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// From how many files on [`write_all`] syncs the file system instead of the files.
+/// Up to this number of files, [`write_all`] syncs each file; beyond it, the file system.
 const FEW: usize = 8;
 
 fn write_beside(path: &Path, bytes: &[u8]) -> Result<(File, PathBuf), FileError> {
@@ -252,6 +259,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).expect("read").count(), files.len(), "nothing temporary");
     }
 
+    /// Invariant 1.
     #[test]
     fn files_are_private_and_whole() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! A realm's directory: the operator's keys, the issuer's ledger, and the first device.
+//! Realm directory: the operator's keys, the issuer's ledger, and the first device.
 //!
 //! ```text
 //! DIR/realm/               0700
@@ -6,15 +6,15 @@
 //!   auditor.key    0600    opens sealed ids; belongs to a safe place of its own
 //!   issuer.key     0600    signs credentials; a node that has it answers enrolment
 //!   bulletin       0600    the bulletin in force
-//!   groups/        0700    documents that it names
+//!   groups/        0700    documents that the bulletin names
 //!   ledger/        0700    tickets and devices, see [`LedgerDir`]
 //! DIR/identity/            the operator's own first device, see [`DeviceDir`]
 //! ```
 //!
-//! The three keys may be sealed under a passphrase, see [`keyring`]; one that was taken away sealed keeps the passphrase it
-//! had then.
+//! The three keys may be sealed under a passphrase, see [`keyring`]. A key that was taken away sealed keeps the
+//! passphrase that it had then.
 //!
-//! A new realm is built beside its place and renamed into it when it is whole.
+//! A new realm is built beside its final directory and renamed when it is complete.
 
 use super::device_dir::{DeviceDir, DeviceDirError};
 use super::documents;
@@ -47,95 +47,95 @@ pub struct RealmDir {
     ledger: LedgerDir,
 }
 
-/// What to invite a device to be, as the command line says it.
+/// The invitation of a device, as the command line gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// Name of the device.
+    /// The name of the device.
     pub name: Name,
-    /// Names of segments; none for the default one.
+    /// The names of its segments; empty for the default segment.
     pub segments: Vec<String>,
-    /// Its roles.
+    /// The device's roles.
     pub roles: Vec<Role>,
-    /// Whose contact it is to be.
+    /// The devices whose contact it becomes.
     pub contacts: InviteContacts,
-    /// How long the ticket is good.
+    /// How long the ticket is valid.
     pub lifetime: Duration,
     /// Multiaddresses of members that relay the enrolment.
     pub addresses: Vec<String>,
 }
 
-/// Whose contact a device is to be.
+/// The devices whose contact a new device becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InviteContacts {
-    /// The operator's first device's, which has leaf 0.
+    /// The operator's first device, which has leaf 0.
     Operator,
-    /// Everybody's.
+    /// All devices.
     All,
-    /// These devices'.
+    /// The devices with these names.
     Names(Vec<Name>),
 }
 
-/// What a realm has.
+/// The devices and tickets of a realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Devices in the order they came.
+    /// The devices, in the order of their enrolment.
     pub devices: Vec<DeviceRecord>,
-    /// Tickets that can still be used.
+    /// The tickets that can still be used.
     pub tickets: Vec<TicketRecord>,
 }
 
-/// Why a realm's directory does not serve.
+/// The reason why an operation on a realm's directory failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RealmDirError {
-    /// No realm there.
+    /// The directory holds no realm.
     #[error("{0} holds no realm; run `m2mesh realm init {0} --name NAME`", .directory.display())]
     NoRealm {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// One is there already.
+    /// The directory already holds a realm.
     #[error("{} holds a realm already; choose another directory", .directory.display())]
     Occupied {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// A file.
+    /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What is in a file.
+    /// The content of a file is invalid.
     #[error("{} is damaged: {source}; bring it back from a copy", .path.display())]
     Damaged {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         source: DecodeError,
     },
-    /// The bulletin.
+    /// The bulletin is not valid.
     #[error("{}: {source}", .path.display())]
     Bulletin {
-        /// Where it is.
+        /// The bulletin's file.
         path: PathBuf,
         /// What is wrong.
         source: BulletinError,
     },
-    /// The ledger.
+    /// The ledger refused or failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A device could not be made.
+    /// A device could not be invited or created.
     #[error(transparent)]
     Invite(#[from] InviteError),
-    /// A device's directory.
+    /// A device's directory cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceDirError),
-    /// No such device.
+    /// No device has this name.
     #[error("no device of this realm is called {0}; `m2mesh realm list DIR` shows them")]
     NoDevice(Name),
-    /// No such segment.
+    /// No segment has this name.
     #[error("this realm has no segment {0}")]
     NoSegment(String),
 }
 
-/// The issuer's key file.
+/// The content of the issuer's key file.
 #[derive(Serialize, Deserialize)]
 struct IssuerFile {
     realm: RealmId,
@@ -154,7 +154,7 @@ impl RealmDir {
         Self::init_with(directory, &Keyring::default(), first, epoch_length, now, rng)
     }
 
-    /// As [`Self::init`], with what seals the realm's and the device's keys.
+    /// As [`Self::init`], with the keyring that seals the realm's and the device's keys.
     pub fn init_with(
         directory: &Path,
         keys: &Keyring,
@@ -175,7 +175,7 @@ impl RealmDir {
         let founding = realm::found(rng, epoch_length, now).map_err(bulletin_error)?;
         let building = directory.join("realm.unfinished");
         if building.exists() {
-            // What a run before this one left when it was interrupted; nobody has seen anything of it.
+            // An earlier run was interrupted and left it; nothing of it has been handed out.
             std::fs::remove_dir_all(&building).map_err(|source| FileError::Io {
                 path: building.clone(),
                 action: "removed",
@@ -199,7 +199,11 @@ impl RealmDir {
         Self::open_with(directory, &Keyring::default())
     }
 
-    /// As [`Self::open`], with what opens its keys. Slow where they are sealed: it derives a key.
+    /// As [`Self::open`], with the keyring that opens its keys. Slow if they are sealed, since it derives a key.
+    ///
+    /// # Errors
+    /// Fails if the directory holds no realm, if a file cannot be read or is damaged, or if the bulletin or the ledger
+    /// is invalid.
     pub fn open_with(directory: &Path, keys: &Keyring) -> Result<Self, RealmDirError> {
         keyring::recover(directory)?;
         let realm = directory.join("realm");
@@ -209,7 +213,7 @@ impl RealmDir {
         Self::open_at(&realm, keys)
     }
 
-    /// Whether `directory` has an issuer's key: then the node there answers enrolment.
+    /// Whether `directory` has an issuer's key, so that the node there answers enrolment.
     pub fn is_there(directory: &Path) -> bool {
         directory.join("realm").join(ISSUER).exists()
     }
@@ -234,7 +238,11 @@ impl RealmDir {
         })
     }
 
-    /// Makes a ticket; returns its text.
+    /// Makes a ticket and returns its text.
+    ///
+    /// # Errors
+    /// Fails if a named device or segment does not exist, or if the ledger refuses the ticket, for example because the
+    /// name is taken.
     pub fn invite(&mut self, invite: Invite, now: Unix, rng: &mut ChaCha20Rng) -> Result<String, RealmDirError> {
         let Invite { name, segments, roles, contacts, lifetime, addresses } = invite;
         let contacts = self.contacts(contacts)?;
@@ -256,7 +264,7 @@ impl RealmDir {
         self.issuer.answer(hello, &mut self.ledger, &self.bulletin, now, rng)
     }
 
-    /// Devices, and tickets that can still be used.
+    /// Returns the devices, and the tickets that can still be used.
     pub fn list(&mut self, now: Unix) -> Result<Listing, RealmDirError> {
         let book = self.ledger.book()?;
         Ok(Listing {
@@ -265,8 +273,8 @@ impl RealmDir {
         })
     }
 
-    /// Enrols devices on the spot, each a contact of everybody and with credentials for `epochs` epochs, and writes
-    /// each into its directory.
+    /// Enrols devices at once, each as a contact of all others and with credentials for `epochs` epochs, and stores
+    /// each in its directory.
     pub fn create_devices(
         &mut self,
         devices: &[(Name, PathBuf)],
@@ -287,17 +295,17 @@ impl RealmDir {
         Ok(members)
     }
 
-    /// The bulletin in force.
+    /// Returns the bulletin in force.
     pub fn bulletin(&self) -> &VerifiedBulletin {
         &self.bulletin
     }
 
-    /// The issuer.
+    /// Returns the issuer.
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
-    /// Makes two devices contacts, which each learns when it asks next; says whether they were not.
+    /// Makes two devices contacts of each other, which each learns when it next asks. Returns whether this is new.
     pub fn allow(&mut self, one: &Name, other: &Name) -> Result<bool, RealmDirError> {
         Ok(self.ledger.allow(one, other)?)
     }

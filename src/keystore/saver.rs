@@ -1,18 +1,18 @@
-//! One saver of a device's identity, so that of two states the newer one stays.
+//! Saver: the one saver of a device's identity, which keeps the newest state.
 //!
-//! A node saves whenever something of its membership has changed, on threads that may block, and these run in any order.
-//! The state is taken in the order of the calls and numbered; whoever gets to write finds out whether a newer one has been
-//! written already, and then has nothing to do.
+//! A node saves whenever its membership has changed, on blocking threads that run in any order. States are taken and
+//! numbered in the order of the calls. A thread that is about to write first checks whether a newer state has been
+//! written; if so, it has nothing to do.
 //!
 //! Invariants
-//! 1. What lies on disk is never replaced by an earlier state of the same process.
-//! 2. One writes at a time.
+//! 1. The state on disk is never replaced by an earlier state of the same process.
+//! - One state is written at a time.
 
 use super::device_dir::{DeviceDir, DeviceDirError};
 use crate::identity::membership::Stored;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Saves the states of one device.
+/// Takes and numbers the states of one device.
 #[derive(Debug)]
 pub struct Saver {
     device: DeviceDir,
@@ -26,30 +26,30 @@ pub struct Save {
     device: DeviceDir,
     number: u64,
     state: Stored,
-    /// Number of the newest state on disk.
+    /// The number of the newest state on disk.
     written: Arc<Mutex<u64>>,
 }
 
 impl Saver {
-    /// Of that directory.
+    /// Creates the saver of a device's directory.
     pub fn new(device: DeviceDir) -> Self {
         Self { device, last: 0, written: Arc::default() }
     }
 
-    /// Takes the state that holds now.
+    /// Takes the current state.
     pub fn take(&mut self, state: Stored) -> Save {
         self.last += 1;
         Save { device: self.device.clone(), number: self.last, state, written: self.written.clone() }
     }
 
-    /// The directory.
+    /// Returns the device's directory.
     pub fn device(&self) -> &DeviceDir {
         &self.device
     }
 }
 
 impl Save {
-    /// Writes it, durably, unless a newer one has been written. Blocks.
+    /// Writes the state durably, unless a newer one has been written. Blocks.
     pub fn write(self) -> Result<(), DeviceDirError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if *written < self.number {
@@ -80,6 +80,7 @@ mod tests {
         std::fs::read(directory.join("identity").join("cards")).expect("it has been saved")
     }
 
+    /// Invariant 1.
     #[test]
     fn the_newer_state_stays_whichever_is_written_last() {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,7 +1,7 @@
-//! Admission: a wrapper around the transport that lets in members of the realm, and nobody else.
+//! Admission: a wrapper around the transport that lets in members of the realm only.
 //!
-//! After encryption and multiplexing, and before libp2p's Swarm sees the connection, its two ends talk on one raw
-//! substream:
+//! After encryption and multiplexing, and before libp2p's Swarm sees the connection, the two ends of a connection talk
+//! on one raw substream:
 //!
 //! ```text
 //! dialer                                listener
@@ -12,24 +12,30 @@
 //!   ▼ admitted                              ▼ admitted
 //! ```
 //!
-//! The listener shows its credential only to one that has shown a good one. To a member for which it has no room it says
-//! `Full` in place of its Hello, and the member goes elsewhere. In a lab it says `Ok` in place of its
-//! Hello to a member that it is to keep apart from, so that neither end takes the other for hostile. An end that finds
-//! nothing but the time to be wrong with the other's credential says what its clock says before it closes ([`clocks`](super::clocks)). Who says `Enrol`
-//! instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the
-//! [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that
-//! finds nothing there denies it, so that a way around this wrapper would lead nowhere.
+//! The listener shows its credential only to a dialer that has shown a valid one. A listener without room for another
+//! link sends `Full` instead of its Hello, and the dialer tries another member. In a lab, a listener sends `Ok` instead
+//! of its Hello to a member that it must keep apart from, so that neither end takes the other for hostile. An end that
+//! rejects a credential for its time alone sends its own clock before it closes ([`clocks`](super::clocks)). A dialer
+//! that sends `Enrol` instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection.
+//! What the [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection. The
+//! behaviour denies a connection for which it finds no entry there, so that a connection that bypassed this wrapper
+//! would gain nothing.
 //!
-//! A hello also says which process speaks. Who meets its own key in another process has met a copy of itself, and says so.
-//! **Time.** Set-up has two halves, each with the time that its bearer has for it: the dialer's first ends when encryption
-//! stands, two round trips over TCP; its second with the listener's hello, one. The listener waits one round trip in either,
-//! so half as long; and where nothing has been said, after encryption stands, a quarter, since the hello comes with the last
-//! packet of that. A permit may be taken away before ([`Permits`]).
+//! A Hello also names the process that sends it. A node that meets its own key in another process has met a copy of
+//! itself and reports it.
+//!
+//! **Time.** Set-up has two halves, and the bearer gives the time for each. At the dialer the first half ends when the
+//! connection is encrypted (two round trips over TCP), and the second when the listener's Hello arrives (one round
+//! trip). The listener waits for one round trip in each half, so its limits are half as long. Between encryption and
+//! the dialer's Hello it waits for a quarter only, since the Hello comes with the last packet of the encryption
+//! handshake. A permit may be taken away earlier ([`Permits`]).
 //!
 //! Invariants
 //! 1. The Swarm gets a connection only after both ends have verified each other.
-//! 2. Set-up ends within its time, everything below it included; meanwhile it holds one permit.
-//! 3. Every refusal is counted under its reason; a member that is barred is no refusal, and counted apart.
+//! 2. A set-up, including the layers below, ends within its time; meanwhile it holds one permit.
+//! 3. A connection that is refused for what its peer said or failed to say is counted under that reason.
+//! 4. A lack of room for another link is counted as `links_over_limit`.
+//! - A barred member is counted as [`Item::Cut`]; meeting the node's own key is not counted.
 
 use super::admitted::{Admitted, Found};
 use super::clocks::{Clocks, Skew};
@@ -57,40 +63,40 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Says who is a member. The node implements it over its membership; tests do it simpler.
+/// Decides who is a member. The node implements this over its membership; tests use simpler rules.
 pub trait Gatekeeper: Send + Sync + 'static {
     /// What is known of an admitted peer.
     type Peer: Clone + Send + Sync + 'static;
 
-    /// The own encoded Hello of this moment, at most [`crate::wire::hello::MAX_HELLO`] bytes.
+    /// Returns this node's current Hello, encoded: at most [`crate::wire::hello::MAX_HELLO`] bytes.
     fn hello(&self) -> Vec<u8>;
 
-    /// Checks a neighbour's Hello against the key that its connection has proved; an error is a reason code in
-    /// kebab case.
+    /// Checks a neighbour's Hello against the key that its connection has proved. The error is a reason code in kebab
+    /// case.
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
 
-    /// What the two clocks say, if nothing but the time speaks against a neighbour whose Hello was refused.
+    /// Returns the time on both clocks if a neighbour's Hello was refused for its time alone; otherwise `None`.
     fn skew(&self, _hello: &[u8], _peer: &Pseudonym) -> Option<Skew> {
         None
     }
 
-    /// The clock of this device, in unix seconds, or `None` if it is not to be compared with those of others.
+    /// Returns the clock of this device in unix seconds, or `None` if it must not be compared with other clocks.
     fn clock(&self) -> Option<u64> {
         None
     }
 
-    /// Whether a verified member is nevertheless to be kept apart from, as if there were no way to it. Only a lab
-    /// does that.
+    /// Whether to keep apart from a verified member, as if there were no connection to it. Only a lab does that.
     fn bars(&self, _peer: &Self::Peer) -> bool {
         false
     }
 
-    /// Whether a request for enrolment is one for this realm, and for an issuer that there is; if not, what it is told.
+    /// Checks that a request for enrolment is for this realm and for a known issuer. The error is the answer to the
+    /// device.
     fn enrols(&self, _hello: &EnrolHello) -> Result<(), Refusal> {
         Ok(())
     }
 
-    /// The number of a peer's process, another in each; of this one's for `None`.
+    /// Returns the number of the peer's process, or of this process for `None`. Each process has another number.
     fn process(&self, _peer: Option<&Self::Peer>) -> u64 {
         0
     }
@@ -102,12 +108,12 @@ pub(crate) struct Admission<G: Gatekeeper> {
     gate: Arc<Gate<G>>,
 }
 
-/// What all connections in set-up share.
+/// State that all connections in set-up share.
 pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) local: PeerId,
     pub(crate) gatekeeper: Arc<G>,
     pub(crate) permits: Permits,
-    /// Of each half, on a bearer that needs no more.
+    /// The time for each half of a set-up, unless the bearer needs longer.
     pub(crate) setup_time: Duration,
     pub(crate) sorter: Arc<Sorter>,
     pub(crate) room: Arc<Room>,
@@ -115,20 +121,20 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) desk: Desk,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clocks: Arc<Clocks>,
-    /// Only in a lab.
+    /// Present only in a lab.
     pub(crate) shaping: Option<Arc<Shaping>>,
 }
 
-/// Why a connection did not come about.
+/// The reason why a connection was not established.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdmissionError {
-    /// Below admission.
+    /// The transport below admission failed.
     #[error(transparent)]
     Transport(#[from] io::Error),
-    /// By admission, at this end or the other.
+    /// Admission refused it, at this end or the other.
     #[error("not admitted: {0}")]
     Refused(#[from] Reason),
-    /// It asked for enrolment, which has been served.
+    /// The peer asked for enrolment and was served.
     #[error("enrolment")]
     Enrolment,
 }
@@ -197,14 +203,14 @@ impl<G: Gatekeeper> libp2p::Transport for Admission<G> {
     }
 }
 
-/// How far a connection came within the deadline.
+/// What a connection turned out to be, within the deadline.
 enum Arrival<P> {
     Member(P, Duration, Setup),
     Enrol(EnrolHello, Setup, SubstreamBox),
 }
 
 impl<G: Gatekeeper> Gate<G> {
-    /// The whole set-up of one connection.
+    /// Runs the whole set-up of one connection.
     async fn pass(
         self: Arc<Self>,
         upgrade: impl Future<Output = io::Result<Connection>>,
@@ -221,7 +227,7 @@ impl<G: Gatekeeper> Gate<G> {
         let bearer = self.sorter.profile(self.sorter.carrying(&address, local.as_ref()));
         let limits = Limits::new(role, bearer.setup_time(self.setup_time));
         let begun = Instant::now();
-        // Until the connection stands, whatever ends it is a failure of the network's.
+        // Until the connection is encrypted, whatever ends it is a failure of the network.
         let mut failure = Some(io::ErrorKind::TimedOut.into());
         let arrival = unless_given_up(given_up, async {
             let (peer, muxer) = match within(limits.upgrade, async { Ok(upgrade.await) }).await? {
@@ -264,7 +270,7 @@ impl<G: Gatekeeper> Gate<G> {
                 self.desk.serve(permit, source, hello, setup, stream).await;
                 Err(AdmissionError::Enrolment)
             }
-            // A dial that finds nobody is no refusal.
+            // A dial that reaches nobody is not a refusal.
             (Err(_), Some(error)) if role == Endpoint::Dialer => Err(error.into()),
             (Err(reason), _) => Err(self.refuse(reason, &address)),
         }
@@ -287,7 +293,7 @@ impl<G: Gatekeeper> Gate<G> {
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
                     let answer = read(&mut stream, &[Kind::Member, Kind::Ok, Kind::Full, Kind::Clock]).await;
                     let hello = match answer.map_err(refused_by_peer) {
-                        // It hangs up when it finds itself, before it has shown anything.
+                        // A node that dials itself hangs up as listener before it has sent anything.
                         Err(_) if peer == self.local => return Err(Reason::Own),
                         Err(reason) => return Err(reason),
                         Ok((Kind::Ok, _)) => return Err(Reason::Cut),
@@ -305,7 +311,7 @@ impl<G: Gatekeeper> Gate<G> {
                     };
                     self.meets_itself(peer, &found)?;
                     if self.gatekeeper.bars(&found) {
-                        // A hello in place of an Ok; the listener may not know of the cut, or not any more.
+                        // A Hello instead of an `Ok`: the listener may not know of the cut, or no longer.
                         write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
                         let _ = read(&mut stream, &[]).await;
                         return Err(Reason::Cut);
@@ -343,7 +349,8 @@ impl<G: Gatekeeper> Gate<G> {
                     if itself == Err(Reason::Own) {
                         return Err(Reason::Own);
                     }
-                    // Instead of a hello; the dialer hangs up. Whoever did so here might do it before that was read.
+                    // Sent instead of a Hello; the dialer then hangs up. If this end closed first, the dialer might not
+                    // read it.
                     let instead = match (self.gatekeeper.bars(&found), self.room.has_for(&peer)) {
                         (true, _) => Some((Kind::Ok, Reason::Cut)),
                         (false, false) => Some((Kind::Full, Reason::Full)),
@@ -372,17 +379,17 @@ impl<G: Gatekeeper> Gate<G> {
         }
     }
 
-    /// Tells one that was refused what the time is here, if nothing but that speaks against it.
+    /// Sends this node's time to a peer that was refused, if the peer was refused for its time alone.
     async fn say_clock(&self, stream: &mut SubstreamBox, hello: &[u8], peer: &Pseudonym, address: &Multiaddr) {
         let Some(skew) = self.gatekeeper.skew(hello, peer) else { return };
         self.clocks.note(address, skew);
         if write(stream, Kind::Clock, &skew.ours.to_be_bytes()).await.is_ok() {
-            // The other end hangs up. Whoever did so here might do it before that was read.
+            // The other end hangs up. If this end closed first, the other might not read the message.
             let _ = read(stream, &[]).await;
         }
     }
 
-    /// The other end refuses, and says what its clock says.
+    /// Handles a refusal by the other end, which has sent its time.
     fn hear_clock(&self, theirs: &[u8], address: &Multiaddr) -> Reason {
         let Ok(theirs) = <[u8; CLOCK]>::try_from(theirs) else { return Reason::Malformed };
         if let Some(ours) = self.gatekeeper.clock() {
@@ -391,7 +398,7 @@ impl<G: Gatekeeper> Gate<G> {
         Reason::PeerClock
     }
 
-    /// Whether a peer is this node, or somebody else who has its identity.
+    /// Whether a peer is this node itself, or another process with its identity.
     fn meets_itself(&self, peer: PeerId, found: &G::Peer) -> Result<(), Reason> {
         match (peer == self.local, self.gatekeeper.process(Some(found)) == self.gatekeeper.process(None)) {
             (false, _) => Ok(()),
@@ -412,14 +419,14 @@ impl<G: Gatekeeper> Gate<G> {
     }
 }
 
-/// What came of the exchange of hellos.
+/// The result of the exchange of Hellos.
 enum Exchanged<P> {
-    /// With the round trip that it took.
+    /// A member, and the round-trip time of the exchange.
     Member(P, Duration),
     Enrol(EnrolHello, SubstreamBox),
 }
 
-/// Who is at the other end, where, and which end this is.
+/// The peer, the role of this end and the peer's address.
 #[derive(Clone, Copy)]
 struct Between<'a> {
     peer: PeerId,
@@ -427,13 +434,13 @@ struct Between<'a> {
     address: &'a Multiaddr,
 }
 
-/// How long the parts of a set-up may take at one end.
+/// The time limits of the parts of a set-up, at one end.
 struct Limits {
-    /// Until encryption stands.
+    /// From the start until the connection is encrypted.
     upgrade: Duration,
-    /// Then until something is said.
+    /// From there until the first message arrives, or at the dialer until the substream is open.
     hello: Duration,
-    /// Then until both ends are through.
+    /// From there until both ends have finished.
     answer: Duration,
 }
 
@@ -446,7 +453,7 @@ impl Limits {
     }
 }
 
-/// Does the work, unless its permit goes to somebody else.
+/// Runs `work` until it ends or its permit is given to another connection.
 async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
     let Some(given_up) = given_up else { return work.await };
     match select(std::pin::pin!(work), given_up).await {
@@ -455,7 +462,7 @@ async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result
     }
 }
 
-/// Who hangs up where an answer is due has refused.
+/// A peer that hangs up where an answer is due has refused.
 fn refused_by_peer(reason: Reason) -> Reason {
     if reason == Reason::Io { Reason::PeerRefused } else { reason }
 }

@@ -1,31 +1,32 @@
 //! Admitted: what admission has found out about peers whose connections the Swarm has not reported yet.
 //!
-//! The wrapper around the transport puts it here, the behaviour claims it when the Swarm reports the connection; one that nobody has
-//! put here is denied.
+//! The wrapper around the transport puts an entry here, and the behaviour claims it when the Swarm reports the
+//! connection. A connection without an entry is denied.
 //!
 //! Invariants
-//! 1. At most [`MAX_UNCLAIMED`] wait. Drop policy: the oldest goes (`admissions_unclaimed`), and its connection is denied.
+//! - At most [`MAX_UNCLAIMED`] entries wait. Drop policy: the oldest is dropped (`admissions_unclaimed`), and its
+//!   connection is denied.
 
 use super::PeerId;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// See the module's documentation. Clones are the same table.
+/// The table of unclaimed entries. All clones share one table.
 #[derive(Debug)]
 pub(crate) struct Admitted<P>(Arc<Mutex<Waiting<P>>>);
 
-/// The oldest first.
+/// Entries, the oldest first.
 type Waiting<P> = VecDeque<(PeerId, Found<P>)>;
 
-/// What was found out about one.
+/// What is known of one admitted peer.
 #[derive(Debug)]
 pub(crate) struct Found<P> {
-    /// By the gatekeeper, from its hello.
+    /// What the gatekeeper read from the peer's hello.
     pub(crate) found: P,
-    /// What the exchange of hellos took.
+    /// The round-trip time of the exchange of hellos.
     pub(crate) round_trip: Duration,
-    /// When the set-up of the connection began: the hello was written after that.
+    /// When the set-up of the connection began: the peer wrote its hello after that.
     pub(crate) begun: Instant,
 }
 
@@ -40,7 +41,8 @@ impl<P> Admitted<P> {
         Self(Arc::new(Mutex::new(VecDeque::new())))
     }
 
-    /// Says whether the oldest entry had to go: its connection was given up between admission and the Swarm.
+    /// Adds an entry and returns whether the oldest one was dropped for it: its connection was given up between
+    /// admission and the Swarm.
     pub(crate) fn put(&self, peer: PeerId, found: Found<P>) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full = waiting.len() == MAX_UNCLAIMED;
@@ -51,7 +53,7 @@ impl<P> Admitted<P> {
         full
     }
 
-    /// Takes what is known of a peer, the newest first.
+    /// Removes and returns the newest entry of a peer.
     pub(crate) fn claim(&self, peer: &PeerId) -> Option<Found<P>> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = waiting.iter().rposition(|(waiting, _)| waiting == peer)?;
@@ -59,6 +61,5 @@ impl<P> Admitted<P> {
     }
 }
 
-/// Admitted connections that the Swarm has not reported yet. Far more than are ever on the way: a few milliseconds
-/// lie between.
+/// The maximum number of entries. Far more than ever wait: the Swarm reports a connection within milliseconds.
 const MAX_UNCLAIMED: usize = 1_024;

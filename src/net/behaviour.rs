@@ -1,4 +1,4 @@
-//! Behaviour: what runs on admitted connections.
+//! Behaviour: the libp2p behaviours that run on admitted connections.
 
 use super::admitted::Admitted;
 use super::handler::Received;
@@ -12,13 +12,13 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use std::sync::Arc;
 
-/// The streams come first: what they deny, the others never hear of.
+/// The libp2p behaviours of a network. The streams come first: the others do not see a connection that they deny.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour<P: Send + 'static> {
     pub(crate) streams: Streams<P>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
-    /// The same where there is no IPv4.
+    /// Multicast DNS over IPv6.
     pub(crate) mdns6: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -42,7 +42,8 @@ impl<P: Send + 'static> Behaviour<P> {
     }
 }
 
-/// Over IPv4 or IPv6; each is nothing to a machine that has no address of that family. Works on a tokio runtime only.
+/// Starts multicast DNS over IPv4 or IPv6; `None` on a machine without an address of that family. It needs a tokio
+/// runtime.
 fn multicast_dns(local: PeerId, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
     let config = mdns::Config { enable_ipv6, ..mdns::Config::default() };
     match mdns::tokio::Behaviour::new(config, local) {
@@ -55,5 +56,5 @@ fn multicast_dns(local: PeerId, enable_ipv6: bool) -> Option<mdns::tokio::Behavi
     }
 }
 
-/// Connections beyond the links: duplicates that are being resolved.
+/// Connections allowed beyond the number of links, for duplicates that are being resolved.
 const SPARE: u32 = 16;

@@ -1,7 +1,7 @@
 //! Counters: what was refused or dropped, counted by name until the node asks.
 //!
-//! Counting costs no memory that an attacker could make grow: the names are the program's own. The node is woken
-//! for the first count and takes what has come together since it last looked.
+//! The names are fixed in the program, so an attacker cannot make the table grow. The node is woken for the first count
+//! and takes all that was counted since it last asked.
 
 use crate::counter::Counter;
 use futures::task::AtomicWaker;
@@ -12,15 +12,15 @@ use std::task::{Context, Poll};
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Item {
-    /// A connection, for this reason.
+    /// A connection that was refused, by reason.
     Refused(&'static str),
-    /// A connection to or from a member that this node is to keep apart from.
+    /// A connection to or from a member that this node must keep apart from.
     Cut,
-    /// Something else that was dropped at a bound, by counter.
+    /// An item that was dropped at a bound, by counter.
     Dropped(Counter),
 }
 
-/// Counters of one network, shared by its tasks.
+/// The counters of one network, shared by its tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     counts: Mutex<BTreeMap<Item, u64>>,
@@ -33,9 +33,9 @@ impl Counters {
         self.waker.wake();
     }
 
-    /// Takes one counter with all that it has counted.
+    /// Removes one counter and returns it with its count.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<(Item, u64)> {
-        // Registered before looking, so that a count in between is not slept over.
+        // The waker is registered before the check, so that a count in between is not missed.
         self.waker.register(cx.waker());
         match self.counts.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
             Some(counted) => Poll::Ready(counted),

@@ -1,41 +1,41 @@
 //! Discovery: which addresses are known, and which is dialled when.
 //!
-//! Addresses come from the settings (*bootstrap*), from neighbours and from multicast DNS. None carries a PeerId:
-//! keys rotate, addresses last. Bootstrap addresses are dialled until they are linked, and again when the link goes
-//! down; others only while there are fewer links than wanted, the best known first. After a failure an address
-//! rests for a random time between nothing and a bound that doubles with every failure in a row (exponential
-//! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached; less while nobody is heard at all
-//! ([`solitude`]), and where a link has been lost: no longer than an eighth of the time since, and two seconds, so that a neighbour
-//! that was restarted is back as soon as it can be, and one that is gone for good costs what any other does. A silent neighbour is not counted.
+//! Addresses come from the settings (*bootstrap*), from neighbours and from multicast DNS. They are kept without a
+//! PeerId, since keys rotate and addresses last. Bootstrap addresses are dialled until they are linked, and again when
+//! the link goes down; other addresses only while fewer neighbours than wanted are linked and not silent, the best
+//! known first. After a failure an address rests for a random time between zero and a bound that doubles with each
+//! consecutive failure (exponential back-off with full jitter): from 250 ms to 30 s, or to 60 s if it has never been
+//! reached. The rest is shorter while the node hears nobody ([`solitude`]) and where a link was lost: at most an eighth
+//! of the time since then, or two seconds if that is more. So a restarted neighbour is back soon, and one that is gone
+//! for good soon costs what any other address does.
 //!
-//! An address that a neighbour has told and that has not led to a member is dialled twice, some seconds apart, and forgotten
-//! if that was in vain: whoever is there need not be a member, and did not ask to be dialled. It is told again when the
-//! neighbour's neighbours change.
+//! An address on a neighbour's word that has not led to a member is dialled twice, some seconds apart, and then
+//! forgotten: its owner may not be a member and did not ask to be dialled. The neighbour announces it again
+//! when its own neighbours change.
 //!
-//! Addresses at which members were *met*, by dials that led to an admitted connection, outlast the process: the node keeps
-//! the last [`MAX_MET`] of them, and begins with them the next time. So a device finds the others again when the member
-//! that it once joined by is gone, or elsewhere. They are dialled like those that were heard of, and not forgotten; what is
-//! long in vain rests for up to [`LONGEST_MET`]. An address may be a name, which the network looks up at each dial.
+//! Addresses at which members were *met*, by dials that led to an admitted connection, outlast the process: the node
+//! saves the last [`MAX_MET`] of them and starts with them the next time, so that a device finds the mesh again when
+//! the member that it joined by is gone. They are dialled like other known addresses and not forgotten; after many
+//! failures they rest for up to [`LONGEST_MET`]. An address may be a name, which is looked up at each dial.
 //!
-//! A member that has no room for another link says so: it rests for half a minute to ten, and whoever else is known goes
-//! first. Where bytes cost money no haste is made, and the bound follows the price ([`Profile::longest_rest`]).
+//! A member without room for another link says so: its address rests for half a minute to ten minutes, and others are
+//! dialled first. Where bytes cost money the rest is not shortened, and its bound follows the price
+//! ([`Profile::longest_rest`]). No address is dialled outside the access windows of its bearer. A neighbour that long
+//! packets do not reach is dialled at another address ([`detour`]).
 //!
-//! Nothing is dialled over a bearer outside of its access windows.
-//!
-//! A neighbour to whom long packets do not come through is dialled another way ([`detour`]).
-//!
-//! Where there are several bearers, a neighbour is wanted over each of them: of the addresses that it calls its own, those
-//! on bearers over which it has no link are dialled too, one for each bearer at a time, however many neighbours there are,
-//! and they are not forgotten while it is a neighbour.
+//! Where there are several bearers, a link to each neighbour is wanted over each of them. Of the addresses that a
+//! neighbour announces as its own, those on bearers without a link are dialled too, one for each bearer at a time, even
+//! beyond the wanted number of links, and they are kept while it is a neighbour.
 //!
 //! Invariants
-//! 1. At most [`MAX_ADDRESSES`] addresses are known. For a new one the worst that is idle and not bootstrap goes.
-//! 2. At most [`MAX_DIALS`] dials are under way; of several bearers none takes more than half of these.
-//! 3. Addresses of the node itself and of linked neighbours are not dialled.
-//! 4. A neighbour may have so many addresses tried on its word as its share allows, which shrinks with each that is in vain
-//!    ([`tellers`]); what has led to a member that is linked stays that member's, whoever else claims it.
-//! 5. Multicast DNS has a share of its own, and each host in it ([`multicast`]).
+//! 1. At most [`MAX_ADDRESSES`] addresses are known. Drop policy: the lowest-ranked idle one that is not bootstrap.
+//! 2. At most [`MAX_DIALS`] dials are under way.
+//! 3. Addresses of the node itself are not dialled, nor those of linked neighbours other than as a [`detour`].
+//! 4. The number of addresses tried on a neighbour's word is bounded by its share, which shrinks with each failure
+//!    ([`tellers`]). An address that led to a linked member stays that member's, whoever else claims it.
+//! 5. The number of addresses from multicast DNS is bounded, in all and for each host ([`multicast`]).
 //! 6. An address is among those met only if a dial to it has led to a member.
+//! - Of several bearers, none takes more than half of the dials, detours aside.
 
 mod detour;
 mod entry;
@@ -61,35 +61,35 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tellers::Tellers;
 
-/// The addresses of one network.
+/// The addresses that a network knows.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     addresses: BTreeMap<Multiaddr, Entry>,
-    /// Where members were met, the last first.
+    /// Addresses at which members were met, the latest first.
     met: VecDeque<Multiaddr>,
     sorter: Arc<Sorter>,
-    /// Links that are up.
+    /// The links that are up: the peer and the bearer of each.
     links: BTreeMap<LinkId, (PeerId, u8)>,
     solitude: Solitude,
     tellers: Tellers,
-    /// Neighbours that are wanted before addresses other than bootstrap are left alone.
+    /// The number of neighbours from which on only bootstrap addresses are dialled.
     target: usize,
-    /// Neighbours at the last poll.
+    /// The number of neighbours at the last poll.
     neighbours: usize,
     rng: ChaCha20Rng,
-    /// Until the next address is due; not to be looked at while `changed`.
+    /// Fires when the next address is due; not polled while `changed` is set.
     timer: Delay,
     changed: bool,
-    /// To be dialled whatever else there is: ways around, one for a link at most.
+    /// Detours, which are dialled before all other addresses: at most one for each link.
     urgent: Vec<Multiaddr>,
 }
 
-/// Why a dial led nowhere.
+/// The reason why a dial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nobody was there, or no member.
+    /// No member answered.
     Usual,
-    /// A member that has no room for another link, or a copy of this node.
+    /// A member without room for another link, or a copy of this node, answered.
     Full,
 }
 
@@ -97,36 +97,36 @@ pub(crate) enum Failure {
 struct Entry {
     bootstrap: bool,
     reached: bool,
-    /// In a row.
+    /// Consecutive failures.
     failures: u32,
-    /// When a link that had lasted went down there.
+    /// When a link that had lasted was lost there.
     lost: Option<Instant>,
     state: State,
-    /// Over which it is reached, as far as can be told.
+    /// The bearer that carries it, as far as this can be told.
     bearer: u8,
-    /// Who says that it listens there.
+    /// The peer that claims to listen there.
     of: Option<PeerId>,
-    /// The neighbour on whose word it is tried, until it has led to a member.
+    /// The neighbour on whose word it is tried; `None` once it has led to a member.
     told_by: Option<PeerId>,
-    /// Whoever is there had no room when it was asked last.
+    /// The member there had no room at the last dial.
     full: bool,
-    /// It came by multicast DNS, of which anybody on the network may say anything.
+    /// It came from multicast DNS, where any host of the network may claim anything.
     multicast: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// May be dialled from then on.
+    /// It may be dialled from this time on.
     Idle(Instant),
     Dialing,
-    /// Since then.
+    /// It led to this link, since this time.
     Linked(LinkId, Instant),
-    /// The node's own.
+    /// The node itself listens there.
     Own,
 }
 
 impl Discovery {
-    /// `met` is what a network before it has [met](Self::met).
+    /// `met` holds the addresses that an earlier network has [met](Self::met).
     pub(crate) fn new(
         bootstrap: &[Multiaddr],
         met: &[Multiaddr],
@@ -163,18 +163,18 @@ impl Discovery {
         this
     }
 
-    /// An address was heard of. False when an address had to go, this one or a worse one.
+    /// Handles an address that was heard of. Returns false if an address was dropped: this one or a lower-ranked one.
     #[must_use]
     pub(crate) fn handle_heard(&mut self, address: &Multiaddr) -> bool {
         self.learn(without_peer(address), false)
     }
 
-    /// The node listens there.
+    /// Handles an address at which the node listens.
     pub(crate) fn handle_listening(&mut self, address: &Multiaddr) {
         self.set_own(without_peer(address));
     }
 
-    /// The node does not listen there any more.
+    /// Handles an address at which the node no longer listens.
     pub(crate) fn handle_not_listening(&mut self, address: &Multiaddr) {
         let address = without_peer(address);
         if self.addresses.get(&address).is_some_and(|entry| entry.state == State::Own) {
@@ -182,12 +182,12 @@ impl Discovery {
         }
     }
 
-    /// Addresses at which members were met, the last first: at most [`MAX_MET`].
+    /// Returns the addresses at which members were met, the latest first: at most [`MAX_MET`].
     pub(crate) fn met(&self) -> impl Iterator<Item = &Multiaddr> {
         self.met.iter()
     }
 
-    /// A link is up.
+    /// Handles a link that is up.
     pub(crate) fn handle_link_up(&mut self, link: LinkId, peer: PeerId, bearer: u8) {
         self.links.insert(link, (peer, bearer));
         self.solitude.handle_link(link, true);
@@ -199,15 +199,15 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// A neighbour says that a member listens there. False when there was no place for it.
+    /// Handles an address of a member, on a neighbour's word. Returns false if there was no room for it.
     #[must_use]
     pub(crate) fn handle_told(&mut self, link: LinkId, address: &Multiaddr) -> bool {
         let teller = self.links.get(&link).map(|(peer, _)| *peer);
         self.learn_from(without_peer(address), false, teller)
     }
 
-    /// A neighbour says that it listens there. A bootstrap address is not taken from the neighbour's word: it is
-    /// dialled to see whose it is.
+    /// Handles an address at which a neighbour claims to listen. A bootstrap address is not believed to be its own: it
+    /// is dialled to find out. Returns false if there was no room for it.
     #[must_use]
     pub(crate) fn handle_neighbour(&mut self, link: LinkId, address: &Multiaddr) -> bool {
         let address = without_peer(address);
@@ -226,14 +226,14 @@ impl Discovery {
         kept
     }
 
-    /// Whether a dial has led to another neighbour there, which still is one.
+    /// Whether a dial to this address has led to another peer that is still a neighbour.
     fn is_proven_of_another(&self, link: LinkId, address: &Multiaddr) -> bool {
         let by = self.links.get(&link).map(|(peer, _)| *peer);
         let of = self.addresses.get(address).filter(|entry| entry.reached).and_then(|entry| entry.of);
         of.is_some_and(|of| Some(of) != by && self.links.values().any(|(peer, _)| *peer == of))
     }
 
-    /// A dial has led to this link. Answers whether a member was met there for the first time.
+    /// Handles a dial that has led to a link. Returns whether a member was met at this address for the first time.
     pub(crate) fn handle_linked(&mut self, address: &Multiaddr, link: LinkId) -> bool {
         if let Some(entry) = self.addresses.get_mut(address) {
             (entry.reached, entry.full) = (true, false);
@@ -252,7 +252,7 @@ impl Discovery {
         !known
     }
 
-    /// A dial has led nowhere.
+    /// Handles a dial that has failed.
     pub(crate) fn handle_failed(&mut self, address: &Multiaddr, why: Failure) {
         if let Some(entry) = self.addresses.get_mut(address) {
             let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
@@ -271,13 +271,13 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// A dial has led to the node itself.
+    /// Handles a dial that has led to the node itself.
     pub(crate) fn handle_own(&mut self, address: &Multiaddr) {
         self.set_own(address.clone());
     }
 
-    /// A link is gone. One that has not lasted counts as a failure, so that an end that always hangs up is not
-    /// dialled without a pause.
+    /// Handles a link that is down. A link that did not last counts as a failure, so that a peer that always hangs up
+    /// is not dialled without pause.
     pub(crate) fn handle_link_down(&mut self, gone: LinkId) {
         self.links.remove(&gone);
         let alone = self.solitude.handle_link(gone, false);
@@ -304,7 +304,7 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// Nothing is heard over a link, or something again.
+    /// Handles a link that falls silent, or that is heard again.
     pub(crate) fn handle_silence(&mut self, link: LinkId, silent: bool) {
         if self.solitude.handle_silence(link, silent) {
             self.hasten();
@@ -312,7 +312,7 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// The node is alone from now on: no address rests for long.
+    /// Shortens rests since the node is alone, except of hearsay, of members without room and where bytes cost money.
     fn hasten(&mut self) {
         for entry in self.addresses.values_mut() {
             if let State::Idle(due) = entry.state
@@ -326,7 +326,7 @@ impl Discovery {
         }
     }
 
-    /// All idle addresses may be dialled at once, as if none had failed.
+    /// Lets all idle addresses be dialled at once, as if none had failed.
     pub(crate) fn forget_backoff(&mut self) {
         for entry in self.addresses.values_mut() {
             entry.failures = 0;
@@ -337,7 +337,8 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// The next address to dial; it counts as being dialled from now on. `clock` tells unix seconds, for access windows.
+    /// Returns the next address to dial and marks it as being dialled. `clock` returns unix seconds, for access
+    /// windows.
     pub(crate) fn poll(
         &mut self,
         neighbours: usize,
@@ -353,7 +354,7 @@ impl Discovery {
             let dialing = self.addresses.values().filter(|entry| entry.state == State::Dialing).count();
             self.changed = dialing < MAX_DIALS;
             if !self.changed {
-                // The end of a dial comes by.
+                // The end of a dial sets `changed`.
                 self.timer.reset(LASTING);
                 continue;
             }
@@ -376,7 +377,7 @@ impl Discovery {
                 }
                 _ => None,
             });
-            // What is due ranks by its worth, what is not by its time.
+            // Addresses that are due are ordered by rank, the others by time.
             let best = idle.max_by_key(|(due, rank, _, _)| (Reverse((*due).max(now)), *rank));
             match best {
                 Some((due, _, address, entry)) if due <= now => {
@@ -391,7 +392,7 @@ impl Discovery {
         Poll::Pending
     }
 
-    /// Neighbours of whom nothing is heard.
+    /// Returns the number of neighbours of whom nothing is heard on any link.
     fn silent(&self) -> usize {
         let peers = |silent: bool| {
             let links = self.links.iter().filter(move |(link, _)| self.solitude.is_silent(link) == silent);
@@ -401,7 +402,7 @@ impl Discovery {
         peers(true).iter().filter(|peer| !heard.contains(peer)).count()
     }
 
-    /// Addresses of neighbours on bearers over which they have no link and are not being dialled.
+    /// Returns the addresses of neighbours on bearers over which they have no link and are not being dialled.
     fn missing(&self) -> BTreeSet<Multiaddr> {
         if !self.sorter.is_several() {
             return BTreeSet::new();
@@ -460,37 +461,37 @@ impl Discovery {
     }
 }
 
-/// A random time up to this.
+/// Returns a random time below `bound`.
 fn draw(bound: Duration, rng: &mut ChaCha20Rng) -> Duration {
     let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(rng.next_u64() % micros.max(1))
 }
 
-/// The address without the `/p2p/…` at its end.
+/// Returns the address without its `/p2p/…` parts.
 pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
 }
 
-/// Addresses known at a time.
+/// The maximum number of known addresses.
 const MAX_ADDRESSES: usize = 1_024;
-/// Addresses at which members were met that are kept.
+/// The maximum number of addresses at which members were met.
 pub(crate) const MAX_MET: usize = 32;
-/// Dials under way at a time: one that nobody answers takes as long as its bearer allows, and whoever is on the move knows
-/// many such.
+/// The maximum number of dials under way. An unanswered dial takes as long as its bearer allows, and a device on the
+/// move knows many addresses that do not answer.
 pub(crate) const MAX_DIALS: usize = 32;
-/// Bound of the rest after a first failure.
+/// The bound of the rest after a first failure.
 const SHORTEST: Duration = Duration::from_millis(250);
-/// Bound of the rest after many failures.
+/// The bound of the rest after many failures.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The same for an address that has never been reached.
+/// The bound of the rest after many failures, at an address that has never been reached.
 const LONGEST_UNREACHED: Duration = Duration::from_secs(60);
-/// The same for one at which a member was met, and nobody is any more: it is not forgotten, and not worth much.
+/// The bound of the rest after many failures, at an address where a member was once met: it is never forgotten.
 const LONGEST_MET: Duration = Duration::from_secs(600);
-/// Failures in a row after which an address that is not bootstrap is forgotten.
+/// The number of consecutive failures after which an address that is not bootstrap is forgotten.
 const FORGET: u32 = 10;
-/// The same for one that stands on a neighbour's word alone: whoever is there may be anybody.
+/// The same for an address on a neighbour's word alone: anybody may be there.
 const FORGET_HEARSAY: u32 = 2;
-/// A link that lived this long was worth dialling.
+/// A link that lasted this long resets the back-off of its address.
 const LASTING: Duration = Duration::from_secs(10);
 /// The same where bytes cost money.
 const LASTING_METERED: Duration = Duration::from_secs(300);

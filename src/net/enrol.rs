@@ -1,16 +1,18 @@
-//! Enrolment over a connection that never becomes one: the desk at a member, and the one client of all that ask for it.
+//! Enrolment: the desk at a member that serves enrolling devices, and the client that asks for enrolment.
 //!
-//! That client is [`round`]: whoever joins or renews, on a device or in a simulation, asks members by it.
+//! Every device that joins or renews, real or simulated, asks members by [`round`], which calls [`enrol()`] for each.
 //!
-//! An enrolling device has no credential, so it gets no further than the admission substream: one request, one
-//! answer, and the connection closes. The [`Desk`] takes a few at a time and at a limited rate, in all and from one
-//! source, since an answer costs signatures and disk writes at the issuer, and hands each to the node with a place to
-//! put the answer. What is not for this realm and an issuer of it costs nobody's turn.
+//! An enrolling device has no credential, so it gets no further than the admission substream: it sends one request,
+//! gets one answer, and the connection closes. The [`Desk`] takes a few requests at a time and at a limited rate, in
+//! all and from one source, since an answer costs signatures and disk writes at the issuer. It hands each request to
+//! the node together with a channel for the answer. A request for another realm or an unknown issuer is refused at once
+//! and takes no seat.
 //!
 //! Invariants
-//! 1. At most [`SEATS`] requests are served at a time, [`SOURCE_SEATS`] of one source; one that is turned away holds a
-//!    permit of set-up meanwhile.
-//! 2. Every request that was read gets an answer: the node's, or a refusal of the desk's own.
+//! - At most [`SEATS`] requests are served at a time, [`SOURCE_SEATS`] of one source. A request that is turned away
+//!   holds its permit of set-up meanwhile.
+//! - Every request that was read gets an answer, either the node's or a refusal of the desk's own, unless the device
+//!   has gone.
 
 pub mod round;
 
@@ -37,14 +39,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Where members serve enrolling devices.
+/// The place where a member serves enrolling devices.
 #[derive(Debug)]
 pub(crate) struct Desk {
     state: Arc<Mutex<State>>,
     counters: Arc<Counters>,
 }
 
-/// The node's end of the desk.
+/// The node's end of the desk: requests that wait for an answer.
 #[derive(Debug)]
 pub(crate) struct Requests(mpsc::Receiver<Request>);
 
@@ -57,12 +59,12 @@ struct Request {
 #[derive(Debug)]
 struct State {
     requests: mpsc::Sender<Request>,
-    /// Who has how many seats.
+    /// Seats that are taken, by source.
     seats: BTreeMap<Source, u32>,
     tokens: Tokens,
 }
 
-/// A request's place at the desk.
+/// A request's place at the desk, given back when it is dropped.
 struct Seat(Arc<Mutex<State>>, Source);
 
 /// What bounds the number of connections that are being served.
@@ -73,14 +75,15 @@ enum Held {
 
 impl Desk {
     pub(crate) fn new(counters: Arc<Counters>) -> (Self, Requests) {
-        // A futures channel holds one more than this for its only sender.
+        // The capacity of a futures channel is this number plus one for each sender.
         let (requests, receiver) = mpsc::channel(SEATS as usize - 1);
         let state = State { requests, seats: BTreeMap::new(), tokens: Tokens::new(Instant::now()) };
         (Self { state: Arc::new(Mutex::new(state)), counters }, Requests(receiver))
     }
 
-    /// Answers one request and waits until the device has taken the answer, or a while. The permit of set-up is
-    /// exchanged for a seat; without a seat it is held to the end. One that is refused beforehand needs none.
+    /// Serves one request and waits for a limited time until the device has taken the answer. The permit of set-up is
+    /// exchanged for a seat; a request without a seat holds its permit to the end. A request that is already refused
+    /// needs no seat.
     pub(crate) async fn serve(
         &self,
         permit: Permit,
@@ -105,7 +108,7 @@ impl Desk {
                 });
                 match answer.await {
                     Ok(answer) => answer.unwrap_or_else(|| refusal(Refusal::NoIssuer)),
-                    // The device has gone.
+                    // The device has hung up.
                     Err(_) => return,
                 }
             }
@@ -123,7 +126,7 @@ impl Desk {
             }),
         );
         if written.await.is_ok() {
-            // Closing a QUIC connection throws away what is still on its way.
+            // Closing a QUIC connection discards what is still under way.
             setup.wait_for_end(&mut stream, WRITE_TIME).await;
         }
         setup.close().await;
@@ -164,28 +167,31 @@ impl Requests {
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
-    /// Not an address that this transport dials.
+    /// The transport cannot dial this address.
     #[error("{0} cannot be dialled")]
     Address(Multiaddr),
-    /// There is no transport.
+    /// The transport could not be created.
     #[error("{0}")]
     Transport(String),
-    /// Nobody there, or no member.
+    /// Nobody answered the dial, or no member did.
     #[error("no connection: {0}")]
     Connection(std::io::Error),
-    /// Connected, but there was no answer.
+    /// The connection was established, but there was no answer.
     #[error("no answer: {0}")]
     Exchange(&'static str),
-    /// Too late.
+    /// The answer did not come within the time limit.
     #[error("no answer in time")]
     Timeout,
 }
 
-/// Asks the member at `address` for enrolment. The transport is the device's, under its ticket's or renewal key; it
-/// serves this once.
+/// Asks the member at `address` for enrolment and returns its answer, within `limit`. The transport runs under the key
+/// of the device's ticket or its renewal key and serves this one connection.
+///
+/// # Errors
+/// Fails if the address cannot be dialled, the connection is not established, the exchange fails, or `limit` passes.
 pub async fn enrol(
     mut transport: Transport,
     address: Multiaddr,
@@ -209,7 +215,7 @@ pub async fn enrol(
         setup.close().await;
         answer.map_err(|reason| EnrolError::Exchange(reason.code()))
     };
-    // A transport works on its dials only while it is polled itself.
+    // A transport makes progress with its dials only while it is polled.
     let drive = poll_fn(|cx| {
         while Pin::new(&mut transport).poll(cx).is_ready() {}
         Poll::<()>::Pending
@@ -235,18 +241,19 @@ fn refusal(refused: Refusal) -> EnrolReply {
     EnrolReply { sealed: None, refused: Some(refused) }
 }
 
-/// The state is right after every statement, so a panic elsewhere does not spoil it.
+/// Every statement leaves the state consistent, so a panic of another holder does no harm.
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Requests that are open at a time; more are told to come back.
+/// The maximum number of requests that are open at a time; further requests are refused as busy.
 const SEATS: u32 = 8;
-/// The same of one source.
+/// The maximum number of open requests of one source.
 const SOURCE_SEATS: u32 = 4;
-/// How long a connection may take to come about.
+/// How long it may take to establish a connection.
 const DIAL_TIME: Duration = Duration::from_secs(20);
-/// How long the node may take to answer: longer than it looks for an issuer, over slow links too, and writes durably.
+/// How long the node may take to answer: longer than it searches for an issuer, even over slow links, and writes
+/// durably.
 const ANSWER_TIME: Duration = Duration::from_secs(190);
-/// How long the answer may take to be written, and then to be fetched.
+/// How long it may take to write the answer, and then for the device to read it.
 const WRITE_TIME: Duration = Duration::from_secs(5);

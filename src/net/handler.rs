@@ -1,16 +1,16 @@
-//! Handler: our part of one connection, run by the connection's task.
+//! Handler: this node's part of one connection, run by the connection's task.
 //!
-//! The dialer opens two streams as soon as the connection stands; the listener accepts one of each. All input and
-//! output happens inside [`ConnectionHandler::poll`]: no task and no channel lies between the outbox and the
-//! socket. Pings are answered here and never reach the node; when to ping is decided in [`liveness`](super::liveness).
+//! The dialer opens two streams as soon as the connection is established; the listener accepts one of each kind. All
+//! input and output happens inside [`ConnectionHandler::poll`]: there is no task or channel between the outbox and the
+//! socket. Pings are answered here and never reach the node; [`liveness`](super::liveness) decides when to ping.
 //!
-//! A connection that is not needed any more is *finished*: nothing new is taken, what waits is written, the own
-//! direction of both streams is ended, and when the peer has ended its direction too, the connection lingers, so
-//! that the peer can read what is still under way, and is closed. A peer that sees such an end does the same.
+//! A connection that is no longer needed is *finished*: it takes no new frames, writes those that wait and ends its own
+//! direction of both streams. When the peer has ended its direction too, the connection lingers, so that the peer can
+//! read what is still under way, and is then closed. A peer that sees its streams end does the same.
 //!
 //! Invariants
 //! 1. Frames of one lane are handed over in the order in which they were read.
-//! 2. Nothing is read while the network's channel has no room: the socket holds the sender back.
+//! 2. Nothing is read while the network's channel has no room: back-pressure through the socket holds the sender back.
 
 use super::Lane;
 use super::lane::{LaneError, LaneIo, Read};
@@ -33,45 +33,46 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Our part of one connection.
+/// This node's part of one connection.
 #[derive(Debug)]
 pub(crate) struct Handler {
     connection: ConnectionId,
-    /// Streams that are still to be opened; none at the listener.
+    /// Streams that are still to be opened; empty at the listener.
     to_open: Vec<Lane>,
     dialer: bool,
     control: LaneIo<Stream>,
     data: LaneIo<Stream>,
     pipe: Arc<Pipe>,
     frames: mpsc::Sender<Received>,
-    /// How long the two ends may take to agree on a stream.
+    /// How long the two ends may take to negotiate a stream.
     negotiation: Duration,
     silence: Silence,
     state: State,
-    /// Told one by one; each kind is in here once at most.
+    /// Events for the network, reported one by one; each kind is queued at most once.
     events: VecDeque<Event>,
     began: Instant,
-    /// Echoes of earlier pings say nothing any more.
+    /// Stamp from which on echoes count as measurements: those of earlier pings do not.
     measured_from: u64,
-    /// Of the last ping.
+    /// Stamp of the last ping.
     stamped: u64,
-    /// Of the first ping whose echo proves that the peer lives: what had arrived before may be from a process that is gone.
+    /// Stamp of the first ping whose echo proves that the peer lives: earlier answers may be from a process that is
+    /// gone.
     proves_from: u64,
 }
 
 #[derive(Debug)]
 enum State {
     Running,
-    /// The peer is asked to show that it lives, by then.
+    /// The peer must prove before this timer fires that it lives.
     Proving(Delay),
-    /// Both directions are to end, by then.
+    /// Both directions must end before this timer fires.
     Finishing(Delay),
-    /// Both have ended; the peer may still be reading, for that long.
+    /// Both directions have ended; the peer may still be reading until this timer fires.
     Lingering(Delay),
     Over,
 }
 
-/// Frames on their way to the network.
+/// A buffer of frames on its way to the network.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) connection: ConnectionId,
@@ -79,35 +80,35 @@ pub(crate) struct Received {
     pub(crate) buffer: Bytes,
 }
 
-/// What the network asks of a connection.
+/// A request of the network to a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
-    /// Show within [`PROOF_TIME`] that the peer lives.
+    /// Prove within [`PROOF_TIME`] that the peer lives.
     Prove,
-    /// End in good order.
+    /// Finish: write what waits, end both streams and close.
     Finish,
     /// Forget the round-trip time and measure it anew.
     Measure,
 }
 
-/// What a connection tells the network.
+/// An event that a connection reports to the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A queue that was full has space again.
     Writable,
-    /// The peer lives, as [`Command::Prove`] wanted to know.
+    /// The peer lives: the answer to [`Command::Prove`].
     Proved,
-    /// A ping has been answered after so long.
+    /// A ping has been answered after this time.
     Measured(Duration),
-    /// Something was sent, and nothing is heard.
+    /// Frames were sent, and nothing has been received since.
     Silent,
-    /// And what was sent was long: packets of that length may not come through.
+    /// The silent connection had long packets under way: packets of that length may not come through.
     Stuck,
-    /// Something is heard after all.
+    /// Something was received on a silent connection.
     Heard,
-    /// The connection is being finished: frames are not taken any more.
+    /// The connection is being finished: it takes no more frames.
     Finishing,
-    /// Finished, or failed: close it.
+    /// The connection has finished or failed, for this reason, and is to be closed.
     Over(String),
 }
 
@@ -142,14 +143,14 @@ impl Handler {
         match lane {
             Lane::Control => {
                 self.control.open(stream);
-                // The first round-trip time.
+                // This ping makes the first measurement of the round-trip time.
                 self.ping();
             }
             Lane::Data => self.data.open(stream),
         }
     }
 
-    /// One turn of everything; an error ends the connection.
+    /// Reads, writes and checks all timers once; an error ends the connection.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         for lane in [Lane::Control, Lane::Data] {
             self.read(lane, cx).map_err(|error| error.to_string())?;
@@ -202,7 +203,7 @@ impl Handler {
                     self.silence.set_blocked(true);
                     return Ok(());
                 }
-                // The network is gone, and this task with it soon.
+                // The network is gone; this task ends soon too.
                 Poll::Ready(Err(_)) => return Ok(()),
             }
             let io = match lane {
@@ -239,7 +240,7 @@ impl Handler {
         }
     }
 
-    /// Answers pings and measures by their echoes; takes both out of the buffer and says how many they were.
+    /// Answers pings and measures by their echoes. Removes both from the buffer and returns their number.
     fn take_pings(&mut self, buffer: &mut Bytes) -> u64 {
         let is_ping = |kind| kind == Kind::Ping as u8 || kind == Kind::Pong as u8;
         if !Frames(buffer).flatten().any(|frame| is_ping(frame.kind)) {
@@ -256,7 +257,7 @@ impl Handler {
                 continue;
             }
             taken += 1;
-            // What does not decode is not answered.
+            // A ping that does not decode is not answered.
             let Ok(Ping { stamp }) = crate::wire::decode(frame.body) else { continue };
             if frame.kind == Kind::Ping as u8 {
                 self.control.push_urgent(&frame::raw(Kind::Pong, frame.body));
@@ -271,7 +272,7 @@ impl Handler {
         taken
     }
 
-    /// The last ping has been answered.
+    /// Handles the answer to the last ping.
     fn handle_echo(&mut self, stamp: u64, round_trip: Duration) {
         let measures = self.silence.handle_answered(round_trip);
         if matches!(self.state, State::Proving(_)) && stamp >= self.proves_from {
@@ -322,13 +323,13 @@ impl Handler {
         self.silence.handle_pinged();
     }
 
-    /// Microseconds since the connection came up.
+    /// Returns the microseconds since the connection was established.
     fn stamp(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn tell(&mut self, event: Event) {
-        // The newest measurement counts, and a silence that is over before it was told was none.
+        // A new measurement replaces a queued one; a silence that ends before it was reported is not reported.
         let undone = |other: &Event| {
             use Event::{Heard, Measured, Silent};
             matches!((&event, other), (Measured(_), Measured(_)) | (Heard, Silent) | (Silent, Heard))
@@ -382,8 +383,8 @@ impl ConnectionHandler for Handler {
                 self.measured_from = self.stamp();
                 self.pipe.forget_round_trip();
                 self.silence.forget_timing();
-                // Else it is pinged when the stream is there, or when the ping that is under way has been answered; what
-                // comes before says how long that took.
+                // Otherwise the ping follows when the stream is open, or when the ping under way has been answered,
+                // whose own answer does not count.
                 if self.control.is_open() && !self.silence.is_asking() {
                     self.ping();
                 }
@@ -428,15 +429,15 @@ impl ConnectionHandler for Handler {
     }
 }
 
-/// Why a connection was closed that ended in good order.
+/// The reason given for a connection that was finished in good order.
 pub(crate) const FINISHED: &str = "finished";
 const CONTROL: StreamProtocol = StreamProtocol::new("/m2mesh/1/control");
 const DATA: StreamProtocol = StreamProtocol::new("/m2mesh/1/data");
-/// Buffers read from one lane in one go before other tasks have their turn.
+/// The maximum number of buffers read from one lane before other tasks have their turn.
 const TURN: usize = 8;
-/// How long a peer may take to show that it lives when a second connection to it has come up.
+/// How long a peer may take to prove that it lives when another connection to it has been established.
 const PROOF_TIME: Duration = Duration::from_secs(5);
-/// How long a finished connection stays for the peer to read the rest.
+/// How long a finished connection stays open for the peer to read the rest.
 pub(crate) const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long both ends may take to finish a connection.
 const FINISH_TIME: Duration = Duration::from_secs(10);

@@ -1,13 +1,13 @@
-//! Handshake: bytes on the admission substream, and the care that a connection needs meanwhile.
+//! Handshake: messages on the admission substream, and the connection while it is being set up.
 //!
-//! Before admission there is a multiplexed connection and nothing else. [`Setup`] holds it: it drives the muxer
-//! while one substream is read or written, and keeps the few substreams that a hasty peer opens in the meantime
-//! for later. Messages on the substream are `kind:u8 | length:u16 | body`, the reply to an enrolment
-//! `kind:u8 | length:u32 | body` ([`crate::wire::hello`]).
+//! Before admission there is only a multiplexed connection. [`Setup`] holds it: it drives the muxer while one substream
+//! is read or written, and keeps the few substreams that a hasty peer opens in the meantime. A message on the substream
+//! is `kind:u8 | length:u16 | body`, the reply to an enrolment `kind:u8 | length:u32 | body` ([`crate::wire::hello`]).
 //!
 //! Invariants
-//! 1. No more than [`MAX_EARLY`] substreams are held for a peer that is not admitted.
-//! 2. A body is allocated only after its length has been checked against the bound of its kind.
+//! 1. At most [`MAX_EARLY`] substreams are held for a peer that is not admitted.
+//! 2. A message whose body is longer than its kind allows is refused.
+//! - A body is allocated only after its length has been checked.
 
 use crate::wire::enrolment::{MAX_ANSWER, MAX_REQUEST};
 use crate::wire::hello::{CLOCK, Kind, MAX_HELLO};
@@ -23,48 +23,48 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Why a connection was not admitted.
+/// The reason why a connection was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.code())]
 pub(crate) enum Reason {
-    /// All permits are out.
+    /// All permits are taken.
     Busy,
-    /// All permits of this source are out.
+    /// All permits of this source are taken.
     SourceBusy,
-    /// Not done in time.
+    /// The set-up took too long.
     Timeout,
-    /// A message longer than its kind allows.
+    /// A message is longer than its kind allows.
     Oversize,
-    /// A message that is none, or not the expected one.
+    /// A message is malformed, or not of an expected kind.
     Malformed,
-    /// More than [`MAX_EARLY`] substreams before admission.
+    /// The peer opened more than [`MAX_EARLY`] substreams before admission.
     EarlyStreams,
-    /// The other end refused, or went away instead of an answer.
+    /// The other end refused, or closed instead of answering.
     PeerRefused,
-    /// The other end says that the two clocks do not agree.
+    /// The other end reports that the two clocks differ.
     PeerClock,
     /// The connection broke.
     Io,
-    /// Encryption or multiplexing did not come about.
+    /// Encryption or multiplexing failed.
     Upgrade,
-    /// The peer's key is no Ed25519 key.
+    /// The peer's key is not an Ed25519 key.
     KeyType,
-    /// The permit went to somebody else.
+    /// The permit was given to another connection.
     Displaced,
-    /// A member that has, or for which there is, no room for another link.
+    /// The other end is a member without room for another link, or this node has no room.
     Full,
-    /// This is the node itself.
+    /// The other end is this node itself.
     Own,
-    /// Another process with this node's identity.
+    /// The other end is another process with this node's identity.
     Twin,
-    /// A member that this node is to keep apart from.
+    /// The other end is a member that this node must keep apart from.
     Cut,
-    /// What the gatekeeper said.
+    /// The gatekeeper refused the hello with this code.
     Verdict(&'static str),
 }
 
 impl Reason {
-    /// In kebab case, for counters and the log.
+    /// Returns the code of the reason in kebab case, for counters and the log.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -88,7 +88,7 @@ impl Reason {
     }
 }
 
-/// A connection before it is admitted.
+/// A multiplexed connection before it is admitted.
 #[derive(Debug)]
 pub(crate) struct Setup {
     muxer: StreamMuxerBox,
@@ -100,7 +100,7 @@ impl Setup {
         Self { muxer, early: VecDeque::new() }
     }
 
-    /// The admission substream: the dialer's first, the first that the listener gets.
+    /// Returns the admission substream: the first that the dialer opens.
     pub(crate) async fn open(&mut self, role: Endpoint) -> Result<SubstreamBox, Reason> {
         poll_fn(|cx| {
             let opened = match role {
@@ -127,13 +127,13 @@ impl Setup {
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                // What was written last may still lie in the muxer.
+                // What was written last may still be in the muxer's buffer.
                 let _ = self.muxer.poll_unpin(cx);
                 return Poll::Ready(done);
             }
             match self.poll_muxer(cx) {
                 Poll::Pending => Poll::Pending,
-                // The last bytes may have arrived together with the end of the connection: look once more.
+                // The last bytes may have arrived together with the end of the connection: poll once more.
                 Poll::Ready(reason) => match work.as_mut().poll(cx) {
                     Poll::Ready(done) => Poll::Ready(done),
                     Poll::Pending => Poll::Ready(Err(reason)),
@@ -143,7 +143,7 @@ impl Setup {
         .await
     }
 
-    /// Ready only when the connection is to be given up.
+    /// Drives the muxer. Ready only when the connection must be given up.
     fn poll_muxer(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         loop {
             match self.muxer.poll_inbound_unpin(cx) {
@@ -162,20 +162,20 @@ impl Setup {
         }
     }
 
-    /// Says good-bye to the peer, for as long as is polite.
+    /// Closes the connection, for at most [`CLOSE_TIME`].
     pub(crate) async fn close(mut self) {
         self.early.clear();
         let _ = select(Delay::new(CLOSE_TIME), poll_fn(|cx| self.muxer.poll_close_unpin(cx))).await;
     }
 
-    /// Waits until the peer has hung up, or `limit` is over.
+    /// Waits until the peer has hung up, but at most for `limit`.
     pub(crate) async fn wait_for_end(&mut self, stream: &mut SubstreamBox, limit: Duration) {
         let mut rest = [0; 16];
         let end = self.drive(async { stream.read(&mut rest).await.map_err(|_| Reason::Io) });
         let _ = select(Delay::new(limit), pin!(end)).await;
     }
 
-    /// The admitted connection, which hands out the early substreams first.
+    /// Returns the admitted connection, which yields the early substreams first.
     pub(crate) fn into_muxer(self) -> StreamMuxerBox {
         if self.early.is_empty() { self.muxer } else { StreamMuxerBox::new(self) }
     }
@@ -213,7 +213,7 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result
     }
 }
 
-/// Reads one message: its kind, checked to be one of `expected`, and its body.
+/// Reads one message: its kind, which must be one of `expected`, and its body.
 pub(crate) async fn read(stream: &mut SubstreamBox, expected: &[Kind]) -> Result<(Kind, Vec<u8>), Reason> {
     let mut kind = [0];
     read_exact(stream, &mut kind).await?;
@@ -237,7 +237,7 @@ pub(crate) async fn read(stream: &mut SubstreamBox, expected: &[Kind]) -> Result
     Ok((kind, body))
 }
 
-/// Writes one message and sends it off.
+/// Writes one message and flushes the stream.
 pub(crate) async fn write(stream: &mut SubstreamBox, kind: Kind, body: &[u8]) -> Result<(), Reason> {
     let mut message = Vec::with_capacity(5 + body.len());
     message.push(kind as u8);
@@ -264,9 +264,9 @@ async fn read_exact(stream: &mut SubstreamBox, bytes: &mut [u8]) -> Result<(), R
     stream.read_exact(bytes).await.map_err(|_| Reason::Io)
 }
 
-/// Substreams that are kept for a peer before it is admitted; a fifth refuses it.
+/// The maximum number of substreams kept for a peer before it is admitted; one more refuses the peer.
 pub(crate) const MAX_EARLY: usize = 4;
 /// How long closing a refused connection may take.
 const CLOSE_TIME: Duration = Duration::from_millis(200);
-/// Bytes of an enrolment message besides what is sealed in it.
+/// The maximum number of bytes of an enrolment message besides its sealed part.
 const ENVELOPE: usize = 128;

@@ -1,15 +1,16 @@
 //! Lane: one long-lived stream of frames, written from an outbox and read into whole frames.
 //!
-//! Writing: a chunk is taken from the outbox and written; when the stream takes no more, frames gather in the
-//! outbox and the next chunk is the larger. When there is nothing left, the stream is flushed.
+//! Writing: a chunk is taken from the outbox and written. While the stream takes no more, frames gather in the outbox
+//! and the next chunk is larger. When nothing is left, the stream is flushed.
 //!
-//! Reading: up to 64 KiB at a time, at first less, so that a thousand quiet links cost little. What is read is cut
-//! after the last whole frame; the rest waits for the next read. Of a long frame that has begun no more is read than is
-//! missing, so that the next begins in a buffer of its own. What is handed over is never copied: a relay writes from it.
+//! Reading: up to 64 KiB are read at a time; less on a quiet link, so that a thousand quiet links cost little memory.
+//! The bytes are cut after the last whole frame; the rest waits for the next read. Once a long frame has begun, only
+//! its missing part is read, so that the next frame starts in a buffer of its own. Buffers that are handed over are
+//! never copied: a relay sends from them.
 //!
 //! Invariants
-//! 1. What [`LaneIo::poll_read`] yields is at least one frame, whole, each of a valid length.
-//! 2. Between two reads less than one frame is kept.
+//! 1. [`LaneIo::poll_read`] yields at least one frame; each is whole and of a valid length.
+//! - Between two reads less than one frame is kept.
 
 use super::Lane;
 use super::outbox::{CHUNK, Chunk, Filled, Outbox};
@@ -21,34 +22,34 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// One of a connection's two streams; generic, so that it can be tested over a pipe.
+/// One of a connection's two streams. Generic over the stream, so that tests can use a pipe.
 #[derive(Debug)]
 pub(crate) struct LaneIo<S> {
     stream: Option<S>,
-    /// Goes out before what is in the outbox: pings and their echoes.
+    /// Pings and their echoes, which are written before what is in the outbox.
     urgent: Vec<u8>,
     chunk: Chunk,
     written: usize,
     unflushed: bool,
     ending: Ending,
-    /// Bytes to read at a time; none while the link is quiet.
+    /// The number of bytes to read at a time; 0 while the link is quiet.
     reads: usize,
     partial: BytesMut,
-    /// The peer will send no more.
+    /// The peer has ended its direction of the stream.
     ended: bool,
-    /// Bytes have come since this was last asked.
+    /// Bytes have arrived since [`LaneIo::take_heard`] was last called.
     heard: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     No,
-    /// Once everything is written.
+    /// The own direction ends once everything is written.
     Wanted,
     Done,
 }
 
-/// Why a lane cannot go on.
+/// The error that ends a lane.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaneError {
     #[error("the stream broke: {0}")]
@@ -57,16 +58,16 @@ pub(crate) enum LaneError {
     Frame(#[from] FrameError),
 }
 
-/// What a read yields.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// Whole frames, and how many.
+    /// Whole frames, and their number.
     Frames(Bytes, u64),
-    /// The peer has finished; nothing follows.
+    /// The peer has ended the stream; nothing follows.
     End,
 }
 
-/// What a poll for writing did.
+/// What one call of [`LaneIo::poll_write`] did.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) bytes: u64,
@@ -89,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         }
     }
 
-    /// The stream is there. A second one is not taken.
+    /// Sets the stream. A second stream is ignored.
     pub(crate) fn open(&mut self, stream: S) {
         if self.stream.is_none() {
             self.stream = Some(stream);
@@ -100,17 +101,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         self.stream.is_some()
     }
 
-    /// Whether anything has come since this was last asked, be it part of a frame.
+    /// Whether any bytes have arrived since the last call, even part of a frame.
     pub(crate) fn take_heard(&mut self) -> bool {
         core::mem::take(&mut self.heard)
     }
 
-    /// Whether something is to go before all that waits.
+    /// Whether an urgent frame waits.
     pub(crate) fn has_urgent(&self) -> bool {
         !self.urgent.is_empty()
     }
 
-    /// Puts a frame before all that waits, unless too many wait there already.
+    /// Queues an urgent frame, or drops it if [`MAX_URGENT`] bytes would be exceeded.
     pub(crate) fn push_urgent(&mut self, frame: &[u8]) {
         if self.urgent.len() + frame.len() <= MAX_URGENT {
             self.urgent.extend_from_slice(frame);
@@ -124,17 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         }
     }
 
-    /// Both directions have ended in good order.
+    /// Whether both directions have ended in good order.
     pub(crate) fn is_finished(&self) -> bool {
         self.ended && self.ending == Ending::Done
     }
 
-    /// Writes what there is. Pending in any case: the task is woken when the stream or the outbox has more.
+    /// Writes as much as the stream takes. The task is always woken when the stream or the outbox has more to do.
     pub(crate) fn poll_write(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Result<Written, LaneError> {
         let mut total = Written::default();
         let Some(stream) = &mut self.stream else { return Ok(total) };
         if self.ending == Ending::Done {
-            // A ping, or the echo of one, that comes after the end: writing it would break the connection.
+            // A ping or echo after the end: writing it would break the connection.
             self.urgent.clear();
             return Ok(total);
         }
@@ -176,11 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         Ok(total)
     }
 
-    /// The next frames.
+    /// Returns the next whole frames.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, LaneError>> {
         let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Pending };
         loop {
-            // A quiet link keeps no buffer: what little comes fits here.
+            // A quiet link keeps no buffer: the little that arrives fits here.
             let mut little = [0; QUIET_READ];
             let begun = self.partial.len();
             let polled = if self.reads == 0 {
@@ -188,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
             } else {
                 let missing = frame::length(&self.partial).transpose()?.map_or(0, |length| 4 + length - begun);
                 if missing >= LONG {
-                    // As many at a time as a multiplexer has at once: room has to be cleared before it is read into.
+                    // As much as a multiplexer holds at a time, since the room must be zeroed before it is read into.
                     self.reads = STEP;
                 }
                 let room = if missing >= LONG { missing.min(STEP) } else { self.reads };
@@ -227,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
     }
 }
 
-/// Bytes up to the end of the last whole frame, and how many frames they are.
+/// Returns the length of the whole frames at the start of the buffer, and their number.
 fn whole(buffer: &[u8]) -> Result<(usize, u64), FrameError> {
     let (mut end, mut frames) = (0, 0);
     while let Some(length) = frame::length(&buffer[end..]) {
@@ -240,18 +241,18 @@ fn whole(buffer: &[u8]) -> Result<(usize, u64), FrameError> {
     Ok((end, frames))
 }
 
-/// Bytes of pings and echoes that wait at most; a peer that sends more of them than it reads loses some.
+/// The maximum number of bytes of pings and echoes that wait; a peer that sends more than it reads loses some.
 const MAX_URGENT: usize = 4 * 1024;
-/// Chunks written in one go before other tasks have their turn.
+/// The maximum number of chunks written before other tasks have their turn.
 const TURN: usize = 8;
 /// Bytes to read at a time while a link is quiet.
 const QUIET_READ: usize = 1024;
-/// Of a frame of which so much is missing no more is read than that.
+/// Missing bytes from which on a frame counts as long: then no more than its missing part is read.
 const LONG: usize = 8 * 1024;
-/// Bytes to read at a time of long frames.
+/// Bytes to read at a time of a long frame.
 const STEP: usize = 16 * 1024;
 
-/// The lane of exactly one frame; `None` when it is not one.
+/// Returns the lane of a buffer that holds exactly one frame; otherwise `None`.
 pub(crate) fn lane_of(frame: &OutFrame) -> Option<Lane> {
     let (prefix, rest) = frame.head().split_first_chunk::<4>()?;
     let length = frame.len() - 4;
@@ -268,7 +269,7 @@ mod tests {
     use futures::io::Cursor;
     use futures::task::noop_waker;
 
-    /// A stream that hands out what it was given, so many bytes at a time.
+    /// Returns a lane that reads these bytes.
     fn reading(bytes: Vec<u8>) -> LaneIo<Cursor<Vec<u8>>> {
         let mut lane = LaneIo::new();
         lane.open(Cursor::new(bytes));
@@ -282,6 +283,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn frames_are_cut_at_their_ends() {
         let sent: Vec<u8> =
@@ -296,6 +298,7 @@ mod tests {
         assert_eq!((received, frames), (sent, 2_000));
     }
 
+    /// Invariant 1.
     #[test]
     fn a_bad_length_and_a_cut_frame_are_errors() {
         let long = (MAX_FRAME as u32 + 1).to_be_bytes().to_vec();

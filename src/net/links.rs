@@ -1,25 +1,26 @@
-//! Links: which connections are one neighbour, and which of them stays.
+//! Links: which connections form one link, and which of them stays.
 //!
-//! A neighbour that is reached over several bearers has a link for each. What follows is about the connections of one
-//! link, which are those of one neighbour over one bearer.
+//! A neighbour that is reached over several bearers has a link for each. The rules below are about the connections of
+//! one link: those to one neighbour over one bearer.
 //!
-//! Two nodes that dial each other at once end up with two connections. Both ends prefer the one whose dialer has
-//! the lower PeerId; of several by one dialer the oldest, and there only the dialer decides, since the other end
-//! may have seen them in another order. Before the others go, the preferred one has to prove that the peer lives
-//! on it: an old connection to a neighbour that has crashed and come back would win otherwise, and be dead. Until
-//! then frames go out on the newest, which has just proved itself at admission. The others are finished in good
-//! order, so nothing is lost; only frames that were under way on two connections may change places.
+//! Two nodes that dial each other at once end up with two connections. Both ends prefer the one whose dialer has the
+//! lower PeerId. Of several by one dialer the oldest is preferred, and the dialer alone decides, since the other end
+//! may have seen them in another order. Before the others are finished, the preferred one has to prove that the peer
+//! lives: otherwise a dead connection to a neighbour that has crashed and come back would win. Until then frames go out
+//! on the newest, which has just proved itself at admission. The others are finished in good order, so no frame is
+//! lost; only frames under way on two connections may change their order.
 //!
-//! A process that is restarted leaves a connection behind which is dead, and comes with another number. So connections of
-//! other processes of the same peer are asked to prove themselves too when one comes up; if one does, both processes live:
-//! somebody has copied a device's directory. Such *twins* each keep their connections, so that neither is made to dial again
-//! and again; what goes to the device goes to the one that connected last.
+//! A process that restarts leaves a dead connection behind and comes back with another process number. So when a
+//! connection is established, all connections to other processes of the same peer are asked to prove that these live.
+//! If one does, both processes live: somebody has copied a device's directory. Each of these *twins* keeps its
+//! connections, so that neither dials again and again; frames for the device go to the one that connected last.
 //!
 //! Invariants
 //! 1. A peer has at most one link over each bearer; a link has one to [`MAX_CONNECTIONS`] connections.
-//! 2. Numbers of links are never used twice, nor are those of another network of the same node.
-//! 3. A link is silent while every open connection of it is silent, and at least one is open.
-//! 4. Of connections of two processes neither is finished in favour of the other.
+//! 2. A link number is never used twice, not even by another network of the same node.
+//! 3. A link is silent while every open connection of it is silent and at least one is open; without an open connection
+//!    its state does not change.
+//! 4. Of two connections to different processes, neither is finished in favour of the other.
 
 use super::link_ids::LinkIds;
 use super::pipe::Pipe;
@@ -42,66 +43,66 @@ pub(crate) struct Links {
     room: Arc<Room>,
 }
 
-/// Whether there is room for another link, as admission asks.
+/// The room for further links, as admission asks for it.
 #[derive(Debug)]
 pub(crate) struct Room {
     most: usize,
-    /// Links by peer; as many as there are.
+    /// The number of links of each peer that has any.
     links: Mutex<BTreeMap<PeerId, usize>>,
 }
 
-/// A new connection.
+/// A connection that has just been established.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
     pub(crate) peer: PeerId,
     pub(crate) bearer: u8,
     pub(crate) id: ConnectionId,
     pub(crate) outbound: bool,
-    /// Where the other end is.
+    /// The address of the other end.
     pub(crate) address: Multiaddr,
-    /// Number of the other end's process.
+    /// The process number of the other end.
     pub(crate) process: u64,
 }
 
-/// One neighbour over one bearer.
+/// The connections to one neighbour over one bearer.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: PeerId,
     pub(crate) bearer: u8,
-    /// As last told.
+    /// The state that was last reported.
     silent: bool,
-    /// Oldest first.
+    /// The connections, the oldest first.
     pub(crate) connections: Vec<Connection>,
 }
 
-/// One of its connections.
+/// One connection of a link.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) outbound: bool,
     pub(crate) pipe: Arc<Pipe>,
-    /// It is being finished and takes no more frames.
+    /// The connection is being finished and takes no more frames.
     pub(crate) ending: bool,
-    /// Buffers that have been fetched from it.
+    /// The number of buffers that the network has fetched from it.
     pub(crate) fetched: u64,
-    /// Nothing is heard on it.
+    /// Nothing is heard on it after a ping.
     pub(crate) silent: bool,
-    /// Where the other end is.
+    /// The address of the other end.
     pub(crate) address: Multiaddr,
-    /// Number of the other end's process.
+    /// The process number of the other end.
     pub(crate) process: u64,
-    /// It has proved to live since a connection of another process came up.
+    /// The process has proved that it lives since a connection to another process was established.
     twin: bool,
 }
 
 /// What becomes of a new connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Joined {
-    /// The first of a new link.
+    /// It is the first of a new link.
     New(LinkId),
-    /// Another of a link; that connection is to prove itself, if it is for this end to decide.
+    /// It is another of an existing link. The given connection is to prove that the peer lives, if this end decides.
     Another(LinkId, Option<ConnectionId>),
-    /// There are too many links, or too many connections of this one.
+    /// There are too many links, or too many connections of this link.
     Refused,
 }
 
@@ -119,12 +120,12 @@ impl Links {
         }
     }
 
-    /// For admission.
+    /// Returns the shared state from which admission sees whether there is room.
     pub(crate) fn room(&self) -> Arc<Room> {
         self.room.clone()
     }
 
-    /// A connection has come up.
+    /// Adds a connection that has been established.
     pub(crate) fn join(&mut self, arrived: Arrived, pipe: Arc<Pipe>) -> Joined {
         let Arrived { peer, bearer, id, outbound, address, process } = arrived;
         let twin = false;
@@ -153,7 +154,7 @@ impl Links {
         Joined::New(link)
     }
 
-    /// A connection has proved itself: those that are to be finished now.
+    /// Handles a connection that has proved that its peer lives. Returns the connections to finish now.
     pub(crate) fn proved(&mut self, id: ConnectionId) -> Vec<ConnectionId> {
         let Some(link) = self.by_connection.get(&id).copied() else { return Vec::new() };
         let Some(process) = self.connection_mut(id).map(|connection| connection.process) else { return Vec::new() };
@@ -163,7 +164,7 @@ impl Links {
         self.losers(link, process)
     }
 
-    /// Connections of a connection's peer, over any bearer, that lead to another process than it does.
+    /// Returns the connections of the same peer, over any bearer, that lead to another process than this one.
     pub(crate) fn of_others(&self, id: ConnectionId) -> Vec<ConnectionId> {
         let Some((peer, process)) = self.connection(id).map(|(link, connection)| (link.peer, connection.process))
         else {
@@ -173,8 +174,8 @@ impl Links {
         others.map(|connection| connection.id).collect()
     }
 
-    /// A connection has proved to live. Answers with its peer's addresses if that, only now, shows two processes: its own,
-    /// and that of a connection that has come up since.
+    /// Handles a connection whose process has proved that it lives. Returns two addresses if this shows for the first
+    /// time that the peer has two live processes: that of this one, and that of a connection established since.
     pub(crate) fn handle_alive(&mut self, id: ConnectionId) -> Option<[Multiaddr; 2]> {
         let other = *self.of_others(id).last()?;
         let connection = self.connection_mut(id)?;
@@ -184,7 +185,7 @@ impl Links {
         (!told).then(|| [own, other.address.clone()])
     }
 
-    /// Peers with two processes, and where these are.
+    /// Returns the peers that have two live processes, and the addresses of these.
     pub(crate) fn twins(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut found: BTreeMap<PeerId, BTreeMap<u64, Multiaddr>> = BTreeMap::new();
         for link in self.links.values() {
@@ -201,20 +202,20 @@ impl Links {
         Some((link, link.connections.iter().find(|connection| connection.id == id)?))
     }
 
-    /// A peer's connections that are not being finished.
+    /// Returns a peer's connections that are not being finished.
     fn standing(&self, peer: PeerId) -> impl Iterator<Item = &Connection> {
         let links = self.of_peer(peer).filter_map(|link| self.links.get(&link));
         links.flat_map(|link| &link.connections).filter(|connection| !connection.ending)
     }
 
-    /// A connection is being finished.
+    /// Marks a connection as being finished.
     pub(crate) fn ending(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connection_mut(id) {
             connection.ending = true;
         }
     }
 
-    /// A connection is gone: its link, and whether that is gone with it.
+    /// Removes a connection that is closed. Returns its link, and whether that was its last connection.
     pub(crate) fn leave(&mut self, id: ConnectionId) -> Option<(LinkId, bool)> {
         let link = self.by_connection.remove(&id)?;
         let known = self.links.get_mut(&link)?;
@@ -235,16 +236,17 @@ impl Links {
         self.links.get(&link)
     }
 
-    /// All links of a peer, by bearer.
+    /// Returns all links of a peer, by bearer.
     pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = LinkId> {
         self.by_peer.range((peer, 0)..=(peer, u8::MAX)).map(|(_, link)| *link)
     }
 
-    /// Whether a link has begun or ceased to be silent since this was last asked.
+    /// Returns the state of a link if it has become silent, or is no longer silent, since the last call; otherwise
+    /// `None`.
     pub(crate) fn silence_changed(&mut self, link: LinkId) -> Option<bool> {
         let known = self.links.get_mut(&link)?;
         let mut standing = known.connections.iter().filter(|connection| !connection.ending).peekable();
-        // One that only waits for its end is as it was.
+        // A link that only waits for its connections to end keeps its state.
         standing.peek()?;
         let silent = standing.all(|connection| connection.silent);
         (core::mem::replace(&mut known.silent, silent) != silent).then_some(silent)
@@ -263,19 +265,19 @@ impl Links {
         self.links.keys().copied()
     }
 
-    /// How many neighbours there are.
+    /// Returns the number of neighbours.
     pub(crate) fn neighbours(&self) -> usize {
         self.neighbours
     }
 
-    /// By the lower dialer, then by age; of those to one process.
+    /// Returns the preferred connection to one process: the oldest of those whose dialer has the lowest PeerId.
     fn preferred(&self, link: LinkId, process: u64) -> Option<ConnectionId> {
         let known = self.links.get(&link)?;
         let standing = known.connections.iter().filter(|known| !known.ending && known.process == process);
         standing.min_by_key(|connection| self.dialer(known, connection)).map(|connection| connection.id)
     }
 
-    /// Those that this end may finish in favour of the preferred one.
+    /// Returns the connections that this end may finish in favour of the preferred one.
     fn losers(&self, link: LinkId, process: u64) -> Vec<ConnectionId> {
         let Some(known) = self.links.get(&link) else { return Vec::new() };
         let Some(preferred) = self.preferred(link, process) else { return Vec::new() };
@@ -296,7 +298,7 @@ impl Links {
 }
 
 impl Room {
-    /// Whether a connection of this peer can become a link, or is another of one.
+    /// Whether a connection of this peer can form a new link or join one that exists.
     pub(crate) fn has_for(&self, peer: &PeerId) -> bool {
         let links = self.lock();
         links.contains_key(peer) || links.values().sum::<usize>() < self.most
@@ -312,20 +314,20 @@ impl Room {
         }
     }
 
-    /// The counts are right after every statement, so a panic elsewhere does not spoil them.
+    /// Every statement leaves the counts consistent, so a panic of another holder does no harm.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, usize>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Link {
-    /// Where frames go: the newest that still takes them.
+    /// Returns the pipe that takes frames: that of the newest connection that is not being finished.
     pub(crate) fn pipe(&self) -> Option<&Arc<Pipe>> {
         self.connections.iter().rev().find(|connection| !connection.ending).map(|connection| &connection.pipe)
     }
 }
 
-/// Connections of one link: two that cross, and as many left over from before a crash.
+/// The maximum number of connections of one link: two that cross, and two left over from before a crash.
 pub const MAX_CONNECTIONS: usize = 4;
 
 #[cfg(test)]
@@ -399,6 +401,7 @@ mod tests {
         assert_eq!(join(&mut at_high, low, 1, false), Joined::Another(LinkId(1), None));
     }
 
+    /// Invariant 1: the bound of connections.
     #[test]
     fn links_are_bounded() {
         let mut links = Links::new(PeerId::random(), 1, LinkIds::default());
@@ -411,6 +414,7 @@ mod tests {
         assert_eq!((links.iter().count(), links.neighbours()), (1, 1));
     }
 
+    /// Invariant 1: one link over each bearer.
     #[test]
     fn a_peer_has_a_link_for_each_bearer() {
         let (low, high) = peers();
@@ -425,17 +429,18 @@ mod tests {
         assert_eq!(join_over(&mut links, high, 0, 4, true), Joined::New(LinkId(3)));
     }
 
+    /// Invariant 4.
     #[test]
     fn a_restarted_peer_is_no_twin_and_two_processes_that_live_are_and_both_stay() {
         let (low, high) = peers();
         let mut links = Links::new(low, 9, LinkIds::default());
         join_as(&mut links, high, 1, 0, 1, false);
         assert_eq!(join_as(&mut links, high, 2, 0, 2, false), Joined::Another(LinkId(1), None));
-        // The old one does not answer.
+        // The old process does not answer.
         assert_eq!(links.of_others(id(2)), [id(1)]);
         assert_eq!(links.leave(id(1)), Some((LinkId(1), false)));
         assert_eq!((links.handle_alive(id(2)), links.twins()), (None, Vec::new()));
-        // This one does.
+        // This process does.
         join_as(&mut links, high, 3, 5, 3, true);
         assert_eq!(links.handle_alive(id(2)), Some([at(2), at(3)]));
         assert_eq!((links.handle_alive(id(2)), links.handle_alive(id(3))), (None, None), "told once");
@@ -459,6 +464,7 @@ mod tests {
         assert!(room.has_for(&other));
     }
 
+    /// Invariant 3.
     #[test]
     fn a_link_is_silent_while_all_its_connections_are() {
         let (low, high) = peers();

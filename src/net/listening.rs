@@ -1,11 +1,11 @@
-//! Listening: where the network can be reached, and which addresses its listeners are still to get.
+//! Listening: the addresses of the network's listeners, and those that they are still waiting for.
 //!
-//! A listener at `0.0.0.0` or `::` gets one address for each of the machine's interfaces, one after the other, as the
-//! system tells of them, and others as they come and go. Whoever asks for the addresses right after the start would
-//! have the first of them only, which is mostly the loopback's. So [`Listening`] knows which are to come, and says when
-//! they are there; what has not come within [`GRACE`] is not waited for.
+//! A listener at `0.0.0.0` or `::` gets one address for each of the machine's interfaces, one after the other as the
+//! system reports them, and more or fewer as interfaces come and go. A caller that read the addresses right after the
+//! start would get only the first, usually the loopback address. So [`Listening`] knows which addresses are due and
+//! says when all of them have come; it waits for at most [`GRACE`].
 //!
-//! Link-local addresses of IPv6 are no places to be reached at, see [`reach`], and left out.
+//! Link-local addresses of IPv6 are left out, since others cannot dial them: see [`reach`].
 
 use super::Multiaddr;
 use super::reach::{self, ip_of};
@@ -22,14 +22,14 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Listening {
     addresses: Vec<Multiaddr>,
-    /// What each is still to get: the addresses of these hosts, or any at all.
+    /// The addresses that each listener waits for: those of these hosts, or any address (`None`).
     awaited: Vec<(ListenerId, BTreeSet<Option<IpAddr>>)>,
-    /// Runs once somebody waits.
+    /// The time limit, which starts with the first call of [`Listening::poll`].
     grace: Option<Delay>,
 }
 
 impl Listening {
-    /// A listener was begun there.
+    /// Notes that a listener was started at this address.
     pub(crate) fn begin(&mut self, listener: ListenerId, at: &Multiaddr) {
         let awaited = match at.iter().next() {
             Some(Protocol::Ip4(ip)) if ip.is_unspecified() => hosts(IpAddr::is_ipv4),
@@ -41,7 +41,7 @@ impl Listening {
         }
     }
 
-    /// A listener has an address. Answers whether it is news.
+    /// Notes that a listener has an address. Returns whether the address is new.
     pub(crate) fn handle_address(&mut self, listener: ListenerId, address: &Multiaddr) -> bool {
         for (_, awaited) in self.awaited.iter_mut().filter(|(awaiting, _)| *awaiting == listener) {
             awaited.remove(&None);
@@ -55,24 +55,24 @@ impl Listening {
         news
     }
 
-    /// A listener has lost an address. Answers whether it was one.
+    /// Notes that a listener has lost an address. Returns whether the address was known.
     pub(crate) fn handle_gone(&mut self, address: &Multiaddr) -> bool {
         let before = self.addresses.len();
         self.addresses.retain(|known| known != address);
         self.addresses.len() < before
     }
 
-    /// A listener has ended.
+    /// Notes that a listener has ended.
     pub(crate) fn handle_closed(&mut self, listener: ListenerId) {
         self.awaited.retain(|(awaiting, _)| *awaiting != listener);
     }
 
-    /// Those that others can use come first.
+    /// Returns the addresses, those that other machines can use first.
     pub(crate) fn addresses(&self) -> &[Multiaddr] {
         &self.addresses
     }
 
-    /// Ready once no more addresses are awaited.
+    /// Ready once no address is awaited any more, or after [`GRACE`].
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.awaited.is_empty() {
             return Poll::Ready(());
@@ -81,7 +81,7 @@ impl Listening {
     }
 }
 
-/// Addresses of this machine's interfaces that are to be listened on.
+/// Returns the addresses of this machine's interfaces that a listener on all interfaces gets.
 fn hosts(is_wanted: impl Fn(&IpAddr) -> bool) -> BTreeSet<Option<IpAddr>> {
     let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::warn!(%error, "the network interfaces cannot be listed");
@@ -91,7 +91,7 @@ fn hosts(is_wanted: impl Fn(&IpAddr) -> bool) -> BTreeSet<Option<IpAddr>> {
     hosts.filter(|ip| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())).map(Some).collect()
 }
 
-/// How long addresses are waited for that do not come.
+/// How long to wait for addresses.
 const GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,27 +1,29 @@
-//! Liveness: when a connection is pinged, when it counts as silent, and when it is given up.
+//! Liveness: when a connection is pinged, when it counts as silent, and when it is closed.
 //!
-//! Whatever arrives shows that the peer lives. When nothing has arrived for a while, a ping asks; when nothing has
-//! arrived for longer, the connection is dead. One timer serves both and is not touched by traffic: when it fires
-//! too early it is set anew. While the node does not take frames the connection reads nothing, which is not the
-//! peer's fault: then it is pinged, so that the peer hears something, but not given up.
+//! Whatever arrives shows that the peer lives. When nothing has arrived for a while, the peer is pinged; when nothing
+//! has arrived for longer, the connection is dead. One timer serves both. Traffic does not touch it: when it fires too
+//! early it is set anew. While the node takes no frames the connection reads nothing, which is not the peer's fault:
+//! then the peer is pinged, so that it receives something, but the connection is not closed.
 //!
-//! That takes a minute and a half, too long for messages that could go another way. So what is sent is watched
-//! ([`Probing`]), by a second timer that is armed for it:
+//! This takes a minute and a half, too long for messages that could take another path. So sent frames are watched
+//! ([`Probing`]) by a second timer that runs only when needed:
 //!
-//! 1. Frames go out with a ping behind them, unless the last ping is less than `every` ago: this measures the round trip.
-//! 2. Frames that went out without one get theirs if nothing has been heard for `after`.
-//! 3. A ping that is followed by nothing at all, for four retransmission time-outs (RFC 6298, from this connection's pings,
-//!    and from its set-up before there was one) but at least `silent_after`, makes the connection *silent*. It stays up; the first byte ends it. Where the bearer is
-//!    known to be slow, what was written before the ping has the time that it takes there.
+//! 1. Frames are followed by a ping, unless the last ping is less than `every` ago: this measures the round trip.
+//! 2. Frames that went out without a ping are followed by one if nothing has been heard for `after`.
+//! 3. If nothing arrives after a ping for four retransmission time-outs (RFC 6298, from this connection's pings, and
+//!    from its set-up before the first) but at least `silent_after`, the connection is *silent*. It stays up; the first
+//!    byte ends the silence. Where the bearer is known to be slow, the time to carry what was written before the ping
+//!    is added.
 //!
-//! Where bytes cost money, pings are rare: an idle link is pinged as its bearer says ([`Profile::keep_alive`]), what is sent
-//! is followed by a ping once in a while to measure, and else only if nothing has been heard for a retransmission time-out
-//! and a second: answers to what was sent show as well that the peer lives.
+//! Where bytes cost money, pings are rare. An idle link is pinged as its bearer says ([`Profile::keep_alive`]). Sent
+//! frames are followed by a ping once in a while, to measure, and otherwise only if nothing has been heard for a
+//! retransmission time-out and a second: answers to what was sent also show that the peer lives.
 //!
 //! Invariants
-//! 1. At most one ping is without an answer, unless the node takes no frames, or a proof is wanted that the peer lives.
-//! 2. Echoes are not watched: two ends that only answer each other fall quiet.
-//! 3. The second timer is armed by a ping or by frames, and fires about four times a second at most.
+//! 1. At most one ping is unanswered, unless the node takes no frames or a proof of life is wanted.
+//! 2. The second timer is armed by a ping or by frames only, and not at rest.
+//! - Echoes are not watched: two ends that only answer each other's pings fall quiet.
+//! - The second timer fires about four times a second at most.
 
 use super::{NetConfig, Probing};
 use crate::link::bearer::Profile;
@@ -30,7 +32,7 @@ use futures_timer::Delay;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// One connection's watch.
+/// The state of the watch over one connection.
 #[derive(Debug)]
 pub(crate) struct Silence {
     ping_after: Duration,
@@ -38,33 +40,33 @@ pub(crate) struct Silence {
     probing: Probing,
     heard: Instant,
     pinged: Instant,
-    /// Since when the last ping has had no answer.
+    /// When the last ping was sent, if it has no answer yet.
     asked: Option<Instant>,
-    /// When the first frames went out since something was heard.
+    /// When the first frames were sent after the last byte arrived.
     unanswered: Option<Instant>,
     silent: bool,
-    /// The connection was silent while the last ping was on its way.
+    /// The connection fell silent while the last ping was under way: its answer is no measurement.
     tainted: bool,
-    /// Reading waits for the node.
+    /// Reading waits for the node to take frames.
     blocked: bool,
     timer: Delay,
-    /// There once it has been needed.
+    /// The second timer, created when it is first needed.
     probe: Option<Delay>,
-    /// When it fires, if it does.
+    /// When the second timer fires, if it is armed.
     armed: Option<Instant>,
-    /// It was armed and has not been polled since.
+    /// The second timer was armed and has not been polled since.
     unpolled: bool,
     metered: bool,
     timing: Timing,
-    /// Kilobits a second that the bearer carries at most, as far as is known.
+    /// The most kilobits a second that the bearer carries; `u32::MAX` if unknown.
     rate: u32,
-    /// Bytes that were written before the last ping and may still be on the way.
+    /// Bytes that were written before the last ping and may still be under way.
     before: u64,
-    /// Bytes that were written since.
+    /// Bytes that were written after the last ping.
     behind: u64,
 }
 
-/// How a connection is watched.
+/// The parameters by which a connection is watched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
     ping_after: Duration,
@@ -72,20 +74,20 @@ pub(crate) struct Watch {
     probing: Probing,
     metered: bool,
     rate: u32,
-    /// As its set-up took.
+    /// The round-trip time that was measured in the set-up.
     round_trip: Duration,
-    /// How long the two ends may take to agree on a stream.
+    /// How long the two ends may take to negotiate a stream.
     pub(crate) negotiation: Duration,
 }
 
 impl Watch {
-    /// By the bearer that carries it, over datagrams or a stream.
+    /// Derives the parameters from the settings and from the bearer, for a connection over datagrams or a stream.
     pub(crate) fn new(config: &NetConfig, bearer: &Profile, datagrams: bool, round_trip: Duration) -> Self {
         let ping_after = bearer.keep_alive(config.ping_after, datagrams);
         let every = if bearer.metered { METERED_EVERY } else { config.probing.every };
         Self {
             ping_after,
-            // A ping that is lost is sent once more.
+            // A lost ping is sent once more before the connection counts as dead.
             dead_after: config.dead_after.max(ping_after.saturating_mul(3)),
             probing: Probing { every: every.max(config.probing.every), ..config.probing },
             metered: bearer.metered,
@@ -96,20 +98,20 @@ impl Watch {
     }
 }
 
-/// What silence asks for.
+/// What the watch asks its connection to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asks {
     Ping,
-    /// The connection is silent now.
+    /// Report that the connection is silent now.
     Tell,
     Close,
 }
 
-/// Round-trip time and its variation (RFC 6298, section 2), once there is a measurement.
+/// The smoothed round-trip time and its variation (RFC 6298, section 2), once there is a measurement.
 #[derive(Debug)]
 struct Timing {
     measured: Option<(Duration, Duration)>,
-    /// Before there is a measurement.
+    /// The retransmission time-out before the first measurement.
     expected: Duration,
 }
 
@@ -141,7 +143,7 @@ impl Silence {
         }
     }
 
-    /// Something has arrived. Answers whether this ends a silence.
+    /// Handles bytes that have arrived. Returns whether they end a silence.
     #[must_use]
     pub(crate) fn handle_heard(&mut self) -> bool {
         self.heard = Instant::now();
@@ -149,7 +151,7 @@ impl Silence {
         std::mem::take(&mut self.silent)
     }
 
-    /// Frames have been taken to be written. Answers whether a ping is to follow them.
+    /// Handles frames that have been taken to be written. Returns whether a ping is to follow them.
     #[must_use]
     pub(crate) fn handle_wrote(&mut self) -> bool {
         let now = Instant::now();
@@ -164,17 +166,17 @@ impl Silence {
         false
     }
 
-    /// How long frames that went without a ping may be followed by nothing until there is one.
+    /// Returns how long nothing may be heard after frames without a ping, before a ping follows them.
     fn unheard(&self) -> Duration {
         if self.metered { self.probing.after.max(self.timing.time_out() + METERED_AFTER) } else { self.probing.after }
     }
 
-    /// So many bytes have been written.
+    /// Counts bytes that have been written.
     pub(crate) fn handle_bytes(&mut self, bytes: u64) {
         self.behind = self.behind.saturating_add(bytes);
     }
 
-    /// A ping is on its way.
+    /// Handles a ping that has been queued.
     pub(crate) fn handle_pinged(&mut self) {
         let now = Instant::now();
         self.pinged = now;
@@ -183,8 +185,8 @@ impl Silence {
         self.arm(now + self.limit());
     }
 
-    /// The last ping has been answered. Answers whether that is a measurement: how long a silence took says nothing about the
-    /// round trip (Karn's rule).
+    /// Handles the answer to the last ping. Returns whether it is a measurement: an answer after a silence says nothing
+    /// about the round trip (Karn's rule).
     #[must_use]
     pub(crate) fn handle_answered(&mut self, round_trip: Duration) -> bool {
         self.asked = None;
@@ -196,22 +198,22 @@ impl Silence {
         true
     }
 
-    /// What was measured holds no longer.
+    /// Discards the measurements.
     pub(crate) fn forget_timing(&mut self) {
         self.timing = Timing::new(Duration::ZERO);
     }
 
-    /// The retransmission time-out.
+    /// Returns the retransmission time-out.
     pub(crate) fn time_out(&self) -> Duration {
         self.timing.time_out()
     }
 
-    /// Whether a ping is without an answer.
+    /// Whether a ping is unanswered.
     pub(crate) fn is_asking(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// Reading begins or ceases to wait for the node.
+    /// Notes whether reading waits for the node to take frames.
     pub(crate) fn set_blocked(&mut self, blocked: bool) {
         if self.blocked && !blocked {
             self.heard = Instant::now();
@@ -222,12 +224,12 @@ impl Silence {
         self.blocked = blocked;
     }
 
-    /// Whether so much was written that has no answer that its packets were as long as they get.
+    /// Whether the unanswered bytes are enough to fill the longest packets.
     pub(crate) fn is_long_unanswered(&self) -> bool {
         self.before.saturating_add(self.behind) >= LONG
     }
 
-    /// Whether [`Silence::poll`] is to be called once more.
+    /// Whether [`Silence::poll`] must be called once more.
     pub(crate) fn wants_poll(&self) -> bool {
         self.unpolled
     }
@@ -235,7 +237,7 @@ impl Silence {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asks> {
         while self.timer.poll_unpin(cx).is_ready() {
             let now = Instant::now();
-            // A ping that is on its way has the time that it takes.
+            // A ping under way is given the time that its answer takes.
             let dead = self.heard + self.dead_after.max(self.ping_after + self.timing.time_out() * 2);
             let ping = self.heard.max(self.pinged) + self.ping_after;
             if now >= dead && !self.blocked {
@@ -263,9 +265,9 @@ impl Silence {
         Poll::Pending
     }
 
-    /// The second timer has fired.
+    /// Handles the second timer when it has fired.
     fn probe_due(&mut self) -> Option<Asks> {
-        // Who does not read hears nothing.
+        // A connection that does not read hears nothing.
         if self.silent || self.blocked {
             return None;
         }
@@ -287,7 +289,7 @@ impl Silence {
         None
     }
 
-    /// Has the second timer fire by then.
+    /// Arms the second timer for this time, unless it fires earlier.
     fn arm(&mut self, at: Instant) {
         if self.armed.is_some_and(|armed| armed <= at) {
             return;
@@ -301,11 +303,11 @@ impl Silence {
         }
     }
 
-    /// How long a ping may be followed by nothing.
+    /// Returns how long nothing may be heard after a ping before the connection is silent.
     pub(crate) fn limit(&self) -> Duration {
         let ahead = match self.rate {
             u32::MAX => 0,
-            // Kilobits a second are bits a millisecond.
+            // Kilobits a second equal bits a millisecond.
             rate => self.before.saturating_mul(8) / u64::from(rate.max(1)),
         };
         let time_out = self.timing.time_out();
@@ -315,8 +317,8 @@ impl Silence {
 }
 
 impl Timing {
-    /// A set-up that took that long says that answers may take as long, not that they take less than is usual: whoever is
-    /// at the other end may have had other things to do.
+    /// Starts with the time-out of an unmeasured connection. A slow set-up raises it; a fast one does not lower it,
+    /// since the other end may be busier later.
     fn new(round_trip: Duration) -> Self {
         Self { measured: None, expected: UNMEASURED.max(round_trip.saturating_mul(2)) }
     }
@@ -330,21 +332,22 @@ impl Timing {
         });
     }
 
-    /// RFC 6298's, without its lower bound of a second.
+    /// Returns the retransmission time-out of RFC 6298, without its lower bound of a second.
     fn time_out(&self) -> Duration {
         self.measured.map_or(self.expected, |(smoothed, variation)| smoothed + variation * 4)
     }
 }
 
-/// Retransmission time-outs that a ping may be followed by nothing: a transport below has sent it twice more by then.
+/// How many retransmission time-outs may pass in silence after a ping: a transport below has sent it twice more by
+/// then.
 const TIME_OUTS: u32 = 4;
-/// But no more than this, where two time-outs are no longer.
+/// The upper bound of that time, unless two time-outs are longer.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes that fill the shortest packet that every path carries (RFC 9000, section 14).
+/// Bytes that fill the longest packet that every path must carry (RFC 9000, section 14).
 const LONG: u64 = 1_200;
-/// On a metered bearer what is sent is followed by a ping once in this time.
+/// The shortest time between two pings that follow frames on a metered bearer.
 const METERED_EVERY: Duration = Duration::from_secs(300);
-/// And else if nothing is heard for so much longer than a round trip: receivers gather what they confirm.
+/// What is added to the retransmission time-out on a metered bearer, since receivers gather what they confirm.
 const METERED_AFTER: Duration = Duration::from_secs(1);
 /// The retransmission time-out before there is a measurement (RFC 6298, section 2.1).
 const UNMEASURED: Duration = Duration::from_secs(1);
@@ -374,6 +377,7 @@ mod tests {
         block_on(poll_fn(|cx| silence.poll(cx)))
     }
 
+    /// Invariant 1.
     #[test]
     fn what_is_sent_and_not_answered_is_asked_after_and_then_called_silent() {
         let mut silence = silence();
@@ -388,6 +392,7 @@ mod tests {
         assert!(silence.handle_heard() && !silence.handle_heard());
     }
 
+    /// Invariant 2.
     #[test]
     fn an_answer_ends_the_asking_and_rest_arms_nothing() {
         let mut silence = silence();
@@ -444,7 +449,7 @@ mod tests {
         assert_eq!((silence.ping_after, silence.dead_after), (600_000 * MS, 1_800_000 * MS));
         silence.pinged = Instant::now().checked_sub(2_000 * MS).expect("a machine that has run for two seconds");
         assert!(!silence.handle_wrote(), "the last measurement is fresh");
-        // 100 ms, and four times half of that.
+        // The smoothed round trip of 100 ms, and four times a variation of half of that.
         assert_eq!(silence.unheard(), 1_300 * MS);
     }
 

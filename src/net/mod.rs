@@ -1,26 +1,27 @@
-//! The network: links to neighbours over libp2p.
+//! Network: links to neighbours over libp2p.
 //!
-//! **Mechanism.** A [`Network`] owns one libp2p Swarm with one key. Every connection, whoever began it, first
-//! passes [`admission`], a wrapper around the transport: both ends exchange their credentials on a raw substream,
-//! and whoever fails is closed before the Swarm hears of a peer. An admitted connection carries two long-lived
-//! streams of frames ([`streams`]): *control* and *data*, each with a bounded [`outbox`] that is written in chunks
-//! of up to 64 KiB ([`lane`]). Connections to the same neighbour over the same bearer ([`sorter`]) are one *link* ([`links`]):
-//! duplicates resolve without the node noticing.
-//! [`discovery`] decides what is dialled and when.
+//! **Mechanism.** A [`Network`] owns one libp2p Swarm with one key. Every connection, whichever end dialled it, first
+//! passes [`admission`], a wrapper around the transport: both ends exchange their credentials on a raw substream, and
+//! the connection is closed before the Swarm hears of the peer if either end fails the check. An admitted connection
+//! carries two long-lived streams of frames ([`streams`]): *control* and *data*, each with a bounded [`outbox`] that is
+//! written in chunks of up to 64 KiB ([`lane`]). All connections to the same neighbour over the same bearer
+//! ([`sorter`]) form one *link* ([`links`]); duplicate connections are resolved without the node noticing.
+//! [`discovery`] decides which address is dialled and when.
 //!
-//! The node polls [`Network::poll`] and gets a [`NetEvent`] at a time; it sends with [`Network::try_send`], which refuses
-//! rather than grow. A realm's rules are not known here: a
-//! [`Gatekeeper`] says who is a member. Two networks may live in one process, with different keys: nothing here is
-//! process-wide, and numbers of links are given by who runs both ([`LinkIds`]). Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
-//! can run all of it but [`transport`] and mDNS. In a lab, admitted connections are wrapped once more, to behave as a
-//! shape says ([`emulation`]).
+//! The node polls [`Network::poll`], which yields one [`NetEvent`] at a time. It sends with [`Network::try_send`],
+//! which refuses a frame rather than let a queue grow beyond its bound. This module does not know a realm's rules: a
+//! [`Gatekeeper`] decides who is a member. Two networks with different keys may run in one process: no state here is
+//! process-wide, and the owner of both networks supplies the link numbers ([`LinkIds`]). Timers come from
+//! `futures_timer` and tasks go to the executor that the caller passes in, so that a simulator can run everything
+//! except [`transport`] and mDNS. In a lab, each admitted connection is wrapped once more and behaves as a shape
+//! prescribes ([`emulation`]).
 //!
 //! Invariants
-//! 1. Nothing that admission has not let in reaches a behaviour: no stream, no link event.
-//! 2. `LinkUp` comes before anything else of a link, `LinkDown` after everything else of it.
-//! 3. Every queue is bounded; what is refused or dropped at a bound is counted and told as
-//!    [`NetEvent::Refused`] or [`NetEvent::Dropped`].
-//! 4. A neighbour has at most one link over each bearer; a link has at most [`links::MAX_CONNECTIONS`] connections.
+//! 1. A connection that admission has not let in reaches no behaviour: it opens no stream and causes no link event.
+//! 2. Every queue is bounded. What is refused or dropped at a bound is counted and reported as [`NetEvent::Refused`] or
+//!    [`NetEvent::Dropped`].
+//! 3. A neighbour has at most one link over each bearer; a link has at most [`links::MAX_CONNECTIONS`] connections.
+//! - `LinkUp` is the first event of a link and `LinkDown` the last.
 
 use crate::counter::Counter;
 use crate::id::{LinkId, Pseudonym};
@@ -73,52 +74,55 @@ pub use sorter::transport as transport_of;
 pub use swarm::Network;
 pub use transport::TransportError;
 
-/// A transport as [`Network::new`] and [`enrol()`] take it: authenticated and multiplexed, but not admitted.
+/// The kind of transport that [`Network::new`] and [`enrol()`] take: authenticated and multiplexed, but without
+/// admission.
 pub type Transport = Boxed<(PeerId, StreamMuxerBox)>;
-/// Runs a connection's task.
+/// Spawns the task of a connection.
 pub type Executor = Box<dyn Fn(BoxFuture<'static, ()>) + Send>;
 
 /// Settings of the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetConfig {
-    /// Multiaddresses to listen on: `/ip4/…/tcp/PORT` or `/ip4/…/udp/PORT/quic-v1`, and the same with `/ip6`. Unless told
-    /// otherwise everywhere, at port [`PORT`] if it is free.
+    /// Multiaddresses to listen on: `/ip4/…/tcp/PORT` or `/ip4/…/udp/PORT/quic-v1`, and the same with `/ip6`. By
+    /// default the node listens on all interfaces, at port [`PORT`] if it is free.
     pub listen: Vec<Multiaddr>,
-    /// Multiaddresses of members to stay connected with; a `/p2p/…` at the end is ignored. They may begin with a name:
-    /// `/dns4/…`, `/dns6/…`, `/dns/…` or `/dnsaddr/…`.
+    /// Multiaddresses of members to stay connected with; a `/p2p/…` at the end is ignored. An address may begin with a
+    /// name: `/dns4/…`, `/dns6/…`, `/dns/…` or `/dnsaddr/…`.
     pub bootstrap: Vec<Multiaddr>,
     /// Whether to look for members in the local network by multicast DNS.
     pub mdns: bool,
-    /// Most links.
+    /// The maximum number of links.
     pub max_links: u32,
-    /// How many neighbours to have before addresses other than `bootstrap` are left alone.
+    /// The number of neighbours at which addresses other than `bootstrap` are no longer dialled.
     pub target_links: u32,
-    /// Connections in set-up at a time, inbound.
+    /// The maximum number of inbound connections in set-up at a time.
     pub inbound_permits: u32,
-    /// Of those, from one source: an IPv4 address, or an IPv6 network of 64 bits.
+    /// The maximum number of inbound connections in set-up from one source: an IPv4 address, or an IPv6 network of 64
+    /// bits.
     pub permits_per_source: u32,
-    /// How long each half of a connection's set-up may take, where its bearer needs no more.
+    /// How long each half of a connection's set-up may take, unless its bearer needs longer.
     #[serde(with = "duration")]
     pub setup_time: Duration,
-    /// A link that has heard nothing for this long is pinged, where that costs nothing.
+    /// A link that has received nothing for this long is pinged, if that costs no money.
     #[serde(with = "duration")]
     pub ping_after: Duration,
-    /// A link that has heard nothing for this long, and for three pings of its bearer, is closed.
+    /// A link that has received nothing for this long, and for the time of three pings on its bearer, is closed.
     #[serde(with = "duration")]
     pub dead_after: Duration,
-    /// Bytes of frames that wait for a link, of each class.
+    /// The maximum number of bytes of frames that wait for a link, for each class.
     pub outbox_bytes: usize,
-    /// How links are watched that carry something. No setting.
+    /// How a link is watched while traffic is sent over it. Not a setting.
     #[serde(skip)]
     pub probing: Probing,
-    /// Addresses at which members were met, the last first. No setting: what a network before it has met.
+    /// Addresses at which members were met, the latest first. Not a setting: the owner passes on what an earlier
+    /// network has met.
     #[serde(skip)]
     pub met: Vec<Multiaddr>,
-    /// What carries links. Set from other settings, not here.
+    /// The bearers that carry links. Derived from other settings, not set here.
     #[serde(skip)]
     pub bearers: Bearers,
-    /// Whether links can be shaped ([`Network::set_shape`]). No setting: a lab's nodes have it.
+    /// Whether links can be shaped ([`Network::set_shape`]). Not a setting: it is true for the nodes of a lab.
     #[serde(skip)]
     pub shaping: bool,
 }
@@ -126,17 +130,17 @@ pub struct NetConfig {
 /// How a link is watched while something is sent over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probing {
-    /// Frames that are sent are followed by a ping, at most once in this time.
+    /// The shortest time between two pings that follow sent frames.
     pub every: Duration,
-    /// Frames that have gone without one get one if nothing has been heard for this long.
+    /// Frames that were sent without a ping are followed by one if nothing is received for this long.
     pub after: Duration,
-    /// A link is silent if nothing is heard for this long after a ping; longer where round trips take longer.
+    /// A link is silent if nothing is received for this long after a ping, or for longer where round trips take longer.
     pub silent_after: Duration,
 }
 
 impl Default for Probing {
-    /// A ping a second costs 60 bytes, and whatever is sent over a link that is gone is known not to arrive within a
-    /// second and a quarter.
+    /// A ping a second costs 60 bytes. If a link fails while frames are sent over it, this is known within a second and
+    /// a quarter.
     fn default() -> Self {
         Self { every: Duration::from_secs(1), after: Duration::from_millis(250), silent_after: Duration::from_secs(1) }
     }
@@ -164,193 +168,194 @@ impl Default for NetConfig {
     }
 }
 
-/// Which of a link's two streams.
+/// One of the two streams of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Keeps the mesh running.
+    /// Frames that keep the mesh running.
     Control,
-    /// What the mesh is for.
+    /// Frames that carry messages of applications.
     Data,
 }
 
-/// What the node hears. `P` is what the [`Gatekeeper`] says of an admitted peer.
+/// An event that the network reports to the node. `P` is what the [`Gatekeeper`] says of an admitted peer.
 #[derive(Debug)]
 pub enum NetEvent<P> {
-    /// The network can be reached there.
+    /// The network listens at this address.
     Listening(Multiaddr),
-    /// And there not any more.
+    /// The network no longer listens at this address.
     NotListening(Multiaddr),
-    /// A member was met there for the first time: [`Network::met`] has changed.
+    /// A member was met at a new address: [`Network::met`] has changed.
     Met,
-    /// A listener has ended, or could not begin.
+    /// A listener has ended, or could not start.
     ListenFailed {
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A neighbour is there, over this bearer.
+    /// A link to a neighbour is up.
     LinkUp {
-        /// Its link from now on.
+        /// The number of the link.
         link: LinkId,
-        /// Its key.
+        /// The neighbour's key.
         peer: Pseudonym,
-        /// What admission found.
+        /// What admission found out about the neighbour.
         admitted: P,
-        /// Where it was dialled, or where it came from.
+        /// The address that was dialled, or from which the connection came.
         address: Multiaddr,
         /// Whether this end dialled.
         outbound: bool,
-        /// Over which bearer: its place among [`NetConfig::bearers`].
+        /// The bearer of the link: its index in [`NetConfig::bearers`].
         bearer: u8,
-        /// What has passed since its set-up began: its neighbour's hello is no older.
+        /// The time since the connection's set-up began: an upper bound of the age of the neighbour's hello.
         age: Duration,
     },
-    /// It is gone.
+    /// A link is down.
     LinkDown {
-        /// Not used again.
+        /// The number of the link, which is not used again.
         link: LinkId,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// A ping was answered.
     Measured {
-        /// On this link.
+        /// The link that was measured.
         link: LinkId,
-        /// The time until it was.
+        /// The time from the ping to its answer.
         round_trip: Duration,
     },
-    /// Something was sent and a ping has asked, and nothing is heard. The link stays up.
+    /// Frames and a ping were sent over a link, and nothing has been received since. The link stays up.
     Silent {
-        /// This link.
+        /// The silent link.
         link: LinkId,
     },
-    /// A silent link is heard again.
+    /// Something was received on a silent link.
     Heard {
-        /// This link.
+        /// The link that is no longer silent.
         link: LinkId,
     },
-    /// Of a link's connections one broke, while another stands: what was on its way over it may be lost.
+    /// One of several connections of a link broke: frames under way on it may be lost. The link stays up.
     Broken {
-        /// This link.
+        /// The link that lost a connection.
         link: LinkId,
     },
-    /// Two processes that both live have one identity: somebody has copied a device's directory.
+    /// Two live processes have the same identity: somebody has copied a device's directory.
     Twins {
-        /// Over which they are reached; none if it is this node's identity.
+        /// A link to one of the two; `None` if the identity is that of this node.
         link: Option<LinkId>,
-        /// Where they are; where the other is, if it is this node's identity.
+        /// The addresses of both processes, or of the other process alone if the identity is that of this node.
         addresses: Vec<Multiaddr>,
     },
     /// Whole frames, in the order in which they were sent; see [`crate::wire::frame::Frames`].
     Frames {
-        /// From whom.
+        /// The link on which the frames arrived.
         link: LinkId,
-        /// On which stream.
+        /// The stream on which the frames arrived.
         lane: Lane,
-        /// At least one frame; pings are not among them.
+        /// At least one frame; pings are left out.
         buffer: Bytes,
     },
-    /// A queue of which [`Network::try_send`] said `Full` may have space again.
+    /// A queue for which [`Network::try_send`] returned `Full` may have space again.
     Writable {
-        /// On this link.
+        /// The link whose queue it is.
         link: LinkId,
     },
-    /// Somebody asks for enrolment; without an answer in time the connection is closed.
+    /// A device asks for enrolment. The connection is closed if no answer comes in time.
     Enrol {
-        /// What was said.
+        /// The request.
         hello: EnrolHello,
         /// Takes the answer.
         respond: oneshot::Sender<EnrolReply>,
     },
-    /// Connections refused at admission since this reason was last told.
+    /// Connections were refused at admission since this reason was last reported.
     Refused {
-        /// Reason code in kebab case.
+        /// The reason code, in kebab case.
         reason: &'static str,
-        /// How many.
+        /// The number of connections.
         count: u64,
     },
-    /// A connection did not come about for nothing but the time: what the clocks of both ends say.
+    /// A connection was not admitted only because the clocks of its two ends differ.
     Skewed {
-        /// Where the other end is.
+        /// The address of the other end.
         address: Multiaddr,
-        /// Both clocks. What the other end said is a hint.
+        /// The time on both clocks. The other end has not proved who it is: its time is a hint.
         skew: Skew,
     },
-    /// Connections to or from members that the [`Gatekeeper`] bars, since last told: nobody's fault.
+    /// Connections to or from members that the [`Gatekeeper`] bars, since they were last reported. These are not
+    /// faults.
     Cut {
-        /// How many.
+        /// The number of connections.
         count: u64,
     },
-    /// Things dropped at a bound since this counter was last told.
+    /// Items were dropped at a bound since this counter was last reported.
     Dropped {
-        /// What was counted.
+        /// The counter of the bound.
         counter: Counter,
-        /// How many.
+        /// The number of items.
         count: u64,
     },
 }
 
-/// Why a frame was not taken.
+/// The reason why a frame was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Its queue is full; [`NetEvent::Writable`] follows.
+    /// The queue is full; [`NetEvent::Writable`] follows.
     #[error("the link's queue is full")]
     Full,
-    /// The link is down, or about to be.
+    /// The link is down, or about to go down.
     #[error("the link is down")]
     Gone,
-    /// Not exactly one frame.
+    /// The bytes are not exactly one frame.
     #[error("not one whole frame")]
     NotAFrame,
 }
 
-/// A link's figures.
+/// Counters and the round-trip time of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounters {
     /// Bytes of frames received.
     pub bytes_in: u64,
     /// Bytes of frames sent.
     pub bytes_out: u64,
-    /// Frames received, pings aside.
+    /// Frames received, without pings.
     pub frames_in: u64,
-    /// Frames sent, pings aside.
+    /// Frames sent, without pings.
     pub frames_out: u64,
-    /// Connections that take frames: one, but while a duplicate is being resolved.
+    /// Connections that take frames: one, or more while duplicates are being resolved.
     pub connections: u32,
-    /// Smoothed round-trip time of pings.
+    /// The smoothed round-trip time of pings; `None` before the first answer.
     pub round_trip: Option<Duration>,
 }
 
-/// The port of a node that is not told another: the same at each start, so that others find it again.
+/// The default port. It is the same at each start, so that other nodes find this one again.
 pub const PORT: u16 = 7707;
 
-/// Addresses to listen on at all interfaces: TCP and QUIC, IPv4 and IPv6, at one port.
+/// Returns the addresses that listen on all interfaces: TCP and QUIC over IPv4 and IPv6, at one port.
 pub fn everywhere(port: u16) -> Vec<Multiaddr> {
     let hosts = ["/ip4/0.0.0.0", "/ip6/::"];
     let of = |host| [format!("{host}/tcp/{port}"), format!("{host}/udp/{port}/quic-v1")];
     hosts.into_iter().flat_map(of).map(|address| address.parse().expect("a multiaddress")).collect()
 }
 
-/// The libp2p key pair of an Ed25519 seed.
+/// Returns the libp2p key pair of an Ed25519 seed.
 pub fn keypair(seed: &[u8; 32]) -> Keypair {
     let mut seed = zeroize::Zeroizing::new(*seed);
     let secret = ed25519::SecretKey::try_from_bytes(seed.as_mut()).expect("32 bytes are an Ed25519 seed");
     Keypair::from(ed25519::Keypair::from(secret))
 }
 
-/// The PeerId of a pseudonym; `None` when the bytes are no Ed25519 key.
+/// Returns the PeerId of a pseudonym; `None` if its bytes are not an Ed25519 key.
 pub fn peer_id(pseudonym: &Pseudonym) -> Option<PeerId> {
     Some(PublicKey::from(ed25519::PublicKey::try_from_bytes(&pseudonym.0).ok()?).to_peer_id())
 }
 
-/// The pseudonym behind a PeerId: Ed25519 keys stand in it whole, behind 6 bytes of multihash and protobuf.
-/// `None` for a key of another kind.
+/// Returns the pseudonym of a PeerId; `None` if the key is not an Ed25519 key. A PeerId contains an Ed25519 key whole,
+/// after 6 bytes of multihash and protobuf.
 pub fn pseudonym(peer: &PeerId) -> Option<Pseudonym> {
     let bytes = peer.to_bytes();
     let key = bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?;
     Pseudonym::from_slice(key)
 }
 
-/// Durations in settings: `30s`, `250ms`.
+/// Durations in settings, as text: `30s`, `250ms`.
 mod duration {
     use serde::{Deserialize, Deserializer, Serializer, de};
     use std::time::Duration;

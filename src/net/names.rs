@@ -1,15 +1,16 @@
-//! Names: addresses that name their host, and what they lead to at the moment.
+//! Names: addresses that begin with a host name, and the addresses that they currently resolve to.
 //!
-//! `/dns/…`, `/dns4/…` and `/dns6/…` are looked up as the system does it (getaddrinfo: hosts file, DNS, whatever else it is
-//! set up with), so that a name that works for other programs works here. `/dnsaddr/NAME` leads to the multiaddresses
-//! that stand as `dnsaddr=…` in the TXT records of `_dnsaddr.NAME`; what follows it must stand at the end of them. They may
-//! be names again, [`DEPTH`] deep.
+//! `/dns/…`, `/dns4/…` and `/dns6/…` are resolved by the system (getaddrinfo: hosts file, DNS and other sources), so
+//! that a name that works for other programs works here. `/dnsaddr/NAME` resolves to the multiaddresses given as
+//! `dnsaddr=…` in the TXT records of `_dnsaddr.NAME`; what follows `NAME` must be at their end. These may be names
+//! again, up to [`DEPTH`] deep.
 //!
-//! Nothing is kept: a name is looked up anew each time, by the resolvers that the system has at that time.
+//! There is no cache: a name is resolved anew each time, by the resolvers that the system has at that time.
 //!
 //! Invariants
-//! 1. A lookup ends within [`PATIENCE`], with at most [`MAX_RESOLVED`] addresses, none of them a name.
-//! 2. It asks for the texts of at most [`MAX_TEXTS`] names, whatever these lead to.
+//! 1. A lookup returns at most [`MAX_RESOLVED`] addresses, none of which is a name.
+//! 2. A lookup asks for the TXT records of at most [`MAX_TEXTS`] names, whatever these lead to.
+//! - A lookup ends within [`PATIENCE`].
 
 use super::{Multiaddr, reach};
 use futures::future::{BoxFuture, Either, select};
@@ -25,26 +26,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Looks an address up: what [`resolve`] does, or a simulator in its place.
+/// The function that resolves an address: [`resolve`], or a simulator's replacement.
 pub type Resolver = Arc<dyn Fn(Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> + Send + Sync>;
 
-/// Whether the address names its host.
+/// Whether the address begins with a host name.
 pub fn is_name(address: &Multiaddr) -> bool {
     use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
     matches!(address.iter().next(), Some(Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))
 }
 
-/// Looks names up with what the system has for it; needs a tokio runtime.
+/// Returns a resolver that uses the system's resolvers. It needs a tokio runtime.
 pub fn system() -> Resolver {
     Arc::new(|address| resolve(address).boxed())
 }
 
-/// As [`system`], but asks this server for the texts of `/dnsaddr/…`, over UDP.
+/// As [`system`], but asks this server for TXT records, over UDP.
 pub fn by_server(server: SocketAddr) -> Resolver {
     Arc::new(move |address| resolve_by(address, Some(server)).boxed())
 }
 
-/// The addresses that one leads to: itself, unless it is a name.
+/// Returns the addresses that `address` resolves to; an address that is not a name resolves to itself.
+///
+/// # Errors
+/// Fails with a text for people if the name does not exist, leads to no address, or is not resolved within
+/// [`PATIENCE`].
 pub async fn resolve(address: Multiaddr) -> Result<Vec<Multiaddr>, String> {
     resolve_by(address, None).await
 }
@@ -65,7 +70,7 @@ async fn resolve_by(address: Multiaddr, server: Option<SocketAddr>) -> Result<Ve
     }
 }
 
-/// Who is asked for texts, and for those of how many names more.
+/// The server to ask for TXT records, and for how many more names they may be asked.
 struct Texts {
     server: Option<SocketAddr>,
     left: AtomicUsize,
@@ -116,7 +121,7 @@ fn look_up(address: Multiaddr, depth: u32, texts: Arc<Texts>) -> BoxFuture<'stat
     .boxed()
 }
 
-/// What the TXT records of a name say.
+/// Returns the addresses in the TXT records of a name.
 async fn look_up_texts(name: &str, end: &Multiaddr, depth: u32, texts: &Arc<Texts>) -> Result<Vec<Multiaddr>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("the texts of {name} cannot be looked up: {error}");
     if !texts.take() {
@@ -130,7 +135,7 @@ async fn look_up_texts(name: &str, end: &Multiaddr, depth: u32, texts: &Arc<Text
     });
     let mut addresses = Vec::new();
     for address in said.filter_map(|text| parse(&text, end)).take(MAX_RESOLVED) {
-        // One that leads nowhere does not spoil the others.
+        // An entry that leads nowhere does not spoil the others.
         if let Ok(found) = look_up(address, depth, texts.clone()).await {
             addresses.extend(found);
         }
@@ -141,18 +146,18 @@ async fn look_up_texts(name: &str, end: &Multiaddr, depth: u32, texts: &Arc<Text
     Ok(addresses)
 }
 
-/// The address in a TXT record, if it has that end; without the PeerId, since keys rotate.
+/// Returns the address in a TXT record if it ends with `end`; without its PeerId, since keys rotate.
 fn parse(text: &[u8], end: &Multiaddr) -> Option<Multiaddr> {
     let text = std::str::from_utf8(text).ok()?.strip_prefix("dnsaddr=")?;
     let address = super::discovery::without_peer(&text.parse().ok()?);
     address.ends_with(&super::discovery::without_peer(end)).then_some(address)
 }
 
-/// Names that may stand one behind the other.
+/// How many `/dnsaddr` names may follow one another.
 const DEPTH: u32 = 3;
-/// Names of which the texts are asked for, to find where one leads.
+/// The maximum number of names whose TXT records one lookup asks for.
 const MAX_TEXTS: usize = 16;
-/// Most addresses that a name leads to.
+/// The maximum number of addresses that a name resolves to.
 pub(crate) const MAX_RESOLVED: usize = 16;
 /// How long a lookup may take.
 const PATIENCE: Duration = Duration::from_secs(10);

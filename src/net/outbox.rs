@@ -1,20 +1,20 @@
 //! Outbox: frames that wait for one lane of a link, by class.
 //!
-//! The node puts whole frames in; the connection's task takes them out in chunks of up to [`CHUNK`] bytes, fewer on a slow lane,
-//! which it writes as one. While the writer is busy nobody is woken: it comes back by itself and finds what has come
-//! together. Only an idle writer leaves its waker, so a lone frame goes out at once and a burst in few writes.
+//! The node puts whole frames in. The connection's task takes them out in chunks of up to [`CHUNK`] bytes, fewer on a
+//! slow lane, and writes each chunk as one. While the writer is busy it is not woken: it comes back by itself and finds
+//! what has gathered. Only an idle writer leaves its waker, so a lone frame goes out at once and a burst in few writes.
 //!
-//! What a frame shares with the buffer that it came in is not copied on its way: a chunk ends with the first such frame, whose
-//! tail is written from where it lies.
+//! The part of a frame that it shares with the buffer in which it arrived is not copied: a chunk ends with the first
+//! frame that has such a part, its *tail*, which is written from that buffer.
 //!
-//! A chunk is filled by strict priority, the most urgent class first. So that the others still move under a
-//! lasting load, a class that has been passed over for [`PATIENCE`] chunks gets one frame in at the front.
+//! A chunk is filled by strict priority, the most urgent class first. To keep the others moving under a lasting load, a
+//! class that has been passed over for [`PATIENCE`] chunks gets one frame in at the front.
 //!
 //! Invariants
-//! 1. A queue never holds more than its limit, unless its one frame alone is longer. The limit falls with the [`Pace`]
-//!    at which the lane is written, so that frames do not wait on a slow one until they are of no use.
-//! 2. Frames of one class leave in the order in which they came, whole.
-//! 3. After `Full`, [`Outbox::fill`] says exactly once that there is space, when half its limit is free again.
+//! 1. A queue never holds more than its limit, unless it holds one longer frame alone. The limit falls with the
+//!    [`Pace`] at which the lane is written, so that frames do not wait until they are of no use.
+//! 2. Frames of one class leave whole and in the order in which they came.
+//! 3. After `Full`, [`Outbox::fill`] reports space exactly once, when half the limit is free again.
 
 use super::SendError;
 use super::queue_limit::Pace;
@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-/// Frames that wait for one lane.
+/// The frames that wait for one lane.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
@@ -34,34 +34,34 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 struct State {
-    /// One for each class in use, most urgent first.
+    /// One queue for each class in use, the most urgent first.
     queues: Vec<Queue>,
-    /// Most bytes in one queue, however fast the lane is.
+    /// The maximum number of bytes in one queue, however fast the lane is.
     most: usize,
     pace: Pace,
     closed: bool,
-    /// The connection's task, while it has nothing to write.
+    /// The waker of the connection's task, while it has nothing to write.
     idle: Option<Waker>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Whole frames but for their tails, from `start` on.
+    /// Frames without their tails; those from `start` on still wait.
     bytes: Vec<u8>,
     start: usize,
-    /// Tails, each with the place in all that ever was in `bytes` after which it comes.
+    /// Tails, each with the position after which it comes, counted over all bytes that ever were in `bytes`.
     tails: VecDeque<(u64, Bytes)>,
-    /// Bytes of tails.
+    /// The number of bytes in `tails`.
     tailing: usize,
-    /// How much of what ever was in `bytes` has been cut off in front.
+    /// The number of bytes that have been removed from the front of `bytes`.
     gone: u64,
-    /// Chunks that were filled without this class although it waited.
+    /// Consecutive chunks that were filled without this class although it waited.
     passed_over: u32,
-    /// Somebody was told `Full`.
+    /// `Full` was returned for this queue, and space has not been reported since.
     refused: bool,
 }
 
-/// What is written as one: whole frames, of which the last may have a tail.
+/// Bytes that are written as one: whole frames, of which the last may have a tail.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Vec<u8>,
@@ -71,19 +71,19 @@ pub(crate) struct Chunk {
 /// What a chunk was filled with.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filled {
-    /// Frames taken.
+    /// The number of frames taken.
     pub(crate) frames: u64,
     /// A queue that was full has space again.
     pub(crate) writable: bool,
 }
 
 impl Outbox {
-    /// For the control lane: all classes share one queue.
+    /// Creates the outbox of a control lane, where all classes share one queue.
     pub(crate) fn control(limit: usize) -> Self {
         Self::new(1, limit)
     }
 
-    /// For the data lane: a queue for each class.
+    /// Creates the outbox of a data lane, with a queue for each class.
     pub(crate) fn data(limit: usize) -> Self {
         Self::new(Class::ALL.len(), limit)
     }
@@ -93,7 +93,10 @@ impl Outbox {
         Self { state: Mutex::new(State { queues, most: limit, pace: Pace::default(), closed: false, idle: None }) }
     }
 
-    /// Takes one whole frame, or says why not.
+    /// Queues one whole frame.
+    ///
+    /// # Errors
+    /// Fails if the queue is full or the outbox is closed.
     pub(crate) fn try_send(&self, class: Class, frame: &OutFrame) -> Result<(), SendError> {
         let mut state = self.lock();
         if state.closed {
@@ -114,7 +117,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Fills an empty `chunk` with frames; when there are none, the task behind `cx` is woken by the next.
+    /// Fills an empty `chunk` with frames. If there are none, the next frame wakes the task of `cx`.
     pub(crate) fn fill(&self, chunk: &mut Chunk, cx: &mut Context<'_>) -> Filled {
         let (mut state, now) = (self.lock(), Instant::now());
         state.pace.handle_back(now);
@@ -160,7 +163,7 @@ impl Outbox {
         }
     }
 
-    /// Every statement leaves the state right, so a panic elsewhere does not spoil it.
+    /// Every statement leaves the state consistent, so a panic of another holder does no harm.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,7 +178,7 @@ impl Chunk {
         self.len() == 0
     }
 
-    /// What is to be written once so much has been.
+    /// Returns the next contiguous part to write when `written` bytes have been written.
     pub(crate) fn after(&self, written: usize) -> &[u8] {
         match written.checked_sub(self.bytes.len()) {
             None => &self.bytes[written..],
@@ -195,7 +198,7 @@ impl Queue {
     }
 
     fn push(&mut self, frame: &OutFrame) {
-        // What has left is cut off once it is the larger part, so that each byte is moved once at most.
+        // Bytes that have left are cut off once they are more than half, so that each byte is moved once at most.
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.cut();
@@ -207,13 +210,14 @@ impl Queue {
         }
     }
 
-    /// What lay in front of `start` is not there any more.
+    /// Accounts for the bytes before `start`, which are no longer there.
     fn cut(&mut self) {
         self.gone += self.start as u64;
         self.start = 0;
     }
 
-    /// Moves up to `most` whole frames into what is left of a chunk of that length; an empty chunk takes one of any.
+    /// Moves up to `most` whole frames into a chunk while it holds at most `longest` bytes; an empty chunk takes one of
+    /// any length. Returns their number.
     fn take(&mut self, chunk: &mut Chunk, most: u64, longest: usize) -> u64 {
         let (mut end, mut frames) = (self.start, 0);
         while frames < most
@@ -225,7 +229,7 @@ impl Queue {
                 break;
             }
             frames += 1;
-            // Tails lie in the order of their frames: if this one has none, the first comes after more than its bytes.
+            // Tails are in the order of their frames: if this frame has none, the first tail belongs to a later one.
             let ends = |(at, tail): &mut (u64, Bytes)| *at + tail.len() as u64 == self.gone + (end + whole) as u64;
             match self.tails.pop_front_if(ends) {
                 None => end += whole,
@@ -258,9 +262,9 @@ impl Queue {
     }
 }
 
-/// Most bytes that are written as one; a longer frame goes alone.
+/// The maximum number of bytes that are written as one; a longer frame goes alone.
 pub(crate) const CHUNK: usize = 64 * 1024;
-/// Chunks that a waiting class is passed over before one frame of it goes first.
+/// The number of chunks that a waiting class is passed over before one of its frames goes first.
 const PATIENCE: u32 = 8;
 
 #[cfg(test)]
@@ -275,7 +279,7 @@ mod tests {
         (chunk.after(0).iter().chain(chunk.after(chunk.bytes.len())).copied().collect(), filled)
     }
 
-    /// Of a lane that has shown that it is.
+    /// Returns the outbox with the pace of a fast lane.
     fn fast(outbox: Outbox) -> Outbox {
         outbox.lock().pace = Pace::fast();
         outbox
@@ -289,6 +293,7 @@ mod tests {
         Frames(chunk).map(|frame| frame.unwrap().body[0]).collect()
     }
 
+    /// Invariant 2.
     #[test]
     fn urgent_frames_leave_first_and_each_class_in_order() {
         let outbox = Outbox::data(1_000);
@@ -300,6 +305,7 @@ mod tests {
         assert_eq!(filled, Filled { frames: 4, writable: false });
     }
 
+    /// Invariants 1 and 3.
     #[test]
     fn a_full_class_refuses_and_tells_once_when_it_has_space() {
         let outbox = fast(Outbox::data(100 * 1024));
@@ -329,6 +335,7 @@ mod tests {
         assert_eq!(seen, Some(PATIENCE as usize));
     }
 
+    /// Invariant 1: a longer frame alone.
     #[test]
     fn a_frame_longer_than_a_chunk_goes_alone() {
         let outbox = Outbox::data(10);
@@ -348,6 +355,7 @@ mod tests {
         assert_eq!(bodies(&chunk(&outbox).0), [1]);
     }
 
+    /// Invariant 2.
     #[test]
     fn long_frames_leave_from_where_they_lie_in_order_with_the_short() {
         let outbox = fast(Outbox::data(10_000_000));
@@ -374,6 +382,7 @@ mod tests {
         assert_eq!(left, sent);
     }
 
+    /// Invariant 1: the limit of a slow lane.
     #[test]
     fn little_waits_and_is_written_at_once_on_a_lane_that_has_shown_nothing() {
         let outbox = Outbox::data(256 * 1024);

@@ -1,21 +1,23 @@
 //! Permits: how many connections may be in set-up at once, in all and from one source.
 //!
-//! A stranger costs memory and signatures before it has shown who it is. So whoever is let into set-up holds a
-//! permit until it is through or refused. Inbound permits are counted in all and per [`Source`]; the last few of
-//! them are only for sources where a neighbour has been seen lately, so that a flood from elsewhere does not keep
-//! members out. Outbound permits are apart: being flooded does not keep a node from dialling.
+//! A stranger costs memory and signatures before it has shown who it is. So every connection in set-up holds a permit
+//! until it is admitted or refused. Inbound permits are counted in all and for each [`Source`]. The last few are
+//! reserved for sources where a neighbour was admitted lately, so that a flood from elsewhere does not keep members
+//! out. Outbound permits are counted separately: a flood does not keep a node from dialling.
 //!
-//! **When none is left** the newcomer is not turned away: somebody has to make room for it. A source that has its share
-//! makes room itself; if all are out, the source with the most gives one up. Of its permits the one goes that has come the
-//! least far ([`Stage`]), and of several the oldest. So whoever does what is to be done, within a few round trips, gets in
-//! however many only sit there: those lose to each other. What has been handed to the desk of enrolment stays.
+//! **When no permit is left** the newcomer is not turned away: another connection makes room for it. A source that has
+//! its full share makes room itself; if all permits are taken, the source with the most gives one up. Of its
+//! connections, the one that has come the least far is displaced ([`Stage`]), and of several the oldest. So a peer that
+//! does what is due within a few round trips gets in, however many others only wait: those displace each other. A
+//! connection that is served at the desk of enrolment is never displaced.
 //!
-//! A datagram's sender is not known to be where it says before encryption stands. Where sources have equally many
-//! permits, those of whom that is not known go first, so that a flood under made-up addresses drives out itself.
+//! The sender of a datagram may not be where it claims to be until the connection is encrypted. Where sources have
+//! equally many permits, connections from unproved addresses are displaced first, so that a flood under forged
+//! addresses displaces itself.
 //!
 //! Invariants
-//! 1. A permit is returned exactly when it is dropped, or given up.
-//! 2. The table holds only permits that are out: never more than there are.
+//! 1. A permit is returned exactly when it is dropped or given up.
+//! 2. The table holds only permits that are taken, and never more than the limits allow.
 
 use crate::net::Multiaddr;
 use futures::channel::oneshot;
@@ -24,7 +26,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Who counts as one source: an IPv4 address, an IPv6 network of 64 bits, or what else a transport calls its ends.
+/// Who counts as one source: an IPv4 address, an IPv6 network of 64 bits, or the first component of another address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     V4([u8; 4]),
@@ -33,7 +35,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// By the first component of an address.
+    /// Returns the source of an address, by its first component.
     pub(crate) fn of(address: &Multiaddr) -> Self {
         match address.iter().next() {
             Some(Protocol::Ip4(ip)) => Self::V4(ip.octets()),
@@ -51,16 +53,16 @@ impl Source {
     }
 }
 
-/// Why there is no permit.
+/// The reason why no permit is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// All are out, or the rest is reserved.
+    /// All permits are taken, or the rest is reserved.
     Busy,
-    /// This source has its share.
+    /// This source has its full share.
     SourceBusy,
 }
 
-/// How many there are.
+/// The maximum numbers of permits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) inbound: u32,
@@ -68,7 +70,7 @@ pub(crate) struct Limits {
     pub(crate) outbound: u32,
 }
 
-/// The permits of one network.
+/// The permits of one network. All clones share one table.
 #[derive(Clone, Debug)]
 pub(crate) struct Permits {
     state: Arc<Mutex<State>>,
@@ -78,44 +80,44 @@ pub(crate) struct Permits {
 struct State {
     limits: Limits,
     outbound: u32,
-    /// Number of the permit given out last.
+    /// The number of the latest permit.
     last: u64,
-    /// Inbound ones, the oldest first.
+    /// Inbound permits by number, the oldest first.
     held: BTreeMap<u64, Held>,
     recent: VecDeque<Source>,
 }
 
-/// An inbound permit that is out.
+/// An inbound permit that is taken.
 #[derive(Debug)]
 struct Held {
     source: Source,
     stage: Stage,
-    /// Dropped with this, which is how its holder hears of it.
+    /// Dropped together with this entry, which tells the holder that the permit is given up.
     _notice: oneshot::Sender<()>,
 }
 
-/// How far a connection in set-up has come; who has come the least far makes room first.
+/// How far a connection in set-up has come. The one that has come the least far makes room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// It may not even be where it says it is.
+    /// Its address is not proved.
     Unproved,
-    /// It has said nothing.
+    /// Its address is proved, but it has sent nothing.
     Silent,
-    /// It has shown a good credential.
+    /// It has shown a valid credential.
     Known,
-    /// Its request is being served.
+    /// Its request for enrolment is being served.
     Served,
 }
 
-/// One connection's leave to be in set-up.
+/// The right of one connection to be in set-up.
 #[derive(Debug)]
 pub(crate) struct Permit {
     state: Arc<Mutex<State>>,
-    /// Absent for an outbound one.
+    /// The number of an inbound permit; `None` for an outbound one.
     number: Option<u64>,
 }
 
-/// Ready when the permit that it came with has been given up for somebody else.
+/// Ready when the permit that came with it has been given up for another connection.
 pub(crate) type GivenUp = Option<oneshot::Receiver<()>>;
 
 impl Permits {
@@ -124,7 +126,10 @@ impl Permits {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// For a connection that came in from `address`.
+    /// Returns a permit for a connection that came in from `address`.
+    ///
+    /// # Errors
+    /// Fails if all permits, or all of this source, are taken by connections that cannot be displaced.
     pub(crate) fn inbound(&self, address: &Multiaddr) -> Result<(Permit, GivenUp), Denied> {
         let source = Source::of(address);
         let mut state = lock(&self.state);
@@ -144,7 +149,7 @@ impl Permits {
         Ok((Permit { state: self.state.clone(), number: Some(number) }, Some(given_up)))
     }
 
-    /// For a connection that is dialled.
+    /// Returns a permit for an outbound connection.
     pub(crate) fn outbound(&self) -> Result<(Permit, GivenUp), Denied> {
         let mut state = lock(&self.state);
         if state.outbound >= state.limits.outbound {
@@ -154,7 +159,8 @@ impl Permits {
         Ok((Permit { state: self.state.clone(), number: None }, None))
     }
 
-    /// A neighbour was admitted there: its source may use the reserved permits. The oldest of them is forgotten.
+    /// Notes that a neighbour was admitted from there: its source may use the reserved permits. Drop policy: the oldest
+    /// source is forgotten.
     pub(crate) fn remember(&self, address: &Multiaddr) {
         let source = Source::of(address);
         let mut state = lock(&self.state);
@@ -167,8 +173,8 @@ impl Permits {
 }
 
 impl State {
-    /// Takes a permit away from a source, or from the one with the most of those that can be taken; see the module's
-    /// documentation.
+    /// Displaces a connection of the source, or of the source that has the most displaceable ones. Returns `None` if
+    /// there is no such connection. See the module's mechanism.
     fn make_room(&mut self, from: Option<&Source>) -> Option<()> {
         let mut counts: BTreeMap<&Source, usize> = BTreeMap::new();
         let taken = |held: &&Held| held.stage < Stage::Served && from.is_none_or(|from| held.source == *from);
@@ -183,7 +189,7 @@ impl State {
 }
 
 impl Permit {
-    /// The connection has come that far.
+    /// Notes how far the connection has come.
     pub(crate) fn reached(&self, stage: Stage) {
         let Some(number) = self.number else { return };
         if let Some(held) = lock(&self.state).held.get_mut(&number) {
@@ -202,14 +208,14 @@ impl Drop for Permit {
     }
 }
 
-/// The state is counts that are right after every statement, so a panic elsewhere does not spoil it.
+/// Every statement leaves the counts consistent, so a panic of another holder does no harm.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Inbound permits only for sources of recent neighbours, at most half of all.
+/// Inbound permits that are reserved for sources of recent neighbours, but at most half of all.
 const RESERVED: u32 = 8;
-/// Sources of recent neighbours that are remembered.
+/// The maximum number of recent neighbours' sources that are remembered.
 const RECENT: usize = 256;
 
 #[cfg(test)]
@@ -228,6 +234,7 @@ mod tests {
         given_up.as_mut().is_none_or(|given_up| given_up.try_recv() == Ok(None))
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn a_source_gets_its_share_and_its_oldest_silent_one_makes_room() {
         let permits = permits();
@@ -246,6 +253,7 @@ mod tests {
         assert_eq!(permits.inbound(&at("/ip4/10.0.0.1/tcp/9")).map(drop), Err(Denied::SourceBusy));
     }
 
+    /// Invariant 2.
     #[test]
     fn the_greediest_source_makes_room_when_all_are_out() {
         let permits = permits();
@@ -293,6 +301,7 @@ mod tests {
         assert_eq!(served("/ip4/10.0.2.2/tcp/7").map(drop), Err(Denied::Busy));
     }
 
+    /// Invariant 1: outbound permits.
     #[test]
     fn a_flood_does_not_keep_a_node_from_dialling() {
         let permits = permits();

@@ -1,4 +1,4 @@
-//! Pipe: what a connection's task and the network share of one connection.
+//! Pipe: the state of one connection that its task and the network share.
 
 use super::outbox::Outbox;
 use super::{Lane, LinkCounters, SendError};
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Outboxes and figures of one connection.
+/// The outboxes and counters of one connection.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(crate) control: Outbox,
@@ -17,11 +17,11 @@ pub(crate) struct Pipe {
     pub(crate) bytes_out: AtomicU64,
     pub(crate) frames_in: AtomicU64,
     pub(crate) frames_out: AtomicU64,
-    /// Smoothed, in microseconds; 0 before the first measurement.
+    /// The smoothed round-trip time, in microseconds; 0 before the first measurement.
     round_trip: AtomicU64,
-    /// Buffers that the task has handed over: how many the network has to fetch before the link's end is told.
+    /// Buffers that the task has handed over: the network fetches them all before it reports the end of the link.
     pub(crate) handed_over: AtomicU64,
-    /// Since when both directions have ended in good order, and the other end may be reading what is left.
+    /// When both directions ended in good order: from then on the other end may still be reading.
     pub(crate) finished: OnceLock<Instant>,
 }
 
@@ -53,19 +53,19 @@ impl Pipe {
         self.data.close();
     }
 
-    /// Weighs a new round-trip time by an eighth (RFC 6298, section 2).
+    /// Adds a measurement to the smoothed round-trip time with a weight of an eighth (RFC 6298, section 2).
     pub(crate) fn measured(&self, round_trip: Duration) {
         let new = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX).max(1);
         let old = self.round_trip.load(Relaxed);
         self.round_trip.store(if old == 0 { new } else { old - old / 8 + new / 8 }, Relaxed);
     }
 
-    /// What was measured holds no longer.
+    /// Discards the smoothed round-trip time.
     pub(crate) fn forget_round_trip(&self) {
         self.round_trip.store(0, Relaxed);
     }
 
-    /// Adds this connection's figures to those of its link.
+    /// Adds this connection's counters to those of its link.
     pub(crate) fn add_to(&self, counters: &mut LinkCounters) {
         counters.bytes_in += self.bytes_in.load(Relaxed);
         counters.bytes_out += self.bytes_out.load(Relaxed);

@@ -1,14 +1,14 @@
-//! Reach: how far an address carries, and which of a node's own are worth telling others.
+//! Reach: how far an address carries, and which of a node's own addresses to tell others.
 //!
-//! An address of the machine itself (*loopback*) leads whoever else has it to another machine than was meant: their own. A
-//! link-local address of IPv6 means nothing without the interface that it belongs to, which a multiaddress as it is dialled
-//! here does not say: such a one is neither told nor dialled. `0.0.0.0` and `::` are places to listen at.
+//! A loopback address leads any other machine that uses it to itself. A link-local address of IPv6 is meaningless
+//! without its interface, which a multiaddress as it is dialled here does not name: it is neither told nor dialled.
+//! `0.0.0.0` and `::` are addresses to listen at only.
 
 use super::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use std::net::IpAddr;
 
-/// The address of a host; none for a place to listen at.
+/// Returns the IP address of a host; `None` for an unspecified address, or an address of another kind.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     let ip = match address.iter().next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),
@@ -23,7 +23,7 @@ pub fn is_loopback(address: &Multiaddr) -> bool {
     ip_of(address).is_some_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Whether the address can be dialled: it names a host, and says all that is needed to find it.
+/// Whether the address can be dialled: it names a host and says all that is needed to find it.
 pub fn can_be_dialled(address: &Multiaddr) -> bool {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => !ip.is_unspecified(),
@@ -33,8 +33,8 @@ pub fn can_be_dialled(address: &Multiaddr) -> bool {
     }
 }
 
-/// Of the addresses that a node listens on those that others can use, each once, in their order. Loopback addresses are
-/// among them only if there are no others: then they serve devices on the same machine.
+/// Returns those of a node's listening addresses that others can use, each once and in order. Loopback addresses are
+/// included only if there are no others: then they serve devices on the same machine.
 pub fn for_others<'a>(listening: impl IntoIterator<Item = &'a Multiaddr>) -> Vec<Multiaddr> {
     let mut found: Vec<Multiaddr> = Vec::new();
     for address in listening {
@@ -48,7 +48,7 @@ pub fn for_others<'a>(listening: impl IntoIterator<Item = &'a Multiaddr>) -> Vec
     found
 }
 
-/// Adds an address to those listened on, those that others can use first.
+/// Adds an address to the listening addresses and keeps those first that others can use.
 pub fn insert(listening: &mut Vec<Multiaddr>, address: Multiaddr) {
     if !listening.contains(&address) {
         listening.push(address);

@@ -1,8 +1,8 @@
 //! Sorter: which bearer carries a connection, by its addresses.
 //!
-//! The rules are those of [`Bearers`]; here addresses are taken apart, and interfaces are looked up for rules that ask for
-//! one. Where the own end of a connection is not known, it is the address that the system would send from. Both are
-//! looked up only if a rule asks, so that nothing of the machine is touched otherwise.
+//! [`Bearers`] holds the rules; this module takes addresses apart and looks up interfaces for the rules that name one.
+//! If the own end of a connection is unknown, the address that the system would send from is used. Interfaces
+//! and this address are looked up only if a rule needs them, so that the machine is not queried otherwise.
 
 use super::Multiaddr;
 use super::reach::ip_of;
@@ -14,14 +14,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Sorts the connections of one network.
+/// Assigns the connections of one network to bearers.
 #[derive(Debug)]
 pub(crate) struct Sorter {
     bearers: Bearers,
     interfaces: Mutex<Option<Interfaces>>,
 }
 
-/// The machine's interfaces, some time ago.
+/// The machine's interfaces and their networks, as last listed.
 #[derive(Debug)]
 struct Interfaces {
     seen: Instant,
@@ -33,12 +33,12 @@ impl Sorter {
         Self { bearers, interfaces: Mutex::new(None) }
     }
 
-    /// How many bearers there may be.
+    /// Returns the number of bearers.
     pub(crate) fn count(&self) -> usize {
         self.bearers.profiles().len()
     }
 
-    /// Whether there is more than one.
+    /// Whether there is more than one bearer.
     pub(crate) fn is_several(&self) -> bool {
         self.count() > 1
     }
@@ -51,8 +51,9 @@ impl Sorter {
         self.bearers.profile(bearer)
     }
 
-    /// By bearer, when it may be dialled over, or looked at again as its access windows are closed; nothing where there are no windows, or
-    /// no clock to go by. `clock` tells unix seconds. It may be set at any time, so nothing is put off by it for more than [`LOOK`].
+    /// Returns, for each bearer, when it may be dialled over: now if its access windows are open, otherwise when to
+    /// check again. Empty if no bearer has windows or there is no clock. `clock` returns unix seconds. As the clock may
+    /// be set at any time, the next check is at most [`LOOK`] away.
     pub(crate) fn openings(&self, clock: &dyn Fn() -> Option<u64>, now: Instant) -> Vec<Instant> {
         let profiles = self.bearers.profiles();
         if profiles.iter().all(|profile| profile.windows.is_empty()) {
@@ -67,7 +68,7 @@ impl Sorter {
         profiles.iter().map(opens).collect()
     }
 
-    /// The bearer that carries a connection between these.
+    /// Returns the bearer that carries a connection between these addresses.
     pub(crate) fn carrying(&self, remote: &Multiaddr, local: Option<&Multiaddr>) -> u8 {
         if !self.is_several() {
             return 0;
@@ -108,7 +109,7 @@ impl Interfaces {
     }
 }
 
-/// What carries a connection, by its address.
+/// Returns the name of the transport of an address: `quic`, `tcp`, `memory` or `other`.
 pub fn transport(address: &Multiaddr) -> &'static str {
     for protocol in address {
         match protocol {
@@ -121,7 +122,7 @@ pub fn transport(address: &Multiaddr) -> &'static str {
     "other"
 }
 
-/// From where the system sends to an address. Connecting a datagram socket sends nothing.
+/// Returns the address from which the system sends to `remote`. Connecting a datagram socket sends nothing.
 fn source_for(remote: IpAddr) -> Option<IpAddr> {
     let any = match remote {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -132,12 +133,12 @@ fn source_for(remote: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// How long a list of interfaces holds.
+/// How long a list of interfaces is used.
 const FRESH: Duration = Duration::from_secs(5);
-/// Any port will do.
+/// The port that [`source_for`] connects to; any port serves.
 const DISCARD: u16 = 9;
 
-/// Longest time after which a closed bearer is looked at again.
+/// The longest time after which a closed bearer is checked again.
 const LOOK: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Streams: the behaviour that gives every admitted connection a [`Handler`], and speaks for it.
+//! Streams: the behaviour that gives every admitted connection a [`Handler`] and reports its events.
 //!
-//! It is the second lock behind admission: a connection whose peer nobody has [`Admitted`] gets no handler here and
-//! is denied, whatever the transport said.
+//! It is the second lock behind admission: a connection whose peer is not among the [`Admitted`] gets no handler and is
+//! denied, whatever the transport said.
 
 use super::admitted::{Admitted, Found};
 use super::handler::{Command, Event, Handler, Received};
@@ -23,18 +23,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The behaviour.
+/// The behaviour that holds the connections' state on the side of the Swarm.
 #[derive(Debug)]
 pub(crate) struct Streams<P> {
     admitted: Admitted<P>,
     config: NetConfig,
     sorter: Arc<Sorter>,
     frames: mpsc::Sender<Received>,
-    /// Connections that have a handler but are not established yet; there are as many as the Swarm has in hand.
+    /// Connections that have a handler but are not established yet: no more than the Swarm has in hand.
     coming: BTreeMap<ConnectionId, Coming<P>>,
-    /// Why connections are closed that are not closed yet.
+    /// The reasons of closings under way, by connection.
     reasons: BTreeMap<ConnectionId, String>,
-    /// Emptied at each poll of the Swarm.
+    /// Actions for the Swarm, emptied at each of its polls.
     actions: VecDeque<ToSwarm<StreamsEvent<P>, Command>>,
 }
 
@@ -48,10 +48,10 @@ struct Coming<P> {
     begun: Instant,
 }
 
-/// What the network hears of connections.
+/// An event that the behaviour reports to the network.
 #[derive(Debug)]
 pub(crate) enum StreamsEvent<P> {
-    /// It stands.
+    /// A connection is established.
     Up {
         connection: ConnectionId,
         peer: PeerId,
@@ -63,13 +63,13 @@ pub(crate) enum StreamsEvent<P> {
         /// When its set-up began.
         begun: Instant,
     },
-    /// Its handler says something.
+    /// The handler of a connection reports an event.
     Handler { connection: ConnectionId, event: Event },
-    /// It is gone.
+    /// A connection is closed.
     Down { connection: ConnectionId, reason: String },
 }
 
-/// Nobody has admitted this peer.
+/// The error of a connection whose peer has not been admitted.
 #[derive(Debug, thiserror::Error)]
 #[error("not admitted")]
 struct NotAdmitted;
@@ -92,7 +92,7 @@ impl<P> Streams<P> {
         }
     }
 
-    /// Closes a connection at once; the first reason given stays.
+    /// Closes a connection at once; the first reason given is kept.
     pub(crate) fn close(&mut self, peer: PeerId, connection: ConnectionId, reason: String) {
         self.reasons.entry(connection).or_insert(reason);
         self.actions

@@ -1,9 +1,9 @@
-//! The [`Network`] itself: one Swarm, and the order in which its parts are asked.
+//! Swarm: the [`Network`] itself, and the order in which its parts are polled.
 //!
-//! One poll works until it has one event or nothing at all: first what is already known, then the Swarm (which
-//! works on local things before it takes new ones), then requests for enrolment, counters, dials that are due, and
-//! last the frames that connections have read. So a flood of frames does not keep link events waiting, and the
-//! frames of a link come after its `LinkUp`.
+//! One poll works until it has an event or no part has anything to do. It first returns events that are already known,
+//! then polls the Swarm (which works on local things before it takes new ones), requests for enrolment, counters, dials
+//! that are due, and last the frames that connections have read. So a flood of frames does not delay link events, and
+//! the frames of a link come after its `LinkUp`.
 
 mod connections;
 mod dials;
@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// One Swarm with one key, polled by the node. After any call to it, poll it again: calls take effect there.
+/// One Swarm with one key, polled by the node. Calls take effect at the next poll, so poll it after any call.
 pub struct Network<G: Gatekeeper> {
     gatekeeper: Arc<G>,
     swarm: Attended<Swarm<Behaviour<G::Peer>>>,
@@ -54,32 +54,32 @@ pub struct Network<G: Gatekeeper> {
     requests: Requests,
     counters: Arc<Counters>,
     clocks: Arc<Clocks>,
-    /// Only in a lab.
+    /// Present only in a lab.
     shaping: Option<Arc<Shaping>>,
     frames: mpsc::Receiver<Received>,
     reading: bool,
-    /// Dials under way, with the lookups of names at most [`MAX_DIALS`].
+    /// Dials under way: at most [`MAX_DIALS`], lookups of names included.
     dials: BTreeMap<ConnectionId, Trial>,
     resolver: Option<Resolver>,
     lookups: FuturesUnordered<Lookup>,
-    /// Told before anything else happens, so it holds what one event of the Swarm has led to.
+    /// Events that are returned before anything else happens, so these are what one event of the Swarm has led to.
     events: VecDeque<NetEvent<G::Peer>>,
     listening: Listening,
-    /// A connection that has closed with frames yet to be fetched; nothing else happens until they are.
+    /// A closed connection whose frames have not all been fetched; nothing else happens until they have.
     closed: Option<Closed>,
 }
 
 #[derive(Debug)]
 struct Closed {
     connection: ConnectionId,
-    /// Buffers in the channel.
+    /// The number of its buffers in the channel.
     owed: u64,
     reason: String,
 }
 
 impl<G: Gatekeeper> Network<G> {
-    /// Over a transport whose key is that of `local`. Listening and dialling begin with the first poll; `seed` feeds
-    /// the jitter of dials, `ids` number its links.
+    /// Creates a network over a transport whose key is that of `local`. Listening and dialling begin with the first
+    /// poll. `seed` feeds the jitter of dials; `ids` gives the numbers of links.
     pub fn new(
         transport: Transport,
         local: PeerId,
@@ -149,12 +149,12 @@ impl<G: Gatekeeper> Network<G> {
         this
     }
 
-    /// Has addresses that are names looked up. Without it they lead nowhere.
+    /// Sets the resolver for addresses that begin with a name. Without one, dials of these addresses fail.
     pub fn set_resolver(&mut self, resolver: Resolver) {
         self.resolver = Some(resolver);
     }
 
-    /// What happened next.
+    /// Returns the next event.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent<G::Peer>> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -203,13 +203,16 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    /// Whether something that was asked of it waits for [`Network::poll`].
+    /// Whether a call has left work for [`Network::poll`].
     pub fn wants_poll(&self) -> bool {
         self.swarm.is_wanted() || !self.events.is_empty()
     }
 
-    /// Ready once every listener has its addresses or has failed: all addresses, those that others can use first, or why
-    /// one failed. Nothing is dialled for it, and no event is lost for [`Network::poll`].
+    /// Ready once every listener has its addresses or one has failed. Returns all addresses, those that others can use
+    /// first. Does not dial, and loses no event for [`Network::poll`].
+    ///
+    /// # Errors
+    /// Returns the reason if a listener has failed.
     pub fn poll_listening(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Multiaddr>, String>> {
         while self.listening.poll(cx).is_pending() {
             match ready!(self.swarm.poll_next(cx)) {
@@ -227,22 +230,25 @@ impl<G: Gatekeeper> Network<G> {
         })
     }
 
-    /// Queues one whole frame; its kind decides the lane, and on the data lane `class` the queue.
+    /// Queues one whole frame. Its kind decides the lane and, on the data lane, `class` decides the queue.
+    ///
+    /// # Errors
+    /// Fails if the queue is full, the link is down, or `frame` is not exactly one frame.
     pub fn try_send(&self, link: LinkId, class: Class, frame: &OutFrame) -> Result<(), SendError> {
         let lane = lane_of(frame).ok_or(SendError::NotAFrame)?;
         let pipe = self.links.get(link).and_then(|link| link.pipe()).ok_or(SendError::Gone)?;
         pipe.try_send(lane, class, frame)
     }
 
-    /// Whether frames are fetched from connections. While they are not, connections read only until the bounded
-    /// channel is full, and senders are held back; links and sending go on.
+    /// Sets whether frames are fetched from connections. While they are not, connections read only until the bounded
+    /// channel is full, which holds senders back; links stay up and sending goes on.
     pub fn set_reading(&mut self, reading: bool) {
         self.reading = reading;
     }
 
-    /// Addresses of members, to be dialled while there are too few links.
+    /// Adds addresses of members, to be dialled while there are too few links.
     pub fn add_addresses(&mut self, addresses: impl IntoIterator<Item = Multiaddr>) {
-        // Something may be to be dialled now.
+        // One of them may be due for dialling at once.
         self.swarm.attend();
         for address in addresses {
             if !self.discovery.handle_heard(&address) {
@@ -251,7 +257,7 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    /// Addresses of members, as a neighbour says: dialled as far as its word goes.
+    /// Adds addresses of members on a neighbour's word, which are dialled as far as its share allows.
     pub fn add_told_addresses(&mut self, link: LinkId, addresses: impl IntoIterator<Item = Multiaddr>) {
         self.swarm.attend();
         for address in addresses {
@@ -261,7 +267,7 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    /// Addresses that a neighbour calls its own: not dialled while its link is up.
+    /// Sets the addresses that a neighbour announces as its own: they are not dialled while its link is up.
     pub fn set_neighbour_addresses(&mut self, link: LinkId, addresses: impl IntoIterator<Item = Multiaddr>) {
         if self.links.get(link).is_none() {
             return;
@@ -282,7 +288,7 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    /// A link's figures, while it is up.
+    /// Returns the counters of a link, or `None` if it is down.
     pub fn counters(&self, link: LinkId) -> Option<LinkCounters> {
         let mut counters = LinkCounters::default();
         for connection in &self.links.get(link)?.connections {
@@ -292,22 +298,23 @@ impl<G: Gatekeeper> Network<G> {
         Some(counters)
     }
 
-    /// Links that are up.
+    /// Returns the links that are up.
     pub fn links(&self) -> impl Iterator<Item = LinkId> {
         self.links.iter()
     }
 
-    /// Identities that two processes have at once, this node's own too, and where these are.
+    /// Returns the peers of which two live processes are linked, and the addresses of these.
     pub fn twins(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
         self.links.twins()
     }
 
-    /// Where it listens: those addresses first that others can use.
+    /// Returns the addresses on which the network listens, those that others can use first.
     pub fn listening(&self) -> impl Iterator<Item = &Multiaddr> {
         self.listening.addresses().iter()
     }
 
-    /// Addresses at which members were met, the last first: what [`NetConfig::met`] of the next network is to be.
+    /// Returns the addresses at which members were met, the latest first: the value of [`NetConfig::met`] for the next
+    /// network.
     pub fn met(&self) -> impl Iterator<Item = &Multiaddr> {
         self.discovery.met()
     }
@@ -353,7 +360,7 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    /// The node is not to be reached there any more.
+    /// Handles an address at which the node no longer listens.
     fn handle_gone(&mut self, address: Multiaddr) {
         self.discovery.handle_not_listening(&address);
         if self.listening.handle_gone(&address) {
@@ -381,9 +388,9 @@ impl<G: Gatekeeper> Network<G> {
     }
 }
 
-/// Buffers of up to 64 KiB that wait for the node, besides one for each connection.
+/// The maximum number of buffers, of up to 64 KiB each, that wait for the node, besides one for each connection.
 const BUFFERS: usize = 16;
-/// Substreams of one connection whose protocol is being agreed on.
+/// The maximum number of substreams of one connection whose protocol is being negotiated.
 const NEGOTIATING: usize = 16;
-/// Links end when we say so, not libp2p: ten years.
+/// Longer than any connection: this node ends links, not libp2p. Ten years.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);

@@ -1,23 +1,24 @@
-//! How often enrolments may begin, in all and from one source.
+//! Tokens: how often enrolments may begin, in all and from one source.
 //!
-//! Each one is flooded through the mesh and costs an issuer a signature and a write, so that they are rationed where they
-//! come in. A source has its own ration: who asks too often uses up nobody else's.
+//! Each enrolment costs a search for the issuer through the mesh, and a signature and a write at the issuer, so
+//! enrolments are rationed where they come in. Each source has a ration of its own: one that asks too often uses up no
+//! other's.
 //!
 //! Invariants
-//! 1. At most [`MAX_SOURCES`] sources are known. Drop policy: the one that was heard longest ago is forgotten.
+//! 1. At most [`MAX_SOURCES`] sources are known. Drop policy: the one that asked longest ago is forgotten.
 
 use super::permits::Source;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// See the module's documentation.
+/// Token buckets, one for all enrolments and one for each source.
 #[derive(Debug)]
 pub(super) struct Tokens {
     all: Bucket,
     sources: BTreeMap<Source, Bucket>,
 }
 
-/// Enrolments that may begin: whole ones and parts of them.
+/// A token bucket; a token, which may be held in part, lets one enrolment begin.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     tokens: f64,
@@ -29,7 +30,7 @@ impl Tokens {
         Self { all: Bucket { tokens: BURST, filled: now }, sources: BTreeMap::new() }
     }
 
-    /// Whether one more may begin; if so, it is counted.
+    /// Whether one more enrolment may begin; if so, it takes a token of both buckets.
     pub(super) fn take(&mut self, source: &Source, now: Instant) -> bool {
         self.all.fill(now, RATE, BURST);
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(source) {
@@ -41,7 +42,7 @@ impl Tokens {
         let full = Bucket { tokens: SOURCE_BURST, filled: now };
         let own = self.sources.entry(source.clone()).or_insert(full);
         own.fill(now, SOURCE_RATE, SOURCE_BURST);
-        // First the source's: one without any costs the others nothing.
+        // Neither bucket loses a token unless both have one: a source without tokens costs the others nothing.
         if own.tokens < 1.0 || self.all.tokens < 1.0 {
             return false;
         }
@@ -58,14 +59,14 @@ impl Bucket {
     }
 }
 
-/// Enrolments that may begin, a second.
+/// Enrolments that may begin each second.
 pub(super) const RATE: f64 = 4.0;
 /// Enrolments that may begin at once after a quiet time.
 pub(super) const BURST: f64 = 16.0;
-/// The same of one source.
+/// The same for one source.
 const SOURCE_RATE: f64 = 1.0;
 const SOURCE_BURST: f64 = 8.0;
-/// Most sources that are known.
+/// The maximum number of known sources.
 const MAX_SOURCES: usize = 256;
 
 #[cfg(test)]
@@ -83,7 +84,7 @@ mod tests {
         assert!(tokens.take(&source(2), start));
         assert_eq!(taken(&mut tokens, 1, start + Duration::from_secs(3)), 3);
         assert!(tokens.take(&source(2), start + Duration::from_secs(3)));
-        // All together have a ration too.
+        // All sources together have a ration too.
         let later = start + Duration::from_secs(100);
         assert_eq!((3..9).map(|of| taken(&mut tokens, of, later)).sum::<usize>(), 16);
     }

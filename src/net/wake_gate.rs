@@ -1,10 +1,10 @@
-//! A stream that is polled only when something has asked for it: it itself, or whoever has changed it.
+//! Wake gate: a stream that is polled only after it was woken or changed.
 //!
 //! A Swarm takes several microseconds to find that it has nothing to do, and a node is polled for every message that
-//! comes or goes, of which the Swarm knows nothing: they pass it by.
+//! comes or goes, although messages do not pass through the Swarm.
 //!
 //! Invariants
-//! 1. It is polled after it was woken, and after every access that could have changed it.
+//! 1. The stream is polled after it was woken, and after every access that could have changed it.
 
 use futures::task::{ArcWake, AtomicWaker, waker};
 use futures::{Stream, StreamExt};
@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::{Context, Poll, Waker};
 
-/// See the module's documentation.
+/// A stream that is polled only when needed.
 pub(crate) struct Attended<T> {
     inner: T,
     notice: Arc<Notice>,
@@ -32,21 +32,21 @@ impl<T> Attended<T> {
         Self { inner, waker: waker(notice.clone()), notice }
     }
 
-    /// Has it polled the next time, although nothing has woken it.
+    /// Lets the stream be polled the next time although it has not been woken.
     pub(crate) fn attend(&mut self) {
         self.notice.wanted.store(true, Release);
     }
 }
 
 impl<T> Attended<T> {
-    /// Whether it is to be polled.
+    /// Whether the stream is due to be polled.
     pub(crate) fn is_wanted(&self) -> bool {
         self.notice.wanted.load(Acquire)
     }
 }
 
 impl<T: Stream + Unpin> Attended<T> {
-    /// As the stream's own.
+    /// Polls the stream if it is due; otherwise returns `Pending`.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T::Item>> {
         self.notice.outer.register(cx.waker());
         if !self.notice.wanted.swap(false, AcqRel) {
@@ -99,6 +99,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn it_is_polled_when_it_was_woken_or_changed_and_else_not() {
         let (mut send, receive) = mpsc::channel(4);

@@ -1,48 +1,52 @@
-//! One process per directory.
+//! Lock: one process at a time uses a directory.
 //!
-//! The lock is the kernel's (`flock` on `DIR/lock`), so it goes with the process however that ends. The file holds
-//! the number of the process for whoever finds it locked, and is never removed: removing it would let two
-//! processes lock two files of the same name.
+//! The lock is the kernel's (`flock` on `DIR/lock`), so it ends with the process, however the process ends. The file
+//! holds the number of the process, to be reported by another that finds it locked. It is never removed: otherwise two
+//! processes could lock two files of the same name.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Held as long as this lives.
+/// The lock on a directory, held until this is dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: File,
 }
 
-/// Why the directory cannot be had.
+/// The reason why a directory cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
+    /// Another process holds the lock.
     #[error("another m2mesh{} runs in {}; stop it, or use another --dir", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), .directory.display())]
     Held {
-        /// Its number, if it has written it yet.
+        /// The number of that process, if it has written it yet.
         pid: Option<u32>,
         /// The directory.
         directory: PathBuf,
     },
-    /// The file cannot be made or locked.
+    /// The lock file cannot be created or locked.
     #[error("{} cannot be locked: {error}; {}", .path.display(), crate::advice::or(.error, "check that the directory is on a local disk"))]
     Io {
-        /// The file.
+        /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
 }
 
 impl DirectoryLock {
     /// Locks an existing directory.
+    ///
+    /// # Errors
+    /// Fails if another process holds the lock, or if the lock file cannot be created or locked.
     pub fn take(directory: &Path) -> Result<Self, LockError> {
         Self::open(directory, false)
     }
 
-    /// Locks an existing directory that may be on a disk that cannot be written, to look at it.
+    /// Locks an existing directory, which may be on a read-only disk, to read what is in it. Fails as
+    /// [`DirectoryLock::take`] does.
     pub fn take_to_look(directory: &Path) -> Result<Self, LockError> {
         Self::open(directory, true)
     }
@@ -53,7 +57,7 @@ impl DirectoryLock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = match options.open(&path) {
-            // A disk that cannot be written, or a directory of which only the reading is allowed: looking is, too.
+            // On a read-only disk, or in a directory that may only be read, reading is still allowed.
             Err(error) if for_looking && is_for_reading(&error) => File::open(&path).map_err(io)?,
             opened => opened.map_err(io)?,
         };
@@ -67,7 +71,7 @@ impl DirectoryLock {
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
         match file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
-            // Opened for reading.
+            // The file may have been opened for reading only.
             Err(error) if !for_looking => return Err(io(error)),
             _ => {}
         }
@@ -75,12 +79,12 @@ impl DirectoryLock {
     }
 }
 
-/// Whether it says that something can be read, and not written.
+/// Whether the error means that a file can be read but not written.
 pub(super) fn is_for_reading(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
-/// The file's name.
+/// The name of the lock file.
 const FILE: &str = "lock";
 
 #[cfg(test)]
@@ -91,7 +95,7 @@ mod tests {
     fn a_second_holder_is_told_of_the_first() {
         let directory = tempfile::tempdir().expect("a directory");
         let first = DirectoryLock::take(directory.path()).expect("nobody has it");
-        // The lock belongs to the open file, so this process refuses itself as it would refuse another.
+        // The lock belongs to the open file, so it keeps out this process as it would another.
         let refused = DirectoryLock::take(directory.path()).expect_err("it is held").to_string();
         let expected = format!(
             "another m2mesh (pid {}) runs in {}; stop it, or use another --dir",

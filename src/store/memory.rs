@@ -1,8 +1,9 @@
-//! A store in memory, with the one property of a disk that matters: what was not flushed is lost at a crash.
+//! Memory: a store with the one property of a disk that matters here: a crash loses what was not flushed.
 //!
-//! **Mechanism.** Commits are readable at once. A flush takes a fixed time by [`Delay`], which is virtual in the
-//! simulator; it covers what was committed when it began, and the next begins when it ends, as with group commit
-//! on a disk. For every commit not yet flushed the values it replaced are kept, so that a crash can undo it.
+//! **Mechanism.** Commits are readable at once. A flush takes a fixed time, measured by a [`Delay`], which is virtual
+//! in the simulator. It covers what was committed when it began, and the next begins when it ends, as with group commit
+//! on a disk. For every commit that is not flushed yet, the values that it replaced are kept, so that a crash can undo
+//! it.
 
 use super::{MAX_WAITING_BYTES, MAX_WAITING_COMMITS, Store, StoreError, size};
 use crate::engine::store::{Commit, Read, ReadError, Table, Write};
@@ -15,45 +16,45 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// What lies on such a disk.
+/// The content of the disk of a memory store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryDisk {
-    /// By number of the table and key.
+    /// Values by the number of the table and the key.
     entries: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
 }
 
-/// The store.
+/// A store in memory, which loses at a crash what was not flushed.
 #[derive(Debug)]
 pub struct MemoryStore {
     disk: Arc<RwLock<MemoryDisk>>,
-    /// Commits not yet durable, oldest first.
+    /// Commits that are not durable yet, the oldest first.
     waiting: VecDeque<Undo>,
     waiting_bytes: usize,
     durable: Lsn,
     flush: Duration,
-    /// The flush under way, and what will be durable when it ends.
+    /// The flush under way, and the number that will be durable when it ends.
     flushing: Option<(Option<Delay>, Lsn)>,
     failure: Option<StoreError>,
     failure_told: bool,
     waker: Option<Waker>,
 }
 
-/// How to take a commit back.
+/// The values that undo a commit.
 #[derive(Debug)]
 struct Undo {
     lsn: Lsn,
     size: usize,
-    /// What was there before each of its writes, in their order.
+    /// The value before each of its writes, in their order.
     replaced: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl MemoryStore {
-    /// An empty one, whose flushes take that long.
+    /// Creates an empty store whose flushes take this long.
     pub fn new(flush: Duration) -> Self {
         Self::open(MemoryDisk::default(), flush)
     }
 
-    /// One that finds what an earlier one left.
+    /// Creates a store with the content that an earlier one left, whose flushes take this long.
     pub fn open(disk: MemoryDisk, flush: Duration) -> Self {
         Self {
             disk: Arc::new(RwLock::new(disk)),
@@ -68,7 +69,8 @@ impl MemoryStore {
         }
     }
 
-    /// Power is lost: what the disk holds. Readers of this store see that too.
+    /// Undoes all commits that are not durable, as a loss of power does, and returns what the disk holds. Readers of
+    /// this store see the same.
     pub fn crash(mut self) -> MemoryDisk {
         let mut disk = self.disk.write().unwrap_or_else(PoisonError::into_inner);
         while let Some(undo) = self.waiting.pop_back() {
@@ -79,7 +81,7 @@ impl MemoryStore {
         disk.clone()
     }
 
-    /// The disk fails from now on, or works again. The flush under way when it fails comes to nothing.
+    /// Lets the disk fail with this reason from now on, or work again. A flush under way has no effect.
     pub fn set_failure(&mut self, reason: Option<&str>) {
         self.failure = reason.map(|reason| StoreError(reason.to_owned()));
         self.failure_told = false;
@@ -95,10 +97,10 @@ impl MemoryStore {
             return;
         }
         let Some(newest) = self.waiting.back() else { return };
-        // A disk that takes no time has ended already, whatever a timer says of no time.
+        // A flush that takes no time has already ended: it needs no timer.
         let mut delay = (!self.flush.is_zero()).then(|| Delay::new(self.flush));
         if let Some(waker) = &self.waker {
-            // Armed now, so that its end wakes whoever polled last.
+            // The timer is armed now, so that its end wakes the last caller of `poll_durable`.
             let mut cx = Context::from_waker(waker);
             if delay.as_mut().is_none_or(|delay| Pin::new(delay).poll(&mut cx).is_ready()) {
                 waker.wake_by_ref();
@@ -170,7 +172,7 @@ impl Store for MemoryStore {
 }
 
 impl MemoryDisk {
-    /// Sets or removes; answers what was there.
+    /// Sets or removes a value, and returns the one before.
     fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
         match value {
             Some(value) => self.entries.insert((table as u8, key), value),
@@ -201,7 +203,7 @@ impl Read for MemoryDisk {
     }
 }
 
-/// Reads a [`MemoryStore`].
+/// A reader of a [`MemoryStore`].
 #[derive(Clone, Debug)]
 pub struct MemoryReader {
     disk: Arc<RwLock<MemoryDisk>>,
@@ -236,6 +238,7 @@ mod tests {
         block_on(poll_fn(|cx| store.poll_durable(Lsn(after), cx)))
     }
 
+    /// Invariant 1.
     #[test]
     fn a_crash_loses_what_was_not_flushed() {
         let mut store = MemoryStore::new(Duration::from_millis(1));
@@ -253,6 +256,7 @@ mod tests {
         assert_eq!(reopened.reader().last(Table::Meta), Ok(Some((b"a".to_vec(), b"old".to_vec()))));
     }
 
+    /// Invariant 2.
     #[test]
     fn a_flush_covers_what_was_there_when_it_began() {
         let mut store = MemoryStore::new(Duration::from_millis(1));

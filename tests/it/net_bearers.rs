@@ -130,6 +130,7 @@ fn numbers(event: &NetEvent<()>) -> Vec<u8> {
     }
 }
 
+/// Invariant 3 of net.
 #[tokio::test]
 async fn a_neighbour_on_two_bearers_has_two_links() {
     let mut pair = Pair::new(false, false).await;
@@ -148,6 +149,7 @@ async fn a_neighbour_on_two_bearers_has_two_links() {
     }
 }
 
+/// Invariant 1 of net::emulation::shaped.
 #[tokio::test]
 async fn a_mute_link_is_silent_and_then_heard_and_loses_nothing() {
     let mut pair = Pair::new(false, true).await;

@@ -1,4 +1,4 @@
-//! A realm on disk: what it keeps, to whom it opens, and what it says of damage.
+//! Tests of a realm on disk: what it keeps, to whom it opens, and how it reports damage.
 
 use super::*;
 use crate::wire::enrolment::Refusal;
@@ -38,6 +38,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Invariant 1.
 #[test]
 fn everything_is_private_to_its_owner() {
     let (directory, mut realm, mut rng) = new_realm();
@@ -63,7 +64,7 @@ fn a_ticket_enrols_one_device_also_after_a_restart() {
     assert!(lost.outcome.is_ok());
     drop(realm);
 
-    // Both ends start anew: the device with the keys on disk, the issuer with its ledger.
+    // Both ends start again: the device with the keys on disk, the issuer with its ledger.
     let mut realm = RealmDir::open(directory.path()).expect("it opens");
     let pending = device.begin_join(&ticket, &mut rng).expect("goes on");
     let answer = realm.answer(&pending.hello(&mut rng).expect("a hello"), NOW, &mut rng);
@@ -81,7 +82,7 @@ fn a_ticket_enrols_one_device_also_after_a_restart() {
     assert!(listing.tickets.is_empty());
 }
 
-/// The node and the command line at the same time.
+/// The node and the command line use a realm at the same time.
 #[test]
 fn two_processes_see_each_others_entries() {
     let (directory, mut one, mut rng) = new_realm();
@@ -134,6 +135,7 @@ fn twenty_devices_know_each_other_at_once() {
     ));
 }
 
+/// Invariant 1 of keystore::ledger_dir.
 #[test]
 fn damage_is_named() {
     let (directory, _, mut rng) = new_realm();

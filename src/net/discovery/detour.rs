@@ -1,13 +1,14 @@
-//! Detour: another way to a neighbour of whom nothing is heard after much was sent.
+//! Detour: another address for a neighbour that falls silent after much was sent to it.
 //!
-//! **A path that loses long packets** and tells nobody stops a stream for good. So a neighbour who falls silent after much
-//! was sent is dialled over datagrams, on the address that it announces or on the same port: QUIC begins with packets that
-//! every path carries and finds out what is the most. The connection joins the link, and takes over its frames.
+//! **A path that drops long packets** without telling the sender stops a TCP stream for good. So a neighbour that falls
+//! silent after much was sent is dialled over datagrams, at the address that it announces or at the same port: QUIC
+//! starts with packets that every path carries, and finds out the longest that this one does. The connection joins the
+//! link and takes over its frames.
 
 use super::{Discovery, Entry, Instant, LinkId, Multiaddr, Protocol, State};
 
 impl Discovery {
-    /// A link is silent after much was sent over a connection to `address`; see the module's documentation.
+    /// Handles a link that is silent after much was sent over a connection to `address`, by the module's mechanism.
     pub(crate) fn handle_stuck(&mut self, link: LinkId, address: &Multiaddr) {
         let Some((peer, bearer)) = self.links.get(&link).copied() else { return };
         let announced = |(address, entry): &(&Multiaddr, &Entry)| {
@@ -28,7 +29,7 @@ impl Discovery {
         }
     }
 
-    /// The next way round to dial, if its bearer is open; it counts as being dialled from now on.
+    /// Returns the next detour to dial if its bearer is open, and marks it as being dialled.
     pub(super) fn next_detour(&mut self, openings: &[Instant], now: Instant) -> Option<Multiaddr> {
         while let Some(way) = self.urgent.pop() {
             let Some(entry) = self.addresses.get_mut(&way) else { continue };
@@ -46,7 +47,7 @@ fn over_datagrams(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Udp(_)))
 }
 
-/// The address of QUIC on the port of a stream's.
+/// Returns the QUIC address on the same port as a TCP address.
 fn same_port(address: &Multiaddr) -> Option<Multiaddr> {
     let mut parts = address.iter();
     match (parts.next()?, parts.next()?, parts.next()) {

@@ -1,4 +1,4 @@
-//! Entry: one address, what it is worth, and how long it rests after it was dialled in vain.
+//! Entry: one address, its rank, and how long it rests after a failed dial.
 
 use super::*;
 
@@ -18,34 +18,35 @@ impl Entry {
         }
     }
 
-    /// The larger, the better.
+    /// Returns the rank of the address: the larger, the better.
     pub(super) fn rank(&self) -> (bool, bool, bool, Reverse<u32>) {
         (!self.full, self.bootstrap, self.reached, Reverse(self.failures))
     }
 
-    /// A link that leads there has come about, as it was not known to. A bootstrap address is dialled to see.
+    /// Notes that a link to the peer at this address is up. A bootstrap address is left as it is: it is dialled to
+    /// verify its peer.
     pub(super) fn settle(&mut self, link: LinkId) {
         if !self.bootstrap && matches!(self.state, State::Idle(_)) {
             self.state = State::Linked(link, Instant::now());
         }
     }
 
-    /// It stands on a neighbour's word alone: no dial has led to a member there.
+    /// Whether the address is known from a neighbour alone, and no dial has led to a member there.
     pub(super) fn is_hearsay(&self) -> bool {
         self.told_by.is_some() && !self.bootstrap
     }
 
-    /// A link there was lost so recently that whoever it led to may be back.
+    /// Whether a link was lost there so recently that its peer may come back.
     pub(super) fn is_awaited(&self) -> bool {
         self.lost.is_some_and(|lost| lost.elapsed() < AWAITED)
     }
 
-    /// Longest rest of an address that there is hope for.
+    /// Returns the bound of the rest of an address that is not hopeless.
     pub(super) fn longest(&self) -> Duration {
         if self.reached { LONGEST } else { LONGEST_UNREACHED }
     }
 
-    /// `usual` is its longest rest, where bytes cost nothing.
+    /// Notes a failed dial and sets the rest that follows. `usual` is the bound of the rest where bytes cost no money.
     pub(super) fn fail(
         &mut self,
         why: Failure,
@@ -64,7 +65,8 @@ impl Entry {
         let bound = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);
         let rest = match shortest == SHORTEST {
             true => draw(solitude.hastened(bound, self.lost), rng),
-            // Not so soon that it would be asked, or cost, more often than the bound says.
+            // At least half the bound, so that the peer is not asked, and money not spent, more often than the bound
+            // allows.
             false => bound / 2 + draw(bound / 2, rng),
         };
         self.failures = self.failures.saturating_add(1);
@@ -72,12 +74,12 @@ impl Entry {
     }
 }
 
-/// For so long after a link was lost nobody is given up there: the rests reach [`LONGEST`] by then.
+/// For this long after a link was lost, its address is not forgotten: the rests reach [`LONGEST`] by then.
 const AWAITED: Duration = Duration::from_secs(240);
-/// Bound of the rest between two dials on a neighbour's word: whoever starts anew is back by then.
+/// The bound of the rest between two dials on a neighbour's word: a peer that restarts is back by then.
 pub(super) const SHORTEST_HEARSAY: Duration = Duration::from_secs(10);
-/// Bounds of the rest of a member that has no room.
+/// The least bound of the rest of a member that has no room; [`LONGEST_FULL`] is the greatest.
 pub(super) const SHORTEST_FULL: Duration = Duration::from_secs(30);
 pub(super) const LONGEST_FULL: Duration = Duration::from_secs(600);
-/// Bound of the rest after a first failure where bytes cost money.
+/// The bound of the rest after a first failure where bytes cost money.
 pub(super) const SHORTEST_METERED: Duration = Duration::from_secs(5);

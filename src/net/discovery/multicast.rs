@@ -1,20 +1,21 @@
-//! What multicast DNS says: anybody on the network can make up answers, of any host and key.
+//! Multicast: addresses from multicast DNS, where anybody on the network can make up answers for any host and key.
 //!
-//! So addresses from there that have not led to a member have a share of their own, and of it each host (which is all that
-//! tells one source from another) has a few. A new one takes the place of the one that was dialled in vain most often; where
-//! none was, it is not taken. What neighbours, settings and former links have said stays whatever comes.
+//! Addresses from there that have not led to a member therefore have a bounded number of places, and each host a few of
+//! these (only the host tells one source from another). When all places are taken, a new address replaces the one with
+//! the most failed dials, or is refused if none has failed. Addresses from neighbours, settings and former links are
+//! never replaced by them.
 
 use super::{Discovery, Multiaddr, State, without_peer};
 use crate::net::reach::ip_of;
 use std::cmp::Reverse;
 
-/// Addresses from multicast DNS that have not led to a member.
+/// The maximum number of addresses from multicast DNS that have not led to a member.
 pub(super) const SHARE: usize = 256;
-/// Of these, those of one host: two transports on a handful of devices.
+/// The maximum number of these for one host: two transports on a handful of devices.
 pub(super) const HOST_SHARE: usize = 16;
 
 impl Discovery {
-    /// Multicast DNS names an address. False when it was not taken.
+    /// Handles an address from multicast DNS. Returns false if it was not taken.
     #[must_use]
     pub(crate) fn handle_multicast(&mut self, address: &Multiaddr) -> bool {
         let address = without_peer(address);

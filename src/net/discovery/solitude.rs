@@ -1,16 +1,16 @@
-//! Solitude: whether a node hears anybody at all, and how much haste that makes.
+//! Solitude: whether a node hears any neighbour at all, and how much sooner it dials if not.
 //!
-//! Who has a link over which something is heard can wait for more. Who has none is of no use to anybody until it finds one,
-//! be it a vehicle that has left the reach of its mast: an address that was dialled in vain then rests for no longer
-//! than an eighth of the time for which the node has been alone, and two seconds. So solitude lasts little longer than it
-//! must, and one that lasts for long costs no more than any back-off. Where a link was lost the same goes for that address, however many
-//! others there are: whoever was there may have been the only way between two parts of the mesh.
+//! A node that hears a neighbour can wait for more links. A node that hears none is cut off until it finds one: a
+//! vehicle, say, that has left the reach of its mast. Then an address whose dial failed rests for at most an eighth of
+//! the time for which the node has been alone, or two seconds if that is more. So solitude lasts little longer than it
+//! must, and a long one costs no more than the usual back-off. The same holds for an address where a link was lost,
+//! however many other links there are: that neighbour may have been the only connection between two parts of the mesh.
 
 use crate::id::LinkId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Whom the node hears.
+/// The links of a node, those that are silent, and since when the node has been alone.
 #[derive(Debug)]
 pub(super) struct Solitude {
     links: BTreeSet<LinkId>,
@@ -19,12 +19,12 @@ pub(super) struct Solitude {
 }
 
 impl Solitude {
-    /// Nobody yet.
+    /// Starts without links, and so alone.
     pub(super) fn new() -> Self {
         Self { links: BTreeSet::new(), silent: BTreeSet::new(), since: Some(Instant::now()) }
     }
 
-    /// A link is up, or gone. Answers whether the node is alone from now on.
+    /// Handles a link that is up, or down. Returns whether the node is alone from now on.
     pub(super) fn handle_link(&mut self, link: LinkId, up: bool) -> bool {
         if up {
             self.links.insert(link);
@@ -35,7 +35,7 @@ impl Solitude {
         self.look()
     }
 
-    /// Nothing is heard over a link, or something again. Answers whether the node is alone from now on.
+    /// Handles a link that falls silent, or that is heard again. Returns whether the node is alone from now on.
     pub(super) fn handle_silence(&mut self, link: LinkId, silent: bool) -> bool {
         if silent && self.links.contains(&link) {
             self.silent.insert(link);
@@ -45,12 +45,12 @@ impl Solitude {
         self.look()
     }
 
-    /// Whether nothing is heard over a link.
+    /// Whether a link is silent.
     pub(super) fn is_silent(&self, link: &LinkId) -> bool {
         self.silent.contains(link)
     }
 
-    /// How long an address may rest that would else rest for so long, and where a link was lost then.
+    /// Returns `rest`, shortened if the node is alone or if a link was lost at the address at the time `lost`.
     pub(super) fn hastened(&self, rest: Duration, lost: Option<Instant>) -> Duration {
         let waits = [self.since, lost].into_iter().flatten().map(|since| (since.elapsed() / 8).max(LEAST));
         waits.fold(rest, Duration::min)
@@ -65,7 +65,7 @@ impl Solitude {
     }
 }
 
-/// Longest rest of somebody who has just come to be alone, or where a link has just been lost.
+/// The longest rest at the moment when the node becomes alone, or loses a link at the address.
 const LEAST: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,35 +1,37 @@
 //! Tellers: how many addresses a neighbour may have tried on its word alone.
 //!
-//! A neighbour can name any address, and every member that hears of it dials it. So each has a *share* of addresses that
-//! have not led to a member yet. One that is given up in vain takes a place from the share of who told it, down to
-//! [`LEAST`]; one that leads to a member gives a place back. Neighbours that have lost nothing have the whole share.
+//! A neighbour can name any address, and every member that hears of it dials it. Each neighbour therefore has a *share*
+//! of addresses that have not led to a member yet. An address that is given up costs the neighbour that named it one
+//! place of its share, down to [`LEAST`]; an address that leads to a member wins one back. A neighbour that has lost no
+//! place has the whole share.
 //!
 //! Invariants
-//! 1. Shares of at most [`MAX_TELLERS`] are remembered; drop policy: who has lost least is forgotten.
+//! - Shares of at most [`MAX_TELLERS`] neighbours are remembered. Drop policy: the neighbour with the largest share is
+//!   forgotten.
 
 use libp2p::PeerId;
 use std::collections::BTreeMap;
 
-/// Addresses of a neighbour and of its neighbours, as many as an announcement holds.
+/// The whole share: a neighbour's own addresses and those of its neighbours, as many as an announcement holds.
 const WHOLE: usize = 48;
-/// What is left to one that has named nothing but what is in vain.
+/// The share that is left to a neighbour that has only named addresses that failed.
 const LEAST: usize = 2;
-/// Most neighbours whose share is remembered.
+/// The maximum number of neighbours whose share is remembered.
 const MAX_TELLERS: usize = 256;
 
-/// Shares that are not whole.
+/// The shares that are not whole, by neighbour.
 #[derive(Debug, Default)]
 pub(super) struct Tellers {
     shares: BTreeMap<PeerId, usize>,
 }
 
 impl Tellers {
-    /// How many addresses that have not led to a member a neighbour may have known here.
+    /// Returns how many addresses that have not led to a member a neighbour may have tried.
     pub(super) fn share(&self, teller: &PeerId) -> usize {
         self.shares.get(teller).copied().unwrap_or(WHOLE)
     }
 
-    /// An address that it named has been given up.
+    /// Notes that an address that the neighbour named has been given up.
     pub(super) fn in_vain(&mut self, teller: PeerId) {
         let share = self.share(&teller).saturating_sub(1).max(LEAST);
         self.shares.insert(teller, share);
@@ -40,7 +42,7 @@ impl Tellers {
         }
     }
 
-    /// An address that it named has led to a member.
+    /// Notes that an address that the neighbour named has led to a member.
     pub(super) fn proved(&mut self, teller: &PeerId) {
         if let Some(share) = self.shares.get_mut(teller) {
             *share += 1;

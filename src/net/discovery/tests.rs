@@ -1,4 +1,4 @@
-//! What discovery promises: which address is dialled when, and which are forgotten.
+//! Tests of discovery: which address is dialled when, and which are forgotten.
 
 use super::entry::{LONGEST_FULL, SHORTEST_FULL, SHORTEST_HEARSAY};
 use super::*;
@@ -44,6 +44,7 @@ fn beyond_the_target_only_bootstrap_is_dialled() {
     assert_eq!(next(&mut discovery, 1), Some(port(2)));
 }
 
+/// Invariant 3.
 #[test]
 fn own_and_linked_addresses_are_left_alone() {
     let mut discovery = discovery(&[port(1), port(2)], 8);
@@ -88,7 +89,7 @@ fn who_hears_nobody_any_more_dials_again_soon() {
         assert!(rest(&discovery) <= Duration::from_secs(2));
         discovery.handle_silence(LinkId(1), false);
     }
-    // And who hears one of two is not counted as having both.
+    // A silent link does not count towards the wanted number of links.
     discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
     discovery.target = 2;
     assert!(discovery.handle_heard(&port(2)));
@@ -136,6 +137,7 @@ fn a_forgotten_back_off_is_no_rest() {
     assert_eq!(next(&mut discovery, 0), Some(port(1)));
 }
 
+/// Invariants 1 and 2.
 #[test]
 fn dials_and_addresses_are_bounded() {
     let mut discovery = discovery(&[port(0)], 100_000);
@@ -170,14 +172,14 @@ fn an_address_on_a_neighbours_word_alone_is_dialled_twice_and_no_more() {
         discovery.handle_failed(&address, Failure::Usual);
     }
     assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(2)]);
-    // One that has led to a member stays when that one goes, whoever told it.
+    // An address that has led to a member is kept when that member goes, whoever told it.
     assert!(discovery.handle_told(LinkId(1), &port(3)));
     discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
     discovery.handle_linked(&port(3), LinkId(2));
     discovery.handle_link_down(LinkId(2));
     (0..=2 * FORGET).for_each(|_| discovery.handle_failed(&port(3), Failure::Usual));
     assert!(discovery.addresses.contains_key(&port(3)));
-    // A neighbour that came by itself and starts anew is dialled where it says that it listens.
+    // A neighbour that connected by itself and restarts is dialled where it says that it listens.
     discovery.handle_link_up(LinkId(3), PeerId::random(), 0);
     assert!(discovery.handle_neighbour(LinkId(3), &port(4)));
     discovery.handle_link_down(LinkId(3));
@@ -185,12 +187,13 @@ fn an_address_on_a_neighbours_word_alone_is_dialled_twice_and_no_more() {
     assert!(discovery.addresses.contains_key(&port(4)), "once in vain");
     discovery.handle_failed(&port(4), Failure::Usual);
     assert!(!discovery.addresses.contains_key(&port(4)));
-    // A member without room is a member.
+    // A member without room is still a member.
     assert!(discovery.handle_told(LinkId(1), &port(5)));
     (1..FORGET).for_each(|_| discovery.handle_failed(&port(5), Failure::Full));
     assert!(discovery.addresses.contains_key(&port(5)));
 }
 
+/// Invariant 6.
 #[test]
 fn where_members_were_met_is_kept_and_known_to_the_next() {
     let mut first = discovery(&[port(1)], 8);
@@ -213,7 +216,7 @@ fn where_members_were_met_is_kept_and_known_to_the_next() {
         second.handle_failed(&port(3), Failure::Usual);
     }
     assert_eq!(second.addresses.keys().collect::<Vec<_>>(), [&port(2)]);
-    // Only the last are kept, however many there were.
+    // Only the latest are kept, however many there were.
     for at in 0..2 * MAX_MET as u32 {
         second.handle_linked(&port(100 + at), LinkId(1));
     }
@@ -254,7 +257,7 @@ fn an_address_that_is_not_the_nodes_own_any_more_may_be_dialled() {
     assert_eq!(next(&mut discovery, 0), None, "a link-local address names no interface");
 }
 
-/// Addresses 10.0.0.0/8 are the first bearer of two.
+/// Discovery with two bearers, of which the first carries the addresses 10.0.0.0/8.
 fn two_bearers() -> Discovery {
     let rule = Rule { addresses: vec!["10.0.0.0/8".parse().expect("a network")], ..Rule::default() };
     let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
@@ -272,7 +275,7 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     for address in [&wire, &other] {
         assert!(discovery.handle_neighbour(link, address));
     }
-    // One of them at a time, also beyond the target.
+    // One of the two at a time, even beyond the target.
     let dialled = next(&mut discovery, 1).expect("an address");
     assert!([&wire, &other].contains(&&dialled));
     assert_eq!(next(&mut discovery, 1), None);
@@ -286,7 +289,7 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     discovery.handle_link_down(LinkId(2));
     discovery.forget_backoff();
     assert!(next(&mut discovery, 1).is_some());
-    // Who is no neighbour is one address among many.
+    // The addresses of a former neighbour are like any others.
     discovery.handle_link_down(link);
     for _ in 0..FORGET {
         discovery.handle_failed(&dialled, Failure::Usual);
@@ -294,6 +297,7 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     assert!(!discovery.addresses.contains_key(&dialled));
 }
 
+/// Invariant 4: the share.
 #[test]
 fn what_a_neighbour_names_in_vain_costs_its_word() {
     let mut discovery = discovery(&[], 1_000);
@@ -314,7 +318,7 @@ fn what_a_neighbour_names_in_vain_costs_its_word() {
     }
     assert!(tried[0] <= 48 && tried.is_sorted_by(|a, b| a >= b), "{tried:?}");
     assert_eq!(tried[4], 2, "{tried:?}");
-    // Nobody else pays for it, and what leads to members wins trust back.
+    // Other neighbours' shares are untouched, and an address that leads to a member wins a place back.
     assert_eq!((1..=48).filter(|n| discovery.handle_told(honest, &port(*n))).count(), 48);
     assert!(!discovery.handle_told(honest, &port(49)));
     discovery.handle_link_up(LinkId(3), PeerId::random(), 0);
@@ -322,6 +326,7 @@ fn what_a_neighbour_names_in_vain_costs_its_word() {
     assert!(discovery.handle_told(honest, &port(49)), "a place that is taken no more");
 }
 
+/// Invariant 4: what has led to a member.
 #[test]
 fn an_address_that_led_to_a_neighbour_is_not_given_to_whoever_claims_it() {
     let mut discovery = discovery(&[port(1)], 8);
@@ -331,7 +336,7 @@ fn an_address_that_led_to_a_neighbour_is_not_given_to_whoever_claims_it() {
     discovery.handle_link_up(LinkId(2), claimant, 0);
     assert!(discovery.handle_neighbour(LinkId(2), &port(1)));
     assert_eq!(discovery.addresses[&port(1)].of, Some(member));
-    // Once that member is gone, the word of another is as good as any.
+    // Once that member is gone, the claim of another is as good as any.
     discovery.handle_link_down(LinkId(1));
     assert!(discovery.handle_neighbour(LinkId(2), &port(1)));
     assert_eq!(discovery.addresses[&port(1)].of, Some(claimant));
@@ -367,7 +372,7 @@ fn dials_cost_little_money_however_long_they_fail() {
         passed += due.duration_since(before);
         dials += 1;
     }
-    // 24 hours at two and a half to five an hour, and the first few that come sooner.
+    // 24 hours at two and a half to five dials an hour, and a few that come sooner at first.
     assert!((60..=130).contains(&dials), "{dials} dials a day");
 }
 
@@ -382,7 +387,7 @@ fn a_neighbour_that_is_silent_after_much_was_sent_is_dialled_over_datagrams() {
     discovery.handle_stuck(LinkId(1), &stream);
     assert_eq!(next(&mut discovery, 1), Some(at("/ip4/10.0.0.1/udp/7/quic-v1")));
     assert_eq!(next(&mut discovery, 1), None);
-    // What it announces is better than a guess.
+    // An announced address is preferred to a guess.
     let announced = at("/ip4/10.0.0.1/udp/9/quic-v1");
     discovery.handle_failed(&at("/ip4/10.0.0.1/udp/7/quic-v1"), Failure::Usual);
     discovery.addresses.remove(&at("/ip4/10.0.0.1/udp/7/quic-v1"));
@@ -394,6 +399,7 @@ fn a_neighbour_that_is_silent_after_much_was_sent_is_dialled_over_datagrams() {
     assert_eq!(next(&mut discovery, 1), None, "there is no other way");
 }
 
+/// Invariant 5.
 #[test]
 fn multicast_dns_drives_out_nobody_and_no_host_takes_all_of_its_share() {
     let mut discovery = discovery(&[], 8);
@@ -409,13 +415,13 @@ fn multicast_dns_drives_out_nobody_and_no_host_takes_all_of_its_share() {
     assert_eq!(made_up(&mut discovery, 1), multicast::SHARE - multicast::HOST_SHARE);
     assert!(honest.iter().all(|address| discovery.addresses.contains_key(address)));
     assert_eq!(discovery.addresses.len(), honest.len() + multicast::SHARE);
-    // Who is told of late finds a place as soon as others were dialled in vain.
+    // A late address finds a place as soon as a dial to another has failed.
     let late = at("/ip4/192.0.2.99/tcp/7707");
     assert!(!discovery.handle_multicast(&late));
     discovery.handle_failed(&at("/ip4/10.0.0.1/tcp/1"), Failure::Usual);
     assert!(discovery.handle_multicast(&late));
     assert!(!discovery.addresses.contains_key(&at("/ip4/10.0.0.1/tcp/1")));
-    // What has led to a member counts no more.
+    // An address that has led to a member no longer counts.
     discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
     discovery.handle_linked(&late, LinkId(2));
     assert!(discovery.handle_multicast(&at("/ip4/192.0.2.98/tcp/7707")));
@@ -424,7 +430,7 @@ fn multicast_dns_drives_out_nobody_and_no_host_takes_all_of_its_share() {
 #[test]
 fn nothing_is_dialled_over_a_bearer_outside_of_its_windows() {
     use crate::link::windows::{EVERY_DAY, Window, Windows};
-    // From one to two in the night.
+    // The window is from one to two o'clock in the night.
     let windows = Windows::new(Window::new(60, 120, EVERY_DAY));
     let night = Rule { addresses: vec!["10.7.0.0/16".parse().unwrap()], ..Rule::default() };
     let bearers = Bearers::new([(Profile { windows, ..Profile::default() }, night)]);
@@ -436,7 +442,7 @@ fn nothing_is_dialled_over_a_bearer_outside_of_its_windows() {
     };
     assert_eq!([next(3_599), next(3_599)], [Some(at("/ip4/192.0.2.1/tcp/1")), None]);
     assert_eq!(next(7_200), None);
-    // The clock may be set meanwhile: nobody waits until tomorrow for it.
+    // The clock may be set meanwhile, so no address waits until the next day for it.
     let now = Instant::now();
     let openings = discovery.sorter.openings(&|| Some(7_200), now);
     assert!(openings[0] > now && openings[0] <= now + Duration::from_secs(60) && openings[1] == now);

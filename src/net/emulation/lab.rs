@@ -1,86 +1,89 @@
-//! What a lab tells a node: whom it may link with, and how its links behave.
+//! Lab: what a lab tells a node, namely which devices it may link with and how its links behave.
 //!
-//! A lab is a test network on one machine, where every link is as good as memory. To see what becomes of a mesh over
-//! worse ones, each of its nodes has a [`Lab`]: names that it keeps apart from, and a [`Shape`] for links to others.
-//! The node and the network carry it out; a node that is in no lab has none.
+//! A lab is a test network on one machine, where every link is as fast as memory. To show how a mesh behaves over worse
+//! links, each of its nodes has a [`Lab`]: the names that it keeps apart from, and a [`Shape`] for its links to others.
+//! The node and its network carry it out; a node outside a lab has none.
 //!
 //! Invariants
-//! 1. A shape that [`Shape::check`] has passed never holds a link up longer than the mesh's own time-outs stand.
-//! 2. Nobody is kept apart from a name that [`Lab::bars`] does not bar.
+//! - A shape that passes [`Shape::check`] delays nothing for longer than the mesh's own time-outs allow.
+//! - A node keeps apart only from names that [`Lab::is_out_of_reach`] returns true for.
 
 use crate::id::Name;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One node's part of a lab.
+/// What a lab tells one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lab {
-    /// The only names to link with; `None` for all. This is how a topology is made.
+    /// The only names to link with; `None` for all. These define the topology.
     pub only: Option<BTreeSet<Name>>,
-    /// Names not to link with, as if the cable between were pulled.
+    /// Names not to link with, as if the cable to them were pulled.
     pub cut: BTreeSet<Name>,
-    /// Names of those whose links carry nothing while they stand, as if all packets on the way vanished. New links with
-    /// them do not come about.
+    /// Names whose links stay up but carry nothing, as if all packets vanished on their path. No new links to them are
+    /// established.
     pub silent: BTreeSet<Name>,
-    /// How links to others behave in the direction away from this node. At most [`MAX_SHAPES`].
+    /// How links to these names behave in the direction away from this node. At most [`MAX_SHAPES`] entries.
     pub shapes: BTreeMap<Name, Shape>,
 }
 
 /// How a link behaves in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
-    /// From one end to the other.
+    /// The delay from one end to the other.
     pub delay: Duration,
-    /// Most by which the delay differs from that, either way.
+    /// The largest deviation from the delay, in either direction.
     pub jitter: Duration,
-    /// Of a million pieces, how many are lost at each attempt to send them.
+    /// The number of pieces out of a million that are lost at each attempt to send them.
     pub loss: u32,
-    /// Bits a second that the line carries; `None` for as many as there are.
+    /// The bits a second that the line carries; `None` for no limit.
     pub rate: Option<u64>,
-    /// What a megabyte (10⁶ bytes) costs, in micro-units.
+    /// The price of a megabyte (10⁶ bytes), in micro-units of money.
     pub price: u64,
 }
 
-/// Why a shape is none.
+/// The reason why a shape is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
-    /// Longer than links stand.
+    /// The delay is longer than the mesh's time-outs allow.
     #[error("delay and jitter together are at most {} s: links end by their own time-outs beyond", MAX_DELAY.as_secs())]
     Delay,
-    /// More jitter than delay.
+    /// The jitter is larger than the delay.
     #[error("the jitter is at most the delay: nothing arrives before it is sent")]
     Jitter,
-    /// A line that carries nothing.
+    /// The line would lose nearly everything.
     #[error("the loss is at least 0 and at most 0.9; to lose everything, cut the link")]
     Loss,
-    /// Too slow to carry the mesh's own traffic.
+    /// The rate is too low for the mesh's own traffic.
     #[error("the rate is at least {LEAST_RATE} bit/s: slower links cannot carry the mesh's own traffic")]
     Rate,
-    /// No price.
+    /// The price is out of range.
     #[error("the price is 0 or more units of money a MB, and at most a million")]
     Price,
 }
 
 impl Lab {
-    /// Whether a device is one to keep apart from.
+    /// Whether the node keeps apart from this device, as if there were no cable to it.
     pub fn bars(&self, name: &Name) -> bool {
         self.cut.contains(name) || self.only.as_ref().is_some_and(|only| !only.contains(name))
     }
 
-    /// Whether no new link with a device comes about.
+    /// Whether no new link to this device is established.
     pub fn is_out_of_reach(&self, name: &Name) -> bool {
         self.bars(name) || self.silent.contains(name)
     }
 }
 
 impl Shape {
-    /// Whether it changes nothing.
+    /// Whether the shape changes nothing.
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the mesh can live with it.
+    /// Checks that the mesh works over links of this shape. The price is not checked.
+    ///
+    /// # Errors
+    /// Names the first of delay, jitter, loss and rate that is out of range.
     pub fn check(&self) -> Result<(), ShapeError> {
         if self.delay.saturating_add(self.jitter) > MAX_DELAY {
             return Err(ShapeError::Delay);
@@ -98,11 +101,11 @@ impl Shape {
     }
 }
 
-/// Shapes of one node: as many as a lab has nodes, and more.
+/// The maximum number of shapes of one node: more than a lab has nodes.
 pub const MAX_SHAPES: usize = 1_024;
-/// Longest delay with its jitter: what the most patient bearer has time for.
+/// The longest delay, jitter included: the time that the most patient bearer allows.
 pub const MAX_DELAY: Duration = Duration::from_secs(60);
-/// Most loss, in a million.
+/// The largest loss, in a million.
 pub const MAX_LOSS: u32 = 900_000;
-/// Least rate, in bits a second.
+/// The lowest rate, in bits a second.
 pub const LEAST_RATE: u64 = 1_000;

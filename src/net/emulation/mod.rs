@@ -1,19 +1,19 @@
-//! Emulation: connections that behave like those of a worse line. Only in a lab, and in the simulator.
+//! Emulation: connections that behave like those of a worse line. Only a lab and the simulator use it.
 //!
-//! A test network on one machine has links as good as memory. Here is what makes them worse:
+//! On one machine, the links of a test network are as fast as memory. These files make them worse:
 //!
 //! | file | is |
 //! |-|-|
-//! | `lab` | what a node of a lab is told: whom to link with, and how its links behave |
-//! | `shaper` | the model: a pure line, told the time and seeded, that says when what is put into it comes out |
-//! | `shaped` | the wrapper that puts that model around an admitted connection |
-//! | `shaping` | which peer's connections have which shape, and how that is changed while they stand |
+//! | `lab` | what a node of a lab is told: which devices to link with, and how its links behave |
+//! | `shaper` | the model of a line: a seeded state machine that is told the time and says when what is sent arrives |
+//! | `shaped` | the wrapper that puts this model around an admitted connection |
+//! | `shaping` | the shape of each peer's connections, which can change while they are open |
 //!
-//! The simulator uses the model alone, under its medium, so that a lab and a simulation can be held against each other.
+//! The simulator uses the model alone, under its medium, so that a lab and a simulation can be compared.
 //!
 //! Invariants
-//! 1. A network that is not made for a lab ([`NetConfig::shaping`](super::NetConfig::shaping)) has none of this around its connections.
-//! 2. The model knows no clock: the same pieces at the same times under the same seed arrive at the same times.
+//! - A network that cannot be shaped ([`NetConfig::shaping`](super::NetConfig::shaping)) has none of this around its
+//!   connections.
 
 mod lab;
 mod shaped;

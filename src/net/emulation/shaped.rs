@@ -1,24 +1,24 @@
 //! Shaped: a wrapper around a connection that makes it behave as its link's [`Shape`] says. Only in a lab.
 //!
-//! Each end shapes what it sends. What is written to a substream goes into a queue, in pieces for which the
-//! connection's one [`Shaper`] says when they arrive; then they are written to the substream below. So the other end
-//! gets them late, and a writer is held back once its queue holds the [`window`] of the shape. Delivery happens when
-//! the connection is polled, which a timer sees to. A flush is answered when the bytes are queued; a substream that is
-//! closed or let go is closed or let go below once its queue is empty.
+//! Each end shapes what it sends. What is written to a substream enters a queue, in pieces for which the connection's
+//! one [`Shaper`] gives the times of arrival; at these times they are written to the substream below. So the other end
+//! receives them late, and a writer is held back once its queue holds the [`window`] of the shape. Pieces are delivered
+//! when the connection is polled, for which a timer wakes it. A flush is complete when the bytes are queued. A
+//! substream that is closed or dropped is closed or dropped below once its queue is empty.
 //!
-//! What is on its way when the connection itself is closed is lost, as with a cable that is pulled.
+//! Bytes under way are lost when the connection itself is closed, as when a cable is pulled.
 //!
-//! Connections to one peer have one [`Profile`], through which the shape is changed while they stand. Without a shape, bytes
-//! pass straight through. A network that is not made for a lab has none of this.
+//! All connections to one peer share one [`Profile`], through which the shape can change while they are open. Without a
+//! shape, bytes pass straight through. A network that is not made for a lab has no wrapper.
 //!
-//! A connection can also be *mute*: what is written waits in the queues, without an end, until it no longer is. The other
-//! end sees what it would see of a line on which all packets vanish, with a transport that goes on sending them again.
+//! A connection can also be *mute*: then what is written waits in the queues until the connection is no longer mute. To
+//! the other end this looks like a line on which all packets vanish while the transport keeps repeating them.
 //!
 //! Invariants
-//! 1. Bytes of a substream leave in the order in which they were written, whatever becomes of the shape.
-//! 2. A queue holds at most the window's bytes, each piece counted [`PIECE_COST`] longer than it is. Nothing is
-//!    dropped: writers wait.
-//! 3. There are as many queues as the connection below has substreams, which bounds them.
+//! 1. Bytes of a substream leave in the order in which they were written, even if the shape changes.
+//! 2. A queue holds at most the window's bytes, where each piece counts [`PIECE_COST`] bytes more than it has. Drop
+//!    policy: none, writers wait.
+//! - There are as many queues as the connection below has substreams, which bounds them.
 
 use super::lab::Shape;
 use super::shaper::{MTU, Passage, Shaper, window};
@@ -36,44 +36,44 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A connection.
+/// A connection under a shape.
 struct Shaped {
     inner: StreamMuxerBox,
     line: Arc<Line>,
-    /// When the next piece is due.
+    /// Fires when the next piece is due.
     timer: Delay,
     armed: Option<Time>,
 }
 
-/// What a connection and its substreams share.
+/// State that a connection and its substreams share.
 pub(super) struct Line {
     profile: Arc<Profile>,
     began: Instant,
     queues: Mutex<Queues>,
-    /// Has the connection polled.
+    /// Wakes the task that polls the connection.
     driver: AtomicWaker,
 }
 
 struct Queues {
     shaper: Shaper,
     next: u64,
-    /// Gone with the connection.
+    /// The queues of the substreams, by number. They are dropped with the connection.
     streams: BTreeMap<u64, Queue>,
 }
 
-/// One substream with what waits for it.
+/// One substream below, and the bytes that wait for it.
 struct Queue {
     inner: SubstreamBox,
     bytes: VecDeque<u8>,
-    /// When so many of them arrive, in order, and which piece of the line's the last of them is.
+    /// For each run of bytes, in order: when it arrives, how many bytes it has, and the number of its last piece.
     pieces: VecDeque<(Time, usize, u64)>,
-    /// How many bytes at the front have arrived.
+    /// The number of bytes at the front that have arrived.
     due: usize,
     unflushed: bool,
-    /// The writer, when it is held back.
+    /// The waker of the writer, while it is held back.
     writer: Option<Waker>,
     closing: bool,
-    /// Its writer has let go of it.
+    /// The writer has dropped the substream.
     left: bool,
     failed: Option<io::ErrorKind>,
 }
@@ -100,7 +100,7 @@ impl Shaped {
         Substream { id, line: self.line.clone() }
     }
 
-    /// Hands on all that has arrived, and sees to it that the rest will be.
+    /// Hands on all that has arrived, and arms the timer for the rest.
     fn deliver(&mut self, cx: &mut Context<'_>) {
         self.line.driver.register(cx.waker());
         if self.line.profile.is_mute() {
@@ -155,7 +155,7 @@ impl StreamMuxer for Shaped {
 }
 
 impl Line {
-    /// Has it look anew: it is no longer mute.
+    /// Lets the connection look at its queues again, when it is no longer mute.
     pub(super) fn rouse(&self) {
         lock(&self.queues).streams.values_mut().for_each(Queue::wake);
         self.driver.wake();
@@ -167,14 +167,14 @@ impl Line {
 }
 
 impl Queues {
-    /// Hands on what has arrived; answers when the next piece does.
+    /// Hands on what has arrived. Returns when the next piece arrives.
     fn deliver(&mut self, now: Time, cx: &mut Context<'_>) -> Option<Time> {
         self.streams.values_mut().for_each(|queue| queue.deliver(now, cx));
         self.streams.retain(|_, queue| !queue.is_over(cx));
         self.streams.values().filter_map(|queue| queue.pieces.front()).map(|(due, ..)| *due).min()
     }
 
-    /// The line has said that what is on its way arrives earlier.
+    /// Adopts arrivals that the shaper has made earlier.
     fn revise(&mut self) {
         let Self { shaper, streams, .. } = self;
         for (due, _, number) in streams.values_mut().flat_map(|queue| &mut queue.pieces) {
@@ -198,11 +198,11 @@ impl Queue {
         }
     }
 
-    /// Takes as much as there is room for.
+    /// Takes as many bytes as there is room for; the writer waits if there is room for too few.
     fn push(&mut self, bytes: &[u8], lane: u64, shaper: &mut Shaper, now: Time, cx: &mut Context<'_>) -> Poll<usize> {
         let held = self.bytes.len() + self.pieces.len() * PIECE_COST;
         let room = window(shaper.shape()).saturating_sub(held);
-        // Crumbs would only make more work.
+        // Short pieces would only make more work.
         if room < bytes.len().min(MTU) {
             self.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -211,7 +211,7 @@ impl Queue {
         for piece in taken.chunks(MTU) {
             let Passage { number, arrives } = shaper.send(piece.len(), lane, now);
             match self.pieces.back_mut() {
-                // Where nothing is lost, nothing becomes earlier.
+                // Without loss no arrival becomes earlier, so pieces can be merged.
                 Some((due, length, last)) if *due == arrives && shaper.shape().loss == 0 => {
                     (*length, *last) = (*length + piece.len(), number);
                 }
@@ -262,7 +262,7 @@ impl Queue {
         }
     }
 
-    /// Whether nobody has anything more to do with it. Ends it below, if its writer wanted that before it left.
+    /// Whether the queue can be removed. Closes the substream below if its writer had wanted that before it dropped it.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.left || !self.bytes.is_empty() || self.unflushed {
             return false;
@@ -277,14 +277,14 @@ impl Queue {
     }
 }
 
-/// A substream.
+/// A substream under a shape.
 struct Substream {
     id: u64,
     line: Arc<Line>,
 }
 
 impl Substream {
-    /// Works on the substream below and its queue.
+    /// Runs `work` on the substream's queue, and adopts arrivals that it has made earlier.
     fn with<T>(
         &mut self,
         work: impl FnOnce(&mut Queue, &mut Shaper, &Line) -> Poll<io::Result<T>>,
@@ -332,7 +332,7 @@ impl AsyncWrite for Substream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|queue, _, _| match queue.bytes.is_empty() {
             true => Pin::new(&mut queue.inner).poll_flush(cx),
-            // What is queued is flushed as it is delivered.
+            // What is queued is flushed when it is delivered.
             false => Poll::Ready(Ok(())),
         })
     }
@@ -362,7 +362,7 @@ impl Drop for Substream {
     }
 }
 
-/// Bytes of the window that a piece takes besides its own: what keeping it takes here, about as much as its headers.
+/// Bytes of the window that a piece takes besides its own: the memory for keeping it, about as much as its headers.
 const PIECE_COST: usize = 40;
 
 #[cfg(test)]

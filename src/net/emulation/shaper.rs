@@ -1,30 +1,32 @@
-//! Shape: a model of a line, which says when what is put into it comes out.
+//! Shaper: a model of a line, which says when what is sent into it arrives.
 //!
-//! A [`Shaper`] stands for one direction of one reliable, ordered connection over a line with a [`Shape`]. It is told
-//! the time and draws from a generator of its own, so the same pieces at the same times with the same seed arrive at
-//! the same times. Bytes go in as *pieces* of at most [`MTU`] bytes. What happens to a piece:
+//! A [`Shaper`] models one direction of one reliable, ordered connection over a line with a [`Shape`]. It is told
+//! the time and draws from a generator of its own. Bytes go in as *pieces* of at most [`MTU`] bytes. What happens to a
+//! piece:
 //!
 //! 1. It waits until the line is free, then occupies it for `bytes × 8 / rate`.
-//! 2. It travels for the delay, give or take the jitter (uniform, drawn for each piece).
+//! 2. It travels for the delay, plus or minus the jitter (uniform, drawn for each piece).
 //! 3. It may be lost, which a reliable transport turns into time: it is sent again when its loss is noticed, by the
-//!    acknowledgement of something that was sent after it, or by a time-out ([`Recovery`]: TCP's rules or QUIC's). Each
-//!    attempt may be lost in turn. After [`MAX_ATTEMPTS`] it arrives: a transport that gives up is not modelled, and neither
-//!    is congestion control: `rate` says what a sender gets.
-//! 4. It is handed over once all before it in its lane have been: a loss holds up what follows (head of line). Of TCP all
-//!    is one lane; of QUIC each stream is.
+//!    acknowledgement of something that was sent after it or by a time-out ([`Recovery`]: TCP's rules or QUIC's). Each
+//!    attempt may be lost in turn. The last of [`MAX_ATTEMPTS`] arrives: a transport that gives up is not modelled, and
+//!    neither is congestion control; `rate` is what a sender gets.
+//! 4. It is handed over once all pieces before it in its lane have been, so a loss holds up what follows (head-of-line
+//!    blocking). All of TCP is one lane; each stream of QUIC is one.
 //!
-//! What comes after a lost piece is not known when it is sent. So the answer of [`Shaper::send`] is when a piece arrives if
-//! nothing follows; when something follows that shows a loss sooner, arrivals of what is on its way become earlier, which
-//! [`Shaper::take_revised`] tells, and [`Shaper::arrival`] says of each.
+//! What follows a lost piece is not known when it is sent. So [`Shaper::send`] returns when a piece arrives if nothing
+//! follows. When something follows that shows a loss sooner, arrivals of pieces under way become earlier:
+//! [`Shaper::take_revised`] reports this, and [`Shaper::arrival`] returns the new times.
 //!
-//! Pieces that are sent at the same moment share a packet as far as they fit into one: they are lost together. What shows a
-//! loss may fail to, as acknowledgements are lost as often.
+//! Pieces that are sent at the same moment share a packet as far as they fit into one: they are lost together. An
+//! acknowledgement that would show a loss may be lost too, just as often.
 //!
 //! Invariants
-//! 1. Pieces of a lane arrive in the order in which they were sent, none earlier than `delay − jitter` after it was sent.
+//! 1. Pieces of a lane arrive in the order in which they were sent, none earlier than `delay − jitter` after it was
+//!    sent.
 //! 2. No more than `rate` goes through the line, repetitions included.
 //! 3. An arrival only ever becomes earlier, and not earlier than the send that made it so.
-//! 4. What is remembered are pieces that are lost and not repeated yet, and those behind them.
+//! 4. The same pieces at the same times with the same seed arrive at the same times.
+//! - Only pieces that are lost and not repeated yet, and those sent after them, are kept.
 
 mod recovery;
 #[cfg(test)]
@@ -39,25 +41,25 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// One direction of a connection. See the module's documentation.
+/// The model of one direction of a connection.
 #[derive(Debug)]
 pub struct Shaper {
     shape: Shape,
     recovery: Recovery,
     rng: ChaCha20Rng,
-    /// When the line has carried all that is in it.
+    /// When the line will have carried all that is in it.
     free: Time,
-    /// What is left of a microsecond in `free`, in parts of one by the rate.
+    /// The part of a microsecond left over in `free`, in units of 1/`rate`.
     remainder: u64,
-    /// Number of the next piece.
+    /// The number of the next piece.
     next: u64,
-    /// The first that is lost and not repeated yet, and all that were sent after it.
+    /// The first piece that is lost and not repeated yet, and all pieces sent after it.
     held: VecDeque<Piece>,
-    /// When the last piece before those arrives, by lane.
+    /// When the last piece before those in `held` arrives, by lane.
     floor: [Time; LANES],
     /// When the last piece arrives, by lane.
     last: [Time; LANES],
-    /// When the acknowledgement comes of the last piece that was not lost.
+    /// When the acknowledgement of the last piece that was not lost arrives.
     acknowledged: Time,
     lost: u64,
     revised: bool,
@@ -65,12 +67,12 @@ pub struct Shaper {
     packet: (Time, usize),
 }
 
-/// What becomes of a piece.
+/// The passage of one piece through the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passage {
-    /// Of the piece, from 0 on.
+    /// The number of the piece, counted from 0.
     pub number: u64,
-    /// When it arrives if nothing shows a loss sooner.
+    /// When the piece arrives if nothing shows a loss sooner.
     pub arrives: Time,
 }
 
@@ -78,32 +80,32 @@ pub struct Passage {
 struct Piece {
     number: u64,
     lane: usize,
-    /// How long the attempt travels that gets through.
+    /// How long the successful attempt travels.
     flight: Duration,
-    /// The line has carried all attempts no sooner than this: it arrives no earlier.
+    /// The earliest arrival: the line must have carried all attempts first.
     least: Time,
     /// When it was last sent.
     sent: Time,
-    /// How many attempts are lost, the last one sent among them.
+    /// The number of attempts that are lost, including the last one sent.
     losses: u32,
-    /// When it is sent again, if there are any.
+    /// When it is sent again, if any are lost.
     again: Time,
-    /// Attempts that only time-outs show to be lost, in a row until now.
+    /// Consecutive attempts so far that only time-outs show to be lost.
     timeouts: u32,
     /// Whether it has been sent more than once.
     repeated: bool,
-    /// Bit `n` is set where the first probe after the attempt with `n` losses is lost altogether.
+    /// Bit `n` is set if both datagrams of the first probe are lost, after the attempt with `n` losses left.
     unprobed: u32,
     arrives: Time,
 }
 
 impl Shaper {
-    /// An empty line under TCP.
+    /// Creates an empty line that recovers by TCP's rules.
     pub fn new(shape: Shape, seed: [u8; 32]) -> Self {
         Self::with_recovery(shape, Recovery::Tcp, seed)
     }
 
-    /// An empty line under a transport with these rules.
+    /// Creates an empty line that recovers by these rules.
     pub fn with_recovery(shape: Shape, recovery: Recovery, seed: [u8; 32]) -> Self {
         Self {
             shape,
@@ -122,7 +124,7 @@ impl Shaper {
         }
     }
 
-    /// Changes the line. What is on its way arrives as was said, or sooner, and before all that follows.
+    /// Changes the line. Pieces under way arrive at the reported times or sooner, and before all that follow.
     pub fn set_shape(&mut self, shape: Shape) {
         if shape.rate != self.shape.rate {
             self.remainder = 0;
@@ -130,17 +132,18 @@ impl Shaper {
         self.shape = shape;
     }
 
-    /// How the line behaves.
+    /// Returns how the line behaves.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// By which rules losses are noticed.
+    /// Returns the rules by which losses are noticed.
     pub fn recovery(&self) -> Recovery {
         self.recovery
     }
 
-    /// Sends a piece of at most [`MTU`] bytes of a stream: `lane` is the same for all of a stream, and any other for another.
+    /// Sends a piece of at most [`MTU`] bytes of a stream. `lane` is the same for all pieces of a stream and differs
+    /// between streams.
     pub fn send(&mut self, bytes: usize, lane: u64, now: Time) -> Passage {
         self.pass(now);
         self.free = self.free.max(now);
@@ -164,7 +167,7 @@ impl Shaper {
             unprobed: 0,
             arrives: Time(0),
         };
-        // What is written at once goes in one packet, as far as that holds it: it is lost with it, or not.
+        // What is written at once shares a packet as far as it fits, and is lost with it or not at all.
         let (at, held) = self.packet;
         let shared = at == now && number > 0 && held + bytes <= MTU;
         self.packet = (now, if shared { held + bytes } else { bytes });
@@ -204,23 +207,23 @@ impl Shaper {
         Passage { number, arrives }
     }
 
-    /// Whether anything on its way arrives earlier than was said, since this was last asked.
+    /// Whether any arrival has become earlier since the last call.
     pub fn take_revised(&mut self) -> bool {
         std::mem::take(&mut self.revised)
     }
 
-    /// When a piece arrives; `None` where that is as it was last said.
+    /// Returns when a piece arrives; `None` if this is as last reported.
     pub fn arrival(&self, number: u64) -> Option<Time> {
         let at = self.held.binary_search_by_key(&number, |piece| piece.number).ok()?;
         Some(self.held[at].arrives)
     }
 
-    /// Losses so far, each attempt counted.
+    /// Returns the number of losses so far, each attempt counted.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// What was to be sent again by now has been.
+    /// Repeats what was to be sent again by now, and drops what no longer needs to be kept.
     fn pass(&mut self, now: Time) {
         for at in 0..self.held.len() {
             let mut piece = self.held[at];
@@ -235,7 +238,7 @@ impl Shaper {
         }
     }
 
-    /// A piece is sent again: once more in vain, or not.
+    /// Sends a piece again; its next attempt may be lost too.
     fn repeat(&self, piece: &mut Piece) {
         piece.sent = piece.again;
         piece.losses -= 1;
@@ -246,7 +249,7 @@ impl Shaper {
         }
     }
 
-    /// How long after an attempt a piece is sent again if nothing shows the loss.
+    /// Returns how long after an attempt a piece is sent again if nothing shows the loss.
     fn pause(&self, piece: &Piece) -> Duration {
         let Self { shape, recovery, .. } = self;
         match recovery {
@@ -259,7 +262,7 @@ impl Shaper {
         }
     }
 
-    /// When a piece gets through, if nothing shows a loss sooner: when it is sent for the last time, and arrives.
+    /// Returns when a piece is sent for the last time and when it arrives, if nothing shows a loss sooner.
     fn through(&self, mut piece: Piece) -> (Time, Time) {
         while piece.losses > 0 {
             self.repeat(&mut piece);
@@ -271,19 +274,21 @@ impl Shaper {
         self.through(piece).1
     }
 
-    /// Something that was sent at a time is acknowledged at another: what was lost before is sent again then.
+    /// Handles the acknowledgement, at time `known`, of what was sent at time `sent`: earlier losses are shown then.
+    /// Returns whether any piece is sent again sooner.
     fn show(&mut self, sent: Time, known: Time) -> bool {
         let (recovery, patience) = (self.recovery, self.recovery.patience(&self.shape));
         let lost = self.held.iter_mut().filter(|piece| piece.losses > 0 && piece.sent <= sent);
-        // Each of them, and not only the first that is sent again sooner.
+        // All of them, not only the first: `count` runs through every piece.
         lost.filter_map(|piece| piece.is_shown(known, recovery, patience).then_some(())).count() > 0
     }
 
-    /// What gets through after a loss shows others, and all that wait for them arrive accordingly.
+    /// Works out which losses are shown by repetitions that get through, and when all kept pieces arrive accordingly.
     fn settle(&mut self) {
         let mut sooner = true;
         while sooner {
-            // When each is sent for the last time and, from there on, when the first acknowledgement of any comes.
+            // For each repeated piece: when it is sent for the last time, and when the first acknowledgement of this or
+            // a later one arrives.
             let lost = self.held.iter().filter(|piece| piece.losses > 0).map(|piece| self.through(*piece));
             let mut repeated: Vec<(Time, Time)> =
                 lost.map(|(sent, arrives)| (sent, arrives + self.shape.delay)).collect();
@@ -306,14 +311,14 @@ impl Shaper {
             let arrives = self.natural(self.held[at]);
             let piece = &mut self.held[at];
             let last = &mut self.last[piece.lane];
-            // What was said stands, also when the line has become slower since.
+            // A time that was reported is never moved back, even if the line has become slower since.
             *last = (*last).max(arrives).min(piece.arrives);
             self.revised |= piece.arrives != *last;
             piece.arrives = *last;
         }
     }
 
-    /// The line carries that many bytes more.
+    /// Occupies the line for as many bytes.
     fn occupy(&mut self, bytes: usize) {
         let Some(rate) = self.shape.rate else { return };
         let rate = rate.max(1);
@@ -323,7 +328,7 @@ impl Shaper {
         self.free = self.free + Duration::from_micros(micros);
     }
 
-    /// How long this piece travels.
+    /// Draws how long a piece travels.
     fn flight(&mut self) -> Duration {
         let jitter = u64::try_from(self.shape.jitter.as_micros()).unwrap_or(u64::MAX / 2);
         if jitter == 0 {
@@ -343,7 +348,8 @@ impl Shaper {
 }
 
 impl Piece {
-    /// Something sent after it is acknowledged then: whether it is sent again sooner for that.
+    /// Notes that something sent later is acknowledged at time `known`. Returns whether the piece is sent again sooner
+    /// for that.
     fn is_shown(&mut self, known: Time, recovery: Recovery, patience: Duration) -> bool {
         let at = known.max(self.sent + patience);
         let sooner = at < self.again && (recovery == Recovery::Quic || !self.repeated);
@@ -355,8 +361,9 @@ impl Piece {
     }
 }
 
-/// Bytes that a sender may have waiting for and travelling through a line before it is held back: twice what the
-/// line holds of itself, a tenth of a second's worth on a short one, so that a slow line has a short queue.
+/// Returns how many bytes a sender may have waiting for and travelling through a line before it is held back: twice
+/// what the line itself holds, but at least what it carries in a tenth of a second, so that a slow line has a short
+/// queue.
 pub fn window(shape: &Shape) -> usize {
     let Some(rate) = shape.rate else { return MOST_WINDOW };
     let held = (2 * (shape.delay + shape.jitter)).max(LEAST_QUEUE);
@@ -364,16 +371,16 @@ pub fn window(shape: &Shape) -> usize {
     usize::try_from(bytes).unwrap_or(MOST_WINDOW).clamp(LEAST_WINDOW, MOST_WINDOW)
 }
 
-/// Bytes of the largest piece: an Ethernet frame's payload.
+/// The maximum number of bytes of a piece: an Ethernet frame's payload.
 pub const MTU: usize = 1_500;
-/// Attempts at a piece, the first included: as many as Linux makes by default.
+/// The maximum number of attempts at a piece, the first included: as many as Linux makes by default.
 pub const MAX_ATTEMPTS: u32 = 16;
-/// What loss is counted in.
+/// The unit of loss.
 const MILLION: u64 = 1_000_000;
-/// Bounds of the window, in bytes: two pieces, and what keeps 50 MB/s over 20 ms.
+/// Bounds of the window, in bytes: two pieces, and what sustains 50 MB/s over 20 ms.
 const LEAST_WINDOW: usize = 2 * MTU;
 const MOST_WINDOW: usize = 1024 * 1024;
-/// Least time that the window's bytes take to go through the line.
+/// The least time that the window's bytes take to go through the line.
 const LEAST_QUEUE: Duration = Duration::from_millis(100);
-/// Lanes that are told apart; a connection has few streams that last.
+/// The number of lanes that are told apart; a connection has few long-lived streams.
 const LANES: usize = 4;

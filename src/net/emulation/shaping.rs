@@ -1,7 +1,7 @@
 //! Shaping: how the connections to each peer are shaped. Only in a lab.
 //!
-//! Connections to one peer have one [`Profile`], through which that is changed while they stand; one that comes later finds
-//! it. Who has no connection has no profile.
+//! All connections to one peer share one [`Profile`], through which the shape can change while they are open; a later
+//! connection joins it. A peer without connections has no profile.
 
 use super::Shape;
 use super::shaped::{self, Line};
@@ -18,11 +18,11 @@ pub(crate) struct Shaping(Mutex<Profiles>);
 #[derive(Debug)]
 struct Profiles {
     rng: ChaCha20Rng,
-    /// Of peers with connections.
+    /// The profiles of peers that have connections.
     by_peer: BTreeMap<PeerId, Weak<Profile>>,
 }
 
-/// How connections to one peer are shaped.
+/// How the connections to one peer are shaped.
 #[derive(Default)]
 pub(super) struct Profile(Mutex<State>);
 
@@ -30,7 +30,7 @@ pub(super) struct Profile(Mutex<State>);
 struct State {
     shape: Option<Shape>,
     mute: bool,
-    /// The connections.
+    /// The peer's connections.
     lines: Vec<Weak<Line>>,
 }
 
@@ -40,7 +40,7 @@ impl Shaping {
         Self(Mutex::new(Profiles { rng: ChaCha20Rng::from_seed(seed), by_peer: BTreeMap::new() }))
     }
 
-    /// Puts a connection under the peer's shape, present and to come.
+    /// Wraps a connection so that it follows the peer's shape, now and when it changes.
     pub(crate) fn wrap(&self, peer: PeerId, muxer: StreamMuxerBox) -> StreamMuxerBox {
         let mut profiles = lock(&self.0);
         profiles.by_peer.retain(|_, profile| profile.strong_count() > 0);
@@ -51,14 +51,14 @@ impl Shaping {
         shaped::wrap(muxer, profile, seed)
     }
 
-    /// Shapes what goes to a peer from now on.
+    /// Sets the shape of what is sent to a peer from now on; no effect if the peer has no connection.
     pub(crate) fn set(&self, peer: &PeerId, shape: Option<Shape>) {
         if let Some(profile) = self.profile(peer) {
             lock(&profile.0).shape = shape;
         }
     }
 
-    /// Nothing goes to a peer any more, or what has waited goes now.
+    /// Holds back everything sent to a peer, or lets what has waited go out.
     pub(crate) fn set_mute(&self, peer: &PeerId, mute: bool) {
         let Some(profile) = self.profile(peer) else { return };
         let lines = {
@@ -77,7 +77,7 @@ impl Shaping {
 }
 
 impl Profile {
-    /// One more connection.
+    /// Adds a connection to the profile.
     pub(super) fn add(&self, line: &Arc<Line>) {
         let mut state = lock(&self.0);
         state.lines.retain(|line| line.strong_count() > 0);

@@ -1,14 +1,16 @@
-//! A round among members: whom a device asks next that wants something of the issuer, and what is known when nobody has helped.
+//! Round: which member a device asks next for enrolment, and what is known if none has helped.
 //!
-//! Any member may carry a request to the issuer. So a device that joins or renews asks those that it knows, one after the other,
-//! each at all addresses of its name, until one brings what the issuer has sealed. A [`Round`] is that and nothing else: it says
-//! what is to be done ([`Step`]) and is told what came of it ([`Round::resolved`], [`Round::asked`]). It knows no clock, no
-//! resolver and no socket; [`ask_around`] drives it with a [`Reach`] that has them, on a device or in a simulation.
+//! Any member can carry a request to the issuer. So a device that joins or renews asks the members that it knows, one
+//! after the other and each at all addresses of its name, until one returns an answer that the issuer has sealed. A
+//! [`Round`] only keeps this order: it says what to do next ([`Step`]) and is told the result ([`Round::resolved`],
+//! [`Round::asked`]). It uses no clock, resolver or socket; [`ask_around`] drives it with a [`Reach`] that has them, on
+//! a device or in a simulation.
 //!
 //! Invariants
-//! 1. Members are asked in the order in which they were named, each address at most once a round.
-//! 2. Only an answer that the caller's judge takes for the issuer's ends a round well; whatever else a member says is a hint.
-//! 3. A round ends after all addresses at the latest, and tells of each that has not helped.
+//! 1. Members are asked in the order in which they were named, each address at most once in a round.
+//! 2. Only an answer that the caller's judge accepts as the issuer's ends a round successfully. Whatever else a member
+//!    says is a hint.
+//! 3. A round ends when all addresses have been asked, at the latest, and reports every member that has not helped.
 
 use super::{EnrolError, enrol};
 use crate::net::{Multiaddr, Transport};
@@ -18,52 +20,52 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-/// Whom to ask, and what has come of it so far.
+/// The members to ask, and the results so far.
 #[derive(Debug)]
 pub struct Round {
     members: VecDeque<Multiaddr>,
-    /// Of the member whose turn it is.
+    /// Addresses of the current member that have not been asked yet.
     addresses: VecDeque<Multiaddr>,
     known: BTreeSet<Multiaddr>,
     failures: Vec<Unhelpful>,
     answer: Option<EnrolReply>,
 }
 
-/// What is to be done next.
+/// The next thing to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Find the addresses of that member, and say so by [`Round::resolved`].
+    /// Find the addresses of this member, and report them by [`Round::resolved`].
     Resolve(Multiaddr),
-    /// Ask at that address, and say what was answered by [`Round::asked`].
+    /// Ask at this address, and report the answer by [`Round::asked`].
     Ask(Multiaddr),
-    /// Nothing: it is over, with the issuer's answer or with none.
+    /// Stop: the round is over, with the issuer's answer or without.
     Over,
 }
 
 /// A member that has not helped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unhelpful {
-    /// Where it is, or should be.
+    /// The address or name that was asked.
     pub at: Multiaddr,
-    /// What came of it.
+    /// The reason.
     pub why: Why,
 }
 
-/// Why a member has not helped.
+/// The reason why a member has not helped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Its name has no address, as far as can be found out.
+    /// Its name could not be resolved to an address.
     NoAddress(String),
     /// It does not answer.
     Silent(String),
-    /// It answers, but not what the issuer has sealed: whoever says that may be wrong, or lie.
+    /// Its answer is not one that the issuer has sealed: whoever sent it may be wrong, or lie.
     NotTheIssuer(String),
 }
 
 impl fmt::Display for Unhelpful {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.why {
-            // It names the member itself.
+            // The text names the member itself.
             Why::NoAddress(why) => f.write_str(why),
             Why::Silent(why) | Why::NotTheIssuer(why) => write!(f, "{}: {why}", self.at),
         }
@@ -71,7 +73,7 @@ impl fmt::Display for Unhelpful {
 }
 
 impl Round {
-    /// Among these members.
+    /// Creates a round among these members.
     pub fn new(members: impl IntoIterator<Item = Multiaddr>) -> Self {
         Self {
             members: members.into_iter().collect(),
@@ -82,7 +84,7 @@ impl Round {
         }
     }
 
-    /// What is to be done.
+    /// Returns the next thing to do.
     pub fn step(&mut self) -> Step {
         if self.answer.is_some() {
             return Step::Over;
@@ -93,7 +95,7 @@ impl Round {
         }
     }
 
-    /// Where a member is. What another name has led to is not asked again.
+    /// Takes the addresses of a member. Addresses that are already known are not asked again.
     pub fn resolved(&mut self, member: Multiaddr, found: Result<Vec<Multiaddr>, String>) {
         match found {
             Ok(found) => {
@@ -104,7 +106,7 @@ impl Round {
         }
     }
 
-    /// What was answered at an address; `judge` says what an answer is if it is not the issuer's.
+    /// Takes the answer from an address. `judge` returns an error that describes the answer if it is not the issuer's.
     pub fn asked(
         &mut self,
         address: Multiaddr,
@@ -121,28 +123,29 @@ impl Round {
         self.failures.push(Unhelpful { at: address, why });
     }
 
-    /// The last that has not helped, and whether there is anybody left.
+    /// Returns the latest member that has not helped, and whether another will be asked.
     pub fn last_failure(&self) -> Option<(&Unhelpful, bool)> {
         Some((self.failures.last()?, !self.addresses.is_empty() || !self.members.is_empty()))
     }
 
-    /// How it ended: the issuer's answer, or who has not helped, in order.
+    /// Ends the round: returns the issuer's answer, or the members that have not helped, in order.
     pub fn end(self) -> Result<EnrolReply, Vec<Unhelpful>> {
         self.answer.ok_or(self.failures)
     }
 }
 
-/// The world, as far as a round needs it.
+/// The device's access to the world, as far as a round needs it.
 pub trait Reach: Send {
-    /// Addresses of a member, whose own may begin with a name.
+    /// Returns the addresses of a member, whose address may begin with a name.
     fn resolve(&mut self, member: Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>>;
-    /// A transport under the device's key, for one connection.
+    /// Returns a transport under the device's key, for one connection.
     fn transport(&mut self) -> Result<Transport, String>;
-    /// A member has not helped; `more` if another will be asked.
+    /// Is told of a member that has not helped, and whether another will be asked (`more`).
     fn note(&mut self, _failed: &Unhelpful, _more: bool) {}
 }
 
-/// Asks members in turn until one brings what `judge` takes for the issuer's answer; each has `limit` to do so.
+/// Asks members in turn, each for at most `limit`, until `judge` accepts an answer as the issuer's. The error lists the
+/// members that have not helped.
 pub async fn ask_around(
     reach: &mut impl Reach,
     members: impl IntoIterator<Item = Multiaddr>,
@@ -189,12 +192,13 @@ mod tests {
         EnrolReply { sealed: Some(sealed.to_vec()), refused: None }
     }
 
-    /// Takes what begins with an `i` for the issuer's.
+    /// Accepts an answer that begins with `i`.
     fn judge(reply: &EnrolReply) -> Result<(), String> {
         let good = reply.sealed.as_ref().is_some_and(|sealed| sealed.starts_with(b"i"));
         if good { Ok(()) } else { Err("not sealed by it".into()) }
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn each_address_is_asked_once_in_order_until_the_issuer_has_answered() {
         let mut round = Round::new([named("one"), named("two"), named("three")]);
@@ -203,7 +207,7 @@ mod tests {
         assert_eq!(round.step(), Step::Ask(at(1)));
         round.asked(at(1), Err("no answer in time".into()), judge);
         assert_eq!(round.step(), Step::Ask(at(2)));
-        // What anybody on the way can say is no answer.
+        // An unsealed refusal ends nothing: anybody on the path can send it.
         let refused = EnrolReply { sealed: None, refused: Some(Refusal::NoIssuer) };
         round.asked(at(2), Ok(refused), judge);
         assert_eq!(round.step(), Step::Resolve(named("two")));
@@ -214,6 +218,7 @@ mod tests {
         assert_eq!(round.end(), Ok(reply(b"issued")));
     }
 
+    /// Invariants 2 and 3.
     #[test]
     fn a_round_without_an_answer_tells_of_everybody() {
         let mut round = Round::new([named("one"), at(2), at(3)]);

@@ -1,4 +1,4 @@
-//! Where names lead, by the system's resolver and by a DNS server on loopback.
+//! Tests of names, by the system's resolver and by a DNS server on loopback.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ fn texts_are_addresses_with_the_end_that_is_asked_for() {
     assert_eq!(parse(b"dnsaddr=nonsense", &Multiaddr::empty()), None);
 }
 
-/// A DNS server on loopback that has texts and nothing else.
+/// A DNS server on loopback that has only TXT records.
 struct Server {
     at: SocketAddr,
     texts: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
@@ -51,7 +51,7 @@ impl Server {
             while let Ok((length, from)) = socket.recv_from(&mut query).await {
                 asked.fetch_add(1, Ordering::Relaxed);
                 let reply = answer(&query[..length], &texts.lock().unwrap_or_else(PoisonError::into_inner));
-                // Whoever asked may be gone.
+                // The client may be gone.
                 let _ = socket.send_to(&reply, from).await;
             }
         });
@@ -71,7 +71,7 @@ impl Server {
     }
 }
 
-/// The answer to a query (RFC 1035): its header, its question, and the texts of the name that it asks for.
+/// Returns the answer to a query (RFC 1035): its header, its question, and the TXT records of the name in the question.
 fn answer(query: &[u8], texts: &BTreeMap<String, Vec<String>>) -> Vec<u8> {
     let (mut labels, mut end) = (Vec::new(), 12);
     while query[end] != 0 {
@@ -85,7 +85,7 @@ fn answer(query: &[u8], texts: &BTreeMap<String, Vec<String>>) -> Vec<u8> {
     let mut reply = [&query[..2], &[0x81, 0x80 | code, 0, 1, 0, found.len() as u8, 0, 0, 0, 0], question].concat();
     for text in found {
         let length = text.len() as u8;
-        // The name of the question, TXT, IN, for an hour.
+        // The name of the question, TXT, IN, valid for an hour.
         reply.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 14, 16, 0, length + 1, length]);
         reply.extend(text.as_bytes());
     }
@@ -106,13 +106,14 @@ async fn a_name_leads_where_its_texts_say_at_each_try() {
     let found = server.resolve("/dnsaddr/plant.test").await.expect("texts");
     assert_eq!(found, [at("/ip4/192.0.2.7/tcp/7707"), at("/ip4/192.0.2.8/udp/7707/quic-v1")]);
     assert_eq!(server.resolve("/dnsaddr/plant.test/tcp/7707").await, Ok(vec![at("/ip4/192.0.2.7/tcp/7707")]));
-    // The member has moved; the texts were for an hour.
+    // The member has moved, although the TXT records were valid for an hour.
     server.says("plant.test", &texts(["dnsaddr=/ip4/192.0.2.9/tcp/7707"]));
     assert_eq!(server.resolve("/dnsaddr/plant.test").await, Ok(vec![at("/ip4/192.0.2.9/tcp/7707")]));
     let missing = server.resolve("/dnsaddr/other.test").await.expect_err("no texts");
     assert!(missing.contains("other.test"), "{missing}");
 }
 
+/// Invariants 1 and 2.
 #[tokio::test]
 async fn names_behind_names_are_followed_so_far_and_no_further() {
     let server = Server::start().await;
@@ -128,6 +129,7 @@ async fn names_behind_names_are_followed_so_far_and_no_further() {
     assert!(server.asked() <= DEPTH as usize);
 }
 
+/// Invariants 1 and 2.
 #[tokio::test]
 async fn a_name_leads_to_so_many_addresses_and_asks_for_so_many_names() {
     let server = Server::start().await;

@@ -1,4 +1,4 @@
-//! What becomes of connections: they join a link, prove themselves, fall silent, and leave it.
+//! Connections: how they join a link, prove that their peer lives, fall silent, and leave.
 
 use super::super::admission::Gatekeeper;
 use super::super::counters::Item;
@@ -34,7 +34,7 @@ impl<G: Gatekeeper> Network<G> {
                     (Some(dialled), None) => self.discovery.handle_failed(&dialled.of, Failure::Full),
                     _ => {}
                 }
-                // Those of a process that is gone do not answer.
+                // Connections to a process that is gone do not answer and are closed.
                 for other in self.links.of_others(connection) {
                     self.swarm.behaviour_mut().streams.command(peer, other, Command::Prove);
                 }
@@ -56,7 +56,7 @@ impl<G: Gatekeeper> Network<G> {
                         if let Some(prove) = prove {
                             streams.command(peer, prove, Command::Prove);
                         }
-                        // Frames go out there from now on, and there is space.
+                        // From now on frames go out on the new connection, which has space.
                         self.events.push_back(NetEvent::Writable { link });
                         self.tell_silence(link);
                     }
@@ -97,7 +97,7 @@ impl<G: Gatekeeper> Network<G> {
                 self.links.ending(connection);
                 self.events.push_back(NetEvent::Writable { link });
             }
-            // The behaviour closes it, and tells when it is closed.
+            // The behaviour closes the connection and reports when it is closed.
             Event::Over(_) => self.links.ending(connection),
             Event::Measured(round_trip) => self.events.push_back(NetEvent::Measured { link, round_trip }),
             Event::Stuck => {
@@ -115,7 +115,7 @@ impl<G: Gatekeeper> Network<G> {
         self.tell_silence(link);
     }
 
-    /// Another process has this node's identity.
+    /// Reports that another process has this node's identity.
     pub(super) fn meet_itself(&mut self, address: Multiaddr) {
         self.events.push_back(NetEvent::Twins { link: None, addresses: vec![address] });
     }
@@ -126,10 +126,11 @@ impl<G: Gatekeeper> Network<G> {
         self.events.push_back(if silent { NetEvent::Silent { link } } else { NetEvent::Heard { link } });
     }
 
-    /// A closed connection's frames have all been fetched: it leaves its link.
+    /// Removes a closed connection from its link, once all its frames have been fetched.
     pub(super) fn settle(&mut self) {
         let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
-        // Whoever finishes in good order waits for the other end to have read everything. One that is gone sooner broke.
+        // A connection that finishes in good order stays open for the other end to read everything. One that is gone
+        // sooner broke.
         let broke = self
             .links
             .connection_mut(connection)

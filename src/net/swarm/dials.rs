@@ -1,4 +1,4 @@
-//! Dials: one address at a time, and of a name each of the addresses that it leads to, until one answers.
+//! Dials: one address at a time. For a name, each address that it resolves to is tried until one answers.
 
 use super::super::admission::Gatekeeper;
 use super::super::discovery::Failure;
@@ -17,13 +17,13 @@ use std::collections::VecDeque;
 /// A dial that is under way.
 #[derive(Debug)]
 pub(super) struct Trial {
-    /// What discovery knows: an address, or a name.
+    /// The address that discovery knows, which may be a name.
     pub(super) of: Multiaddr,
-    /// Where else it leads, in the order in which to try.
+    /// The addresses that are still to be tried, in order.
     others: VecDeque<Multiaddr>,
 }
 
-/// What becomes of a name.
+/// The lookup of a name: the name, and the addresses that it resolves to.
 pub(super) type Lookup = BoxFuture<'static, (Multiaddr, Result<Vec<Multiaddr>, String>)>;
 
 impl<G: Gatekeeper> Network<G> {
@@ -40,11 +40,11 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    /// A name was looked up.
+    /// Handles the result of a lookup.
     pub(super) fn handle_found(&mut self, name: Multiaddr, found: Result<Vec<Multiaddr>, String>) {
         match found {
             Ok(found) => {
-                // The node itself may be behind the name, among others.
+                // The node's own address may be among them.
                 let others =
                     found.into_iter().filter(|address| !self.listening.addresses().contains(address)).collect();
                 self.try_next(Trial { of: name, others });
@@ -73,8 +73,9 @@ impl<G: Gatekeeper> Network<G> {
     fn try_next(&mut self, mut trial: Trial) {
         while let Some(address) = trial.others.pop_front() {
             let options = DialOpts::unknown_peer_id().address(address.clone());
-            // Over TCP two nodes that dial each other from their listening ports at once would meet in one broken
-            // connection; over UDP the listening socket serves both, and is what a NAT has a hole for.
+            // Over TCP, two nodes that dialled each other at once from their listening ports would meet in one broken
+            // connection. Over UDP the listening socket serves both directions, and it is the one for which a NAT lets
+            // packets in.
             let over_udp = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
             let options = if over_udp { options.build() } else { options.allocate_new_port().build() };
             let connection = options.connection_id();

@@ -1,4 +1,4 @@
-//! What the errors of libp2p mean here.
+//! Failures: what the errors of libp2p mean here.
 
 use super::super::admission::AdmissionError;
 use super::super::handshake::Reason;
@@ -6,7 +6,7 @@ use libp2p::core::transport::TransportError;
 use libp2p::swarm::{DialError, ListenError};
 use std::io;
 
-/// Why admission let a dial go no further.
+/// Returns the reason why admission refused an outbound connection, if it did.
 pub(super) fn refusal(error: &DialError) -> Option<Reason> {
     match error {
         DialError::LocalPeerId { .. } => Some(Reason::Own),
@@ -18,7 +18,7 @@ pub(super) fn refusal(error: &DialError) -> Option<Reason> {
     }
 }
 
-/// The same for a connection that came in.
+/// Returns the reason why admission refused an inbound connection, if it did.
 pub(super) fn met_by(error: &ListenError) -> Option<Reason> {
     match error {
         ListenError::Transport(TransportError::Other(error)) => of(error),
@@ -33,7 +33,7 @@ fn of(error: &io::Error) -> Option<Reason> {
     }
 }
 
-/// An error with all that caused it; libp2p's own texts leave that out.
+/// Returns the text of an error and of all its causes, which libp2p's own texts leave out.
 pub(super) fn cause(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

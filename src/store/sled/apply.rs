@@ -1,4 +1,5 @@
-//! A group of commits on its way to the disk: large values to packs, the rest to the tree, and what is durable to the witness.
+//! Apply: writes a group of commits, with large values to packs, the rest to the tree, and what is durable to the
+//! witness.
 
 use super::files::Files;
 use super::full_key;
@@ -27,14 +28,14 @@ pub(super) struct Open {
     packs: Packs,
     sum: Sum,
     known: Known,
-    /// Nothing where the store is only looked at.
+    /// `None` if the store is only read.
     witness: Option<Witness>,
     /// Since when the witness lags.
     lags: Option<Instant>,
 }
 
 impl Open {
-    /// Of a store in which this was found.
+    /// Opens the files of a store whose content was checked.
     pub(super) fn new(
         path: &Path,
         shelf: &Arc<Shelf>,
@@ -79,7 +80,7 @@ impl Open {
         Ok(open)
     }
 
-    /// Makes a group durable: hands it to the kernel, and large values to the disk.
+    /// Hands a group to the kernel, after its large values have been made durable.
     pub(super) fn commit(&mut self, tree: &sled::Db, group: &VecDeque<Commit>, fsyncs: &mut u64) -> sled::Result<()> {
         let mut references = Vec::new();
         for write in group.iter().flat_map(|commit| &commit.writes) {
@@ -90,8 +91,8 @@ impl Open {
             }
         }
         self.packs.sync(fsyncs)?;
-        // Several commits to a batch of sled's, since each batch costs it two waits for the kernel, and a key that all
-        // of them set is written once.
+        // Several commits go into one batch of sled, since each batch costs it two waits for the kernel, and a key that
+        // several of them set is written once.
         let mut batch = Batch::new(tree, &mut self.sum);
         let mut references = references.into_iter();
         for commit in group {
@@ -106,14 +107,14 @@ impl Open {
         tree.flush().map(drop)
     }
 
-    /// Makes durable what was handed to the kernel; the files must be there for the next start to find.
+    /// Makes durable what was handed to the kernel. Fails if the next start would not find the files.
     pub(super) fn sync(&mut self, fsyncs: &mut u64) -> io::Result<()> {
         self.files.sync(fsyncs)?;
         self.packs.tidy();
         self.files.are_in(&self.path)
     }
 
-    /// Tells the witness what is durable now: all of this group.
+    /// Writes to the witness what is durable now, including all of this group.
     pub(super) fn note(&mut self, group: &VecDeque<Commit>) -> io::Result<()> {
         let Some(witness) = &mut self.witness else { return Ok(()) };
         self.known.sum = self.sum;
@@ -141,18 +142,18 @@ impl Open {
         Ok(())
     }
 
-    /// For how long the witness has lagged, or `None` if it does not lag.
+    /// Returns how long the witness has lagged; `None` if it does not lag.
     pub(super) fn witness_lag(&self) -> Option<Duration> {
         self.lags.map(|since| since.elapsed())
     }
 
-    /// Makes durable what the witness knows.
+    /// Makes durable what the witness holds.
     pub(super) fn sync_witness(&mut self, fsyncs: &mut u64) -> io::Result<()> {
         self.lags = None;
         self.witness.as_mut().map_or(Ok(()), |witness| witness.sync(fsyncs))
     }
 
-    /// Takes those of these values out of the tree that are lost indeed, once what is left of them has been set aside.
+    /// Removes the entries of those suspects that are really lost, after their remains have been set aside.
     pub(super) fn drop_lost(
         &mut self,
         tree: &sled::Db,
@@ -180,7 +181,7 @@ impl Open {
         Ok(Some(place))
     }
 
-    /// Moves what little is left in a pack, if packs take more than they may. What cannot be read stays.
+    /// Moves the values left in a sparse pack, if packs take more than they may. Values that cannot be read stay.
     pub(super) fn move_sparse(&mut self, tree: &sled::Db, fsyncs: &mut u64) -> sled::Result<()> {
         let mut moved = Vec::new();
         for (key, reference) in self.packs.sparse() {
@@ -204,13 +205,13 @@ impl Open {
         Ok(self.sync(fsyncs)?)
     }
 
-    /// The database's file, if nothing else has it: somebody has removed it.
+    /// Returns the database's file if somebody has removed its name.
     pub(super) fn into_orphan(self) -> Option<File> {
         self.files.into_orphan()
     }
 }
 
-/// Adds a change to a batch. A later one takes the place of an earlier one.
+/// Adds a write to a batch. A later write to a key replaces an earlier one.
 fn add(
     packs: &mut Packs,
     batch: &mut Batch<'_>,
@@ -239,7 +240,7 @@ fn add(
     }
 }
 
-/// The last number of a record of the inbox: it lies under its first.
+/// Returns the last number of a record of the inbox, whose key is its first number.
 fn last_number(key: &[u8], value: &[u8]) -> u64 {
     let first = key.try_into().map_or(0, u64::from_be_bytes);
     wire::decode::<InboxRecord<'_>>(value).map_or(first, |record| record.last().max(first))
@@ -250,6 +251,6 @@ fn now() -> Unix {
     Unix(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// A batch of sled's takes no more commits once it has this many bytes: half a segment, all of which sled holds in
-/// memory until the batch ends.
+/// A batch of sled takes no more commits once it has this many bytes: half a segment. sled holds all of it in memory
+/// until the batch ends.
 const BATCH: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! Damage and loss: what is found of it, what is said, and that nothing else goes.
+//! Tests of damage: what is found of it, what is reported, and that nothing else is lost.
 
 use super::*;
 use crate::engine::store::{INBOX_FLOOR, WITNESSED, Write};
@@ -25,7 +25,7 @@ fn open(directory: &Path) -> SledStore {
 fn until(store: &mut SledStore, lsn: u64) {
     let mut reached = Lsn(0);
     while reached < Lsn(lsn) {
-        // A failure is told once, and passes.
+        // A failure is returned once, and passes.
         reached = block_on(poll_fn(|cx| store.poll_durable(reached, cx))).unwrap_or(reached);
     }
 }
@@ -34,7 +34,7 @@ fn message(number: u64) -> Vec<u8> {
     format!("message {number} {}", "x".repeat(200)).into_bytes()
 }
 
-/// A message, and the small facts with it.
+/// Returns a commit with a message and the witnessed facts.
 fn commit(number: u64) -> Commit {
     let fact =
         |name: &[u8]| Write::Put { table: Table::Meta, key: name.to_vec(), value: number.to_string().into_bytes() };
@@ -47,7 +47,7 @@ fn large(number: u64) -> Vec<u8> {
     vec![number as u8; 64 * 1024]
 }
 
-/// Thirty messages, each durable before the next, in a store that was never opened before.
+/// Makes a store with thirty messages, each durable before the next was submitted, that was never opened again.
 fn first_run() -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     let mut store = open(directory.path());
@@ -81,7 +81,8 @@ fn database(directory: &Path) -> PathBuf {
     directory.join("store/db")
 }
 
-/// What has been set aside is as it was found, and what must not go back has not. It is said once.
+/// Checks that the quarantine is as it was found, that witnessed facts have not gone back, and that the loss is
+/// reported once.
 #[track_caller]
 fn is_told(directory: &Path, found: &[u8], quarantined: Option<Quarantine>, store: SledStore) {
     let place = quarantined.expect("it is told").place;
@@ -101,6 +102,8 @@ fn is_told(directory: &Path, found: &[u8], quarantined: Option<Quarantine>, stor
     assert_eq!(messages(&open(directory)).last(), Some(&31));
 }
 
+/// Invariants 3 and 4.
+/// Invariant 2 of store::sled::sum.
 #[test]
 fn a_flipped_byte_is_never_taken_for_the_end() {
     let whole = first_run();
@@ -131,7 +134,7 @@ fn a_flipped_byte_is_never_taken_for_the_end() {
     assert!(lost > 10, "{lost}");
 }
 
-/// Four thousand messages, in a store that was opened again since.
+/// Makes a store with four thousand messages that was opened again afterwards.
 fn long_run() -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     let mut store = open(directory.path());
@@ -146,13 +149,14 @@ fn long_run() -> TempDir {
     directory
 }
 
+/// Invariant 3.
 #[test]
 fn what_lies_before_and_behind_the_damage_is_kept() {
     let whole = long_run();
     let content = fs::read(database(whole.path())).expect("it is there");
     let end = content.iter().rposition(|byte| *byte != 0).expect("something is written");
     let (mut nearly_all, mut nothing) = (0, 0);
-    // All over it, until enough of them have hit something that is still of use.
+    // At places all over the file, until enough of them have hit something that is still in use.
     for at in (1..64).map(|part| end * (part * 37 % 64) / 64) {
         if nearly_all > 3 {
             break;
@@ -166,7 +170,7 @@ fn what_lies_before_and_behind_the_damage_is_kept() {
         let Some(told) = quarantined else { continue };
         let aside = fs::read(directory.path().join(&told.place).join("db")).expect("it is kept");
         assert!(aside == damaged, "it is kept as it was found");
-        // sled does not open a log whose own entries are damaged, and reads it up to there at best.
+        // sled does not open a log whose own entries are damaged; at best it reads the log up to there.
         nearly_all += usize::from(left.len() > 3_000);
         nothing += usize::from(left.is_empty());
         assert_eq!(told.reason.contains("nothing of it can be read"), left.is_empty(), "{}", told.reason);
@@ -176,6 +180,7 @@ fn what_lies_before_and_behind_the_damage_is_kept() {
     assert!(nearly_all > 3, "{nearly_all} keep nearly all of it, {nothing} nothing");
 }
 
+/// Invariant 4.
 #[test]
 fn an_emptied_or_missing_database_is_told() {
     let whole = first_run();
@@ -197,6 +202,7 @@ fn an_emptied_or_missing_database_is_told() {
     }
 }
 
+/// Invariant 5.
 #[test]
 fn a_store_that_was_stopped_at_any_moment_lacks_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -204,7 +210,7 @@ fn a_store_that_was_stopped_at_any_moment_lacks_nothing() {
     for number in 1..=20 {
         store.submit(commit(number));
     }
-    // The files as they are in the midst of it, and the witness as it is then or later, never before.
+    // The files as they are in the midst of the work, and beside them the witness as it is later.
     until(&mut store, 7);
     let midst = copy(directory.path());
     until(&mut store, 20);
@@ -213,7 +219,7 @@ fn a_store_that_was_stopped_at_any_moment_lacks_nothing() {
     assert!(messages(&open(midst.path())).len() >= 7);
 }
 
-/// One of two slots may be torn: the other is the one that was synced.
+/// If one of the two slots is torn, the other is read.
 #[test]
 fn a_torn_slot_of_the_witness_says_nothing() {
     let whole = first_run();
@@ -241,7 +247,7 @@ fn large_values_whose_file_is_gone_while_the_store_is_open_are_lost_and_nothing_
     store.submit(put(1, message(1)));
     store.submit(put(2, large(2)));
     until(&mut store, 2);
-    // A restart, so that nothing holds the file, and the next large value is in another.
+    // After a restart nothing holds the file open, and the next large value goes to another.
     drop(store);
     let mut store = open(directory.path());
     let gone = packs(directory.path());

@@ -1,8 +1,9 @@
-//! sled's files, and making them durable.
+//! Files: sled's files, and how they are made durable.
 //!
-//! sled 0.34 has in its directory: `db`, the log of everything, written in place; `conf`, written once; `snap.N`,
-//! an index of `db` written at opening under another name, then renamed; `blobs/N`, a file for each page above its
-//! segment size, written once, before the entry in `db` that names it. Beside them is `packs` ([`packs`](super::packs)).
+//! The directory of sled 0.34 holds: `db`, the log of everything, written in place; `conf`, written once; `snap.N`, an
+//! index of `db`, written at opening under another name and then renamed; `blobs/N`, a file for each page above sled's
+//! segment size, written once, before the entry in `db` that names it. Beside them is `packs`
+//! ([`packs`](super::packs)).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,12 +17,12 @@ use std::path::{Path, PathBuf};
 pub(super) struct Files {
     database: File,
     blobs: PathBuf,
-    /// Blobs known to be durable; at most those there are.
+    /// Blobs that are known to be durable; at most those that exist.
     durable_blobs: BTreeSet<OsString>,
 }
 
 impl Files {
-    /// Makes everything that sled has written so far durable, names included. Adds to `fsyncs` what it took.
+    /// Makes everything durable that sled has written so far, names included. Adds the number of syncs to `fsyncs`.
     pub(super) fn open(directory: &Path, fsyncs: &mut u64) -> io::Result<Self> {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
@@ -48,7 +49,7 @@ impl Files {
         self.database.sync_data()
     }
 
-    /// Whether the next start would find the database there.
+    /// Checks that the next start would find this database in the directory.
     pub(super) fn are_in(&self, directory: &Path) -> io::Result<()> {
         let path = directory.join(DATABASE);
         let ours = self.database.metadata()?;
@@ -59,7 +60,7 @@ impl Files {
         }
     }
 
-    /// The database's file, if it has no name any more.
+    /// Returns the database's file if it no longer has a name.
     pub(super) fn into_orphan(self) -> Option<File> {
         self.database.metadata().is_ok_and(|metadata| metadata.nlink() == 0).then_some(self.database)
     }
@@ -69,7 +70,7 @@ impl Files {
         let mut grown = false;
         let entries = match fs::read_dir(&self.blobs) {
             Ok(entries) => entries,
-            // Removed with all the rest: that is said of the database.
+            // The directory was removed with everything else: `are_in` reports this for the database.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -78,7 +79,7 @@ impl Files {
             if !self.durable_blobs.contains(&name) {
                 match File::open(self.blobs.join(&name)) {
                     Ok(blob) => blob.sync_all()?,
-                    // sled removes blobs as their pages are rewritten.
+                    // sled removes blobs when their pages are rewritten.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
@@ -96,7 +97,7 @@ impl Files {
     }
 }
 
-/// Writes the content of a file that has no name any more to a new file of its old name. What has taken that name meanwhile
+/// Writes the content of a file without a name to a new file of its old name. A file that has taken this name meanwhile
 /// is kept beside it.
 pub(super) fn name_again(orphan: &File, directory: &Path, name: &str) -> io::Result<()> {
     make_directory(directory)?;
@@ -119,7 +120,7 @@ pub(super) fn name_again(orphan: &File, directory: &Path, name: &str) -> io::Res
     File::open(directory)?.sync_all()
 }
 
-/// Makes the directory, closed to others: it holds messages.
+/// Creates the directory, accessible to its owner only, since it holds messages.
 pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
@@ -137,8 +138,8 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is room for what opening writes at most: a segment and a snapshot. An error here is the disk's
-/// and says nothing about the content.
+/// Checks that there is room for the most that opening writes: a segment and a snapshot. An error here comes from the
+/// disk and says nothing about the content.
 pub(super) fn probe(directory: &Path) -> io::Result<()> {
     let path = directory.join("probe");
     let written = File::create(&path).and_then(|file| {
@@ -151,7 +152,8 @@ pub(super) fn probe(directory: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
-/// Whether there is room for commits of that many bytes and for what sled writes besides: pages anew, and segments ahead.
+/// Checks that there is room for commits of this many bytes and for what sled writes besides: rewritten pages, and
+/// segments allocated ahead.
 pub(super) fn room(directory: &Path, bytes: u64) -> io::Result<()> {
     let disk = rustix::fs::statvfs(directory)?;
     let (free, wanted) = (disk.f_bavail.saturating_mul(disk.f_frsize), RESERVE + AMPLIFICATION * bytes);
@@ -162,8 +164,8 @@ pub(super) fn room(directory: &Path, bytes: u64) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::StorageFull, text))
 }
 
-/// After a failed fsync: the kernel may hold bytes for written that are not. Each is written again, so that the next
-/// fsync means something. The database must be closed.
+/// Writes every byte again after a failed fsync, so that the next fsync is meaningful: the kernel may consider bytes
+/// written that are not. The database must be closed.
 pub(super) fn rewrite(directory: &Path) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut directories = vec![directory.to_owned()];
@@ -194,17 +196,17 @@ fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
     }
 }
 
-/// sled's file.
+/// The name of sled's log.
 pub(super) const DATABASE: &str = "db";
 
-/// Bytes that are left free: some segments, and the pages of a few blobs.
+/// Bytes that must stay free: some segments, and the pages of a few blobs.
 const RESERVE: u64 = 4 * 1024 * 1024;
 
-/// Bytes allowed for a byte committed: sled writes pages anew several times, of values that are not large.
+/// Bytes reserved for each committed byte: sled rewrites pages of small values several times.
 const AMPLIFICATION: u64 = 4;
 
-/// Bytes written to see whether there is room.
+/// Bytes written to check that there is room.
 const PROBE: usize = 1024 * 1024;
 
-/// Bytes written at a time. A larger buffer, once freed, teaches the allocator to keep sled's buffers for good.
+/// Bytes written at a time. Freeing a larger buffer would teach the allocator to keep sled's buffers for good.
 const CHUNK: usize = 64 * 1024;

@@ -1,8 +1,8 @@
-//! Looking at a store in which no node works: nothing in it changes.
+//! Look: reads a store that no node uses, without changing it.
 //!
-//! sled writes when it opens a database. What it writes over is put back where the store turns out to be damaged. Where the
-//! disk cannot be written, or only the reading is allowed, a copy is looked at, in the system's directory for temporary
-//! files; large values stay where they are and are read there.
+//! sled writes to a database when it opens it. If the store turns out to be damaged, what sled has overwritten is
+//! restored. If the disk or the files are read-only, a copy is opened, in the system's directory for temporary files;
+//! large values stay in their place and are read there.
 
 use super::losses;
 use super::open::{Failure, NAME, OpenError, open};
@@ -18,7 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 impl SledStore {
-    /// Opens the store in `directory`, which is there, to look at it: what is damaged is an error, and as it was before.
+    /// Opens the existing store in `directory` to read it. A damaged store is an error, and stays as it was.
+    ///
+    /// # Errors
+    /// Fails if the disk refuses, another process has the store open, it is damaged, or a later version has written it.
     pub fn inspect(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join(NAME);
         let io = |error| OpenError::Io { path: path.clone(), error };
@@ -54,8 +57,8 @@ impl SledStore {
         Err(OpenError::Damaged { path, reason })
     }
 
-    /// Reads what a damaged store has from before the damage, from a copy of it, which is removed afterwards. Nothing if
-    /// not even that can be read.
+    /// Reads what a damaged store holds from before the damage, from a copy that is removed afterwards. `None` if the
+    /// copy cannot be read either.
     pub fn salvage<T>(directory: &Path, read: impl FnOnce(SledReader) -> T) -> Result<Option<T>, OpenError> {
         let io = |error| OpenError::Io { path: directory.join(NAME), error };
         let copy = match Copy::of(directory, directory, false) {
@@ -64,7 +67,7 @@ impl SledStore {
         };
         let copy = copy.map_err(io)?;
         let path = copy.directory.join(NAME);
-        // The log is in the tree: that a large value cannot be read is no reason not to read it.
+        // The event log is in the tree, so it can be read even if large values cannot.
         match open(&path, &Shelf::of(&path)) {
             Ok(found) => Ok(Some(read(Self::start(path.clone(), Shelf::of(&path), found, None)?.reader()))),
             Err(Failure::Damaged(_)) => Ok(None),
@@ -80,7 +83,7 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// A copy below another directory. Without its index sled reads a log up to the first damage.
+    /// Copies the store into a new directory `below`. Without its index, sled reads the log up to the first damage.
     pub(super) fn of(directory: &Path, below: &Path, index: bool) -> io::Result<Self> {
         static COPIES: AtomicU64 = AtomicU64::new(0);
         let name = format!(".m2mesh-examined-{}-{}", std::process::id(), COPIES.fetch_add(1, Relaxed));
@@ -112,7 +115,7 @@ impl Copy {
 }
 
 impl Copy {
-    /// Where its store is.
+    /// Returns the path of the store in the copy.
     pub(super) fn store(&self) -> PathBuf {
         self.directory.join(NAME)
     }
@@ -120,13 +123,13 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        // What stays of it the system removes at some time.
+        // What is left over is removed by the system at some time.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
 impl OpenError {
-    /// The same, of the store that was copied.
+    /// Returns the same error for the store that was copied.
     fn of(self, path: PathBuf) -> Self {
         match self {
             Self::Io { error, .. } => Self::Io { path, error },

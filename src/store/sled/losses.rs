@@ -1,14 +1,14 @@
-//! What is lost is set aside, and nothing else: large values that cannot be read, and stores that lack entries.
+//! Losses: large values that cannot be read, and stores that lack entries, are set aside, and nothing else is.
 //!
-//! A place is a directory `store.quarantine-N` beside the store, N being the time. It has what is left of what is lost, for an
-//! analysis. Of large values that is the packs they lay in, if they are there, and a list of their keys in the file `lost`;
-//! their entries leave the tree. A store that sled cannot open or read is set aside whole, and what can be read in it is
-//! brought over to a new one ([`rescue`](super::rescue)). A store that lacks entries ([`Sum`](super::sum::Sum)), or has fewer than its
-//! [`Witness`](super::witness) says, becomes the place as it was found, and what can be read in it goes to a new one:
-//! sled itself may be wrong about what it has left out.
+//! A quarantine is a directory `store.quarantine-N` beside the store, where N is the time. It keeps the remains of what
+//! is lost, for an analysis. For large values these are the packs that held them, if they exist, and a list of the keys
+//! in the file `lost`; the entries are removed from the tree. A store that sled cannot open or read is set aside whole,
+//! and what can be read in it goes to a new one ([`rescue`](super::rescue)). A store that lacks entries
+//! ([`Sum`](super::sum::Sum)), or has fewer than its [`Witness`](super::witness) says, is set aside as it was found,
+//! and what can be read in it goes to a new one, because sled itself may be wrong about what it has left out.
 //!
-//! What has been set aside is written into the tree, until the event log has it: a node that is killed in between tells it
-//! when it starts again.
+//! A note of what was set aside stays in the tree until the event log has recorded it: a node that is killed in between
+//! records it at its next start.
 
 use super::files::{self, Files};
 use super::full_key;
@@ -37,7 +37,7 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    /// What is wrong with it, or `None` if it is there.
+    /// Reads a value and returns what is wrong with it; `None` if it can be read.
     pub(super) fn look(shelf: &Shelf, key: &[u8], reference: &Reference) -> io::Result<Option<Self>> {
         let lost = |why| Ok(Some(Self { key: key.to_vec(), reference: *reference, why }));
         match shelf.read(reference) {
@@ -48,7 +48,7 @@ impl Lost {
         }
     }
 
-    /// As it is told: its table, and its number if it has one.
+    /// Returns its name for reports: its table, and its number if it has one.
     fn name(&self) -> String {
         let table = match self.key.first() {
             Some(1) => "inbox",
@@ -60,7 +60,7 @@ impl Lost {
     }
 }
 
-/// Sets aside what is left of large values. To be called before they leave the tree.
+/// Sets aside what is left of large values. Call it before their entries are removed from the tree.
 pub(super) fn set_values_aside(store: &Path, lost: &[Lost], at: Unix) -> io::Result<Quarantine> {
     let directory = store.parent().unwrap_or(store);
     let place = free_place(store, at);
@@ -68,7 +68,7 @@ pub(super) fn set_values_aside(store: &Path, lost: &[Lost], at: Unix) -> io::Res
     files::make_directory(&path.join(PACKS))?;
     let mut list = String::new();
     for Lost { key, reference, why } in lost {
-        // A list in memory takes any line.
+        // Writing to a string cannot fail.
         let _ = writeln!(list, "{} {reference:?} {why}", data_encoding::HEXLOWER.encode(key));
         keep(&reference.file(store), &reference.file(&path))?;
     }
@@ -87,7 +87,7 @@ pub(super) fn set_values_aside(store: &Path, lost: &[Lost], at: Unix) -> io::Res
     Ok(Quarantine { place, reason })
 }
 
-/// Links or copies a file, if it is there. Packs are not written to once another has been begun.
+/// Links or copies a file, if it exists. A pack is not written to once another has been begun.
 pub(super) fn keep(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to).or_else(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::AlreadyExists => Err(error),
@@ -98,7 +98,7 @@ pub(super) fn keep(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// What a store lacks, if it does: of its own entries, or of what was durable.
+/// Returns what a store lacks of its own entries or of what was durable; `None` if it lacks nothing.
 pub(super) fn lacks(checked: &Checked, known: Option<&Known>) -> Option<String> {
     let reached = checked.noted.map_or(0, |noted| noted.batch);
     let due = known.map_or(0, |known| known.sum.batch);
@@ -122,7 +122,7 @@ pub(super) fn lacks(checked: &Checked, known: Option<&Known>) -> Option<String> 
     })
 }
 
-/// Puts a new store in the place of one that lacks something, with all that can be read in it.
+/// Replaces a store that lacks something by a new one with everything that can be read in it.
 pub(super) fn renew(
     store: &Path,
     found: Found,
@@ -133,7 +133,7 @@ pub(super) fn renew(
     let directory = store.parent().unwrap_or(store);
     let new = directory.join(RENEWED);
     let copied = copy_readable(store, &found, known, told, &new);
-    // Closed, whatever comes: it becomes what it was, here or at its place.
+    // It is closed in any case, since its files are restored to what they were, here or in the quarantine.
     drop(found);
     if let Err(error) = copied {
         tail.restore(store)?;
@@ -142,7 +142,7 @@ pub(super) fn renew(
     take_place(store, &new, tail, told)
 }
 
-/// A new store, which is durable, in the place of another, which is set aside as it was found.
+/// Sets a store aside as it was found, and moves a new, durable store to its place.
 pub(super) fn take_place(store: &Path, new: &Path, tail: &Tail, told: &Quarantine) -> io::Result<()> {
     let directory = store.parent().unwrap_or(store);
     let place = directory.join(&told.place);
@@ -153,7 +153,7 @@ pub(super) fn take_place(store: &Path, new: &Path, tail: &Tail, told: &Quarantin
     File::open(directory)?.sync_all()
 }
 
-/// A store with all that can be read in another; it is durable when this returns.
+/// Creates a store with everything that can be read in another. It is durable when this returns.
 fn copy_readable(
     store: &Path,
     (old, checked): &Found,
@@ -182,7 +182,7 @@ fn copy_readable(
     sync(fresh, new)
 }
 
-/// An empty store that is to take the place of another.
+/// Creates an empty store that is to replace another.
 pub(super) fn begin(new: &Path) -> io::Result<sled::Db> {
     if new.exists() {
         fs::remove_dir_all(new)?;
@@ -191,14 +191,14 @@ pub(super) fn begin(new: &Path) -> io::Result<sled::Db> {
     Ok(config(new).open()?)
 }
 
-/// Makes it durable.
+/// Closes the store and makes it durable.
 pub(super) fn sync(fresh: sled::Db, new: &Path) -> io::Result<()> {
     fresh.flush()?;
     Files::open(new, &mut 0)?;
     File::open(new.join(PACKS))?.sync_all()
 }
 
-/// Ends a renewal that was broken off when the old store had been moved away.
+/// Completes a replacement that was interrupted after the old store had been moved away.
 pub(super) fn finish_renewal(store: &Path) -> io::Result<()> {
     let new = store.parent().unwrap_or(store).join(RENEWED);
     if store.exists() || !new.exists() {
@@ -207,8 +207,8 @@ pub(super) fn finish_renewal(store: &Path) -> io::Result<()> {
     fs::rename(new, store)
 }
 
-/// Makes a new store one that goes on from another: with its format, with what must not go back to older values, with
-/// the numbers of its batches, and with word of what was set aside.
+/// Completes a new store so that it continues another: with the format, the facts that must not go back to older
+/// values, the numbers of batches, and a note of what was set aside.
 pub(super) fn finish(
     tree: &sled::Db,
     sum: &mut Sum,
@@ -237,13 +237,13 @@ pub(super) fn finish(
     batch.apply()
 }
 
-/// What the event log is to say, as it lies in the tree until then.
+/// Encodes the note for the event log, as it is kept in the tree.
 pub(super) fn word_of(told: &Quarantine) -> Vec<u8> {
     let Quarantine { place, reason } = told.clone();
     wire::encode(&SetAside { place, reason })
 }
 
-/// The name of a place that is not there yet.
+/// Returns the name of a quarantine that does not exist yet.
 pub(super) fn free_place(store: &Path, at: Unix) -> String {
     let directory = store.parent().unwrap_or(store);
     let mut place = format!("store.quarantine-{}", at.seconds());
@@ -256,15 +256,15 @@ pub(super) fn free_place(store: &Path, at: Unix) -> String {
 }
 
 impl Reference {
-    /// Where its pack is in a store.
+    /// Returns the path of its pack in a store.
     pub(super) fn file(&self, store: &Path) -> PathBuf {
         store.join(PACKS).join(self.pack.to_string())
     }
 }
 
-/// A store that is to take the place of another, until it does.
+/// The name of a store that is to replace another, until it does.
 pub(super) const RENEWED: &str = "store.renewed";
-/// Most lost values that are named; the list has all of them.
+/// The maximum number of lost values that a report names; the list has all of them.
 const NAMED: usize = 8;
-/// Bytes of a batch.
+/// A batch is applied once it has this many bytes.
 pub(super) const BATCH: usize = 256 * 1024;

@@ -1,39 +1,40 @@
-//! The store of a device: sled, with a real flush.
+//! Sled: the store of a device, on the database sled, which syncs its files to the disk itself.
 //!
-//! **Mechanism.** Commits wait in a bounded queue. One thread, the *writer*, takes what waits, applies
-//! them in atomic batches of whole commits, makes the group durable with one fsync, reports the last number and wakes
-//! whoever polls.
-//! While the disk is busy the next group gathers: the slower the disk, the larger the groups.
+//! **Mechanism.** Commits wait in a bounded queue. One thread, the *writer*, takes those that wait as a group, applies
+//! them in atomic batches of whole commits, makes the group durable with one fsync, publishes the last number and wakes
+//! the task that polls. While the disk is busy the next group gathers: the slower the disk, the larger the groups.
 //!
-//! sled's own flush hands the bytes to the kernel (`sync_file_range`) and does not make the disk write its cache,
-//! so the files are synced here; [`files`] knows which. One tree holds all tables, the table's number being the first
-//! byte of a key, since sled is atomic within a tree. Large values lie beside it, in [`packs`].
+//! sled's own flush hands the bytes to the kernel (`sync_file_range`) and does not make the disk write its cache, so
+//! this module syncs the files; [`files`] knows which. One tree holds all tables, since sled is atomic within a tree;
+//! the first byte of a key is the number of its table. Large values are kept beside the tree, in [`packs`].
 //!
-//! **When the disk fails**, nothing of the group is reported durable, and whoever polls hears of it once. sled does
-//! not recover from a failed write within a process, and the kernel may drop the very pages whose fsync failed while
-//! showing them to readers. So the writer closes sled, writes every byte of its files anew, opens it again and
-//! repeats the group (repeating is harmless: it sets and removes the same keys), with back-off until it succeeds.
-//! A second thread, the *guard*, gets the writer out of a wait inside sled that a failed write leaves without end. After
-//! some failures, as of a blob that finds no room, sled cannot be closed; then the node has to be started again, and says
-//! so. A full disk is seen before it comes to that: a group is not begun unless the disk has room for it and for what
-//! sled writes besides; meanwhile the database stays open to readers.
+//! **When the disk fails**, nothing of the group is reported durable, and the task that polls gets the error once. sled
+//! cannot recover from a failed write within a process, and the kernel may drop the pages whose fsync failed while it
+//! still shows them to readers. So the writer closes sled, writes every byte of its files again, opens it again and
+//! repeats the group, with back-off until it succeeds. Repeating is harmless: it sets and removes the same keys. After
+//! a failed write, a wait inside sled may never end; a second thread, the *guard*, gets the writer out of it. After
+//! some failures, such as a blob that finds no space, sled cannot be closed; then the error says that the node must be
+//! restarted. A full disk is noticed before that: a group is begun only if the disk has room for it and for what sled
+//! writes besides. Meanwhile the database stays open to readers.
 //!
-//! **Opening** reads every entry once, so that damage shows at boot and not in the middle of work. sled leaves out what it cannot
-//! read of its log and says nothing; so the tree carries a [`sum`] of what it holds, and beside the store lies a [`witness`] of
-//! what was durable. What lacks something, or cannot be read at all, is set aside as it was found ([`losses`]), and the node
-//! goes on with what can be read. An error that says nothing about the content (no permission, no space, too many files) is
-//! no reason for that.
+//! **Opening** reads every entry once, so that damage shows at boot and not during work. sled silently leaves out what
+//! it cannot read of its log. So the tree carries a [`sum`] of its entries, and a [`witness`] of what was durable is
+//! kept beside the store. A store that lacks something, or cannot be read at all, is set aside as it was found
+//! ([`losses`]), and the node goes on with what can be read. An error that says nothing about the content (no
+//! permission, no space, too many open files) does not set a store aside.
 //!
-//! **While it is open** somebody may remove its files. A database or pack that has no name any more is written again from
-//! what is open of it; a large value whose file is gone for good is lost when it is read, and nothing else is.
+//! **While the store is open** its files may be removed by somebody. A database or pack without a name is written again
+//! from the file that is still open. If the file of a large value is gone for good, only that value is lost, when it is
+//! read.
 //!
 //! Invariants
 //! 1. A commit is reported durable after an fsync that began after it was applied.
-//! 2. At most [`MAX_WAITING_COMMITS`] commits or [`MAX_WAITING_BYTES`] wait when the caller heeds `is_full`. One that
-//!    does not is counted (`overruns`) and still served: a gap in the sequence would be worse.
-//! 3. Nothing in the directory is ever removed but unfinished snapshots and packs that nothing refers to; damage is renamed.
+//! 2. At most [`MAX_WAITING_COMMITS`] commits or [`MAX_WAITING_BYTES`] wait if the caller heeds `is_full`.
+//! 3. No data is deleted except packs that nothing refers to: a damaged store is renamed and kept as it was found.
 //! 4. A store that holds less than was durable is never taken for whole, as far as the witness was synced.
-//! 5. A start after a loss of power, whatever of the unsynced reached the disk, finds nothing lacking.
+//! 5. A start after a loss of power finds nothing lacking, whatever unsynced data reached the disk.
+//! - A commit that is submitted while `is_full` is counted (`overruns`) and still served: a gap in the sequence would
+//!   be worse.
 
 mod apply;
 mod files;
@@ -63,59 +64,59 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Commits and what became of them.
+/// Counters of the store's work since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Commits made durable.
+    /// Commits that were made durable.
     pub commits: u64,
-    /// Groups they were in.
+    /// Groups of commits that were made durable.
     pub groups: u64,
-    /// Calls of fsync or fdatasync on files and directories since opening.
+    /// Calls of fsync or fdatasync, on files and directories.
     pub fsyncs: u64,
     /// Times that the disk began to fail.
     pub failures: u64,
     /// Attempts to repeat a group.
     pub retries: u64,
-    /// Commits submitted although the store was full.
+    /// Commits that were submitted while the store was full.
     pub overruns: u64,
 }
 
-/// The store. Dropping it writes out what waits, unless the disk fails, and closes the files.
+/// The store of a device. Dropping it writes what waits, unless the disk fails, and closes the files.
 #[derive(Debug)]
 pub struct SledStore {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// If it is one, which goes when the store has been closed.
+    /// If this store is a temporary copy, the copy: it is removed after the store was closed.
     copy: Option<look::Copy>,
 }
 
-/// What the store, its readers and its threads share.
+/// State that the store, its readers and its threads share.
 #[derive(Debug)]
 struct Shared {
     /// The store's own directory.
     path: PathBuf,
     state: Mutex<State>,
-    /// Told when commits wait or the store closes.
+    /// Notified when commits wait or the store closes.
     wanted: Condvar,
     shelf: Arc<Shelf>,
-    /// Nothing while the store is closed, for good or to recover.
+    /// `None` while the store is closed, for good or to recover.
     database: RwLock<Option<sled::Db>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Commit>,
-    /// Commits waiting or being written.
+    /// The number of commits that wait or are being written.
     pending: usize,
     pending_bytes: usize,
     durable: Lsn,
     waker: Option<Waker>,
-    /// A failure that nobody has polled yet.
+    /// A failure that has not been returned by a poll yet.
     failure: Option<StoreError>,
     failing: bool,
-    /// Keys of values that a reader has missed. Bounded by the entries that there are.
+    /// Keys of values that a reader has missed. At most as many as there are entries.
     suspects: BTreeSet<Vec<u8>>,
-    /// What was lost, and nobody has been told yet.
+    /// Losses that have not been reported yet.
     losses: VecDeque<Quarantine>,
     closing: bool,
     counters: Counters,
@@ -128,13 +129,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Uses the database, which is not closed meanwhile. Nobody but the writer keeps a clone: who drops the last one
-    /// closes it, and may wait for that.
+    /// Lends the database, which is not closed meanwhile. Only the writer may keep a clone: dropping the last clone
+    /// closes the database and may block.
     fn with_database<T>(&self, usage: impl FnOnce(Option<&sled::Db>) -> T) -> T {
         usage(self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref())
     }
 
-    /// A reader has missed the value of a key.
+    /// Notes that a reader has missed the value of a key.
     fn suspect(&self, key: &[u8]) {
         self.state().suspects.insert(key.to_vec());
         self.wanted.notify_all();
@@ -144,15 +145,15 @@ impl Shared {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
     }
 
-    /// Closes the database. After a failure sled may wait without end for a write that it has given up: that is left to
-    /// a thread of its own, and answers `false`. Then sled has not let go of its file, and only the end of the process
-    /// makes it.
+    /// Closes the database and returns whether it is closed. After a failure sled may wait without end for a write that
+    /// it has given up; the wait is left to a thread of its own, and this returns `false`. Then sled still holds its
+    /// file until the process ends.
     fn close(&self) -> bool {
         let Some(database) = self.database.write().unwrap_or_else(PoisonError::into_inner).take() else { return true };
         let (closed, wait) = sync_channel(1);
         let close = move || {
             drop(database);
-            // Whoever waited may have gone.
+            // The receiver may have given up.
             let _ = closed.send(());
         };
         let started = std::thread::Builder::new().name("store-closer".into()).spawn(close);
@@ -161,7 +162,7 @@ impl Shared {
 }
 
 impl SledStore {
-    /// What it did so far.
+    /// Returns the counters.
     pub fn counters(&self) -> Counters {
         self.shared.state().counters
     }
@@ -192,8 +193,8 @@ impl Store for SledStore {
 
     fn poll_durable(&mut self, after: Lsn, cx: &mut Context<'_>) -> Poll<Result<Lsn, StoreError>> {
         let mut state = self.shared.state();
-        // While the disk fails, what became durable before comes first; once it has recovered, the failure does. So
-        // the last answer always says how it is now.
+        // While the disk fails, numbers that became durable before come first; after a recovery, the failure comes
+        // first. So the last answer always tells the present state.
         if (!state.failing || state.durable <= after)
             && let Some(failure) = state.failure.take()
         {
@@ -217,7 +218,7 @@ impl Drop for SledStore {
         self.shared.wanted.notify_all();
         for thread in self.threads.drain(..) {
             thread.thread().unpark();
-            // Only a panic in the thread is an error, and then there is nothing left to wait for.
+            // A thread returns an error only if it panicked; then there is nothing left to wait for.
             let _ = thread.join();
         }
         self.shared.close();
@@ -225,14 +226,14 @@ impl Drop for SledStore {
     }
 }
 
-/// Reads a [`SledStore`], from any thread. Reads fail while the store recovers and after it was dropped.
+/// A reader of a [`SledStore`], for use on any thread. Reads fail while the store recovers and after it was dropped.
 #[derive(Clone, Debug)]
 pub struct SledReader {
     shared: Arc<Shared>,
 }
 
 impl SledReader {
-    /// Runs a read; sled may panic on damage.
+    /// Runs a read, and turns a panic of sled, which damage may cause, into an error.
     fn read<T>(&self, read: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T, ReadError> {
         let path = self.shared.path.display();
         self.shared.with_database(|database| {
@@ -247,7 +248,7 @@ impl SledReader {
 }
 
 impl SledReader {
-    /// The value that an entry of the tree stands for, or `None` if it has been moved or removed meanwhile, or is lost.
+    /// Returns the value of an entry of the tree, or `None` if it was moved or removed meanwhile, or is lost.
     fn value(&self, raw: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let path = self.shared.path.display();
         let check = "restart the node to have it checked";
@@ -261,8 +262,8 @@ impl SledReader {
         }
     }
 
-    /// What is found, and its value. A value that is moved between the two is looked for again; one that is not, and not there,
-    /// is lost: the writer is told its key, and there is nothing.
+    /// Runs `look` and returns what it finds with its value. If the value was moved in between, it looks again. If the
+    /// value is neither moved nor there, it is lost: the writer is told the key, and the result is `None`.
     fn find<T>(
         &self,
         look: impl Fn(&sled::Db) -> sled::Result<Option<(T, sled::IVec, sled::IVec)>>,
@@ -292,7 +293,7 @@ impl Read for SledReader {
     fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError> {
         let mut from = full_key(table, from);
         loop {
-            // In pages, so that neither sled's guard nor a panic of its own spans a call of `each`.
+            // Read in pages, so that neither sled's guard nor a panic of sled spans a call of `each`.
             let page = self.read(|database| page(database, table, &from))?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             let (last, full) = (last.to_vec(), page.len() == SCAN_PAGE);
@@ -324,21 +325,22 @@ impl Read for SledReader {
     }
 }
 
-/// Entries from `from` on, within the table.
+/// Returns one page of entries of a table, from the key `from` on.
 fn page(database: &sled::Db, table: Table, from: &[u8]) -> sled::Result<Vec<(sled::IVec, sled::IVec)>> {
     let page: Vec<_> = database.range(from.to_vec()..whole(table).end).take(SCAN_PAGE).collect::<sled::Result<_>>()?;
     page.iter().try_for_each(|(key, _)| evict_behind(database, key))?;
     Ok(page)
 }
 
-/// To be called for each key of a scan. sled looks at what to evict in one of its 256 shards only once 64 pages of
-/// it were accessed, whatever the capacity of the cache: a scan that accesses each page once would keep some 16,000
-/// pages, 40 MB of log records. Accessing a page once more for each of its entries gets there sixteen times earlier.
+/// Makes sled evict pages during a scan; called for each key. sled considers eviction in one of its 256 shards only
+/// after 64 accesses to pages of it, whatever the capacity of its cache: a scan that accesses each page once would keep
+/// some 16,000 pages, 40 MB of log records. One more access for each entry of a page triggers eviction sixteen times
+/// earlier.
 fn evict_behind(database: &sled::Db, key: &[u8]) -> sled::Result<()> {
     database.get(key).map(drop)
 }
 
-/// The table's number, then the key.
+/// Returns the key in the tree: the table's number, then the key.
 fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
     let mut full = Vec::with_capacity(1 + key.len());
     full.push(table as u8);
@@ -346,20 +348,21 @@ fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
     full
 }
 
-/// All keys of a table.
+/// Returns the range of all keys of a table.
 fn whole(table: Table) -> std::ops::Range<Vec<u8>> {
     whole_range(table as u8)
 }
 
-/// The same by the number of a table, which is not the last one possible.
+/// Returns the range of all keys of a table by its number, which must not be 255.
 fn whole_range(table: u8) -> std::ops::Range<Vec<u8>> {
     vec![table]..vec![table.saturating_add(1)]
 }
 
-/// How long closing may take: within what a node has to stop in good order.
+/// How long closing may take: within the time that a node has to stop in good order.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// Entries read at a time by a scan: at most 1 MiB of values at their bound, some 16 KiB of log records.
+/// The number of entries that a scan reads at a time: at most 1 MiB of values below 16 KiB each, some 16 KiB of log
+/// records.
 const SCAN_PAGE: usize = 64;
 
 #[cfg(test)]

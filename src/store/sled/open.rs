@@ -1,4 +1,4 @@
-//! Opening: removing what is unfinished, checking what is there, setting aside what cannot be read.
+//! Open: removes unfinished files, checks the content, and sets aside what cannot be read.
 
 use super::apply::Open;
 use super::losses::{self, Lost};
@@ -18,61 +18,64 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread;
 use std::time::Duration;
 
-/// An open store, and what happened on the way.
+/// An open store, and what was lost when it was opened.
 #[derive(Debug)]
 pub struct Opened {
     /// The store.
     pub store: SledStore,
-    /// If something that was there could not be read. To be recorded in the event log.
+    /// What could not be read and was set aside, if anything. To be recorded in the event log.
     pub quarantined: Option<Quarantine>,
 }
 
-/// Why there is no store.
+/// The reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The disk says no, whatever the content.
+    /// An input or output error that says nothing about the content.
     #[error("the store in {} cannot be opened: {error}; {}", .path.display(), advice::of(.error))]
     Io {
-        /// Its directory.
+        /// The store's directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error("the store in {} is in use by another process; stop that one, or use another --dir", .path.display())]
     InUse {
-        /// Its directory.
+        /// The store's directory.
         path: PathBuf,
     },
-    /// What is in it cannot be read.
+    /// The content cannot be read.
     #[error("the store in {} is damaged: {reason}; start the node: it sets the store aside and begins a new one", .path.display())]
     Damaged {
-        /// Its directory.
+        /// The store's directory.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// A later version of m2mesh has written it.
+    /// A later version of m2mesh has written the store.
     #[error("the store in {} has format {found}, this m2mesh knows formats up to {FORMAT}; use a later m2mesh, or another --dir", .path.display())]
     Format {
-        /// Its directory.
+        /// The store's directory.
         path: PathBuf,
         /// The format found.
         found: u8,
     },
 }
 
-/// Why an attempt failed.
+/// The reason why an attempt to open failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// To be reported.
+    /// An error to be reported.
     Error(OpenError),
-    /// The content is damaged.
+    /// The content is damaged, for this reason.
     Damaged(String),
 }
 
 impl SledStore {
-    /// Opens, or makes, the store in `directory`. `at` names what may have to be set aside.
+    /// Opens the store in `directory`, or creates it. The time `at` names the quarantine if anything must be set aside.
+    ///
+    /// # Errors
+    /// Fails if the disk refuses, another process has the store open, or a later version of m2mesh has written it.
     pub fn open(directory: &Path, at: Unix) -> Result<Opened, OpenError> {
         let path = directory.join(NAME);
         let io = |error| OpenError::Io { path: path.clone(), error };
@@ -107,12 +110,12 @@ impl SledStore {
             }
         };
         let lost = settle(&path, &mut found, at).map_err(io)?;
-        // What is lost with the store itself says it all.
+        // A quarantine of the whole store already covers the loss of values in it.
         let quarantined = quarantined.or(lost);
         Ok(Opened { store: Self::start(path, shelf, found, Some(witness))?, quarantined })
     }
 
-    /// Starts the work of a store; of one without a witness nothing is written.
+    /// Starts the threads of a store. Without a witness the store must not be written to.
     pub(super) fn start(
         path: PathBuf,
         shelf: Arc<Shelf>,
@@ -139,18 +142,18 @@ impl SledStore {
 /// A database, and what reading all of it has shown.
 pub(super) type Found = (sled::Db, Checked);
 
-/// What was found in a database.
+/// The result of reading a whole database.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// Where large values lie.
+    /// The references to large values, by key.
     pub values: Values,
-    /// Of the entries that there are.
+    /// The sum of the entries that were found.
     pub sum: Sum,
-    /// What the tree says of them; nothing in one that is new, or of a format without.
+    /// The sum that the tree itself carries; `None` in a new database, or one of a format without a sum.
     pub noted: Option<Sum>,
     /// Large values that cannot be read.
     pub lost: Vec<Lost>,
-    /// Whether there are entries, and not those that say what they are.
+    /// Whether there are entries but not the format marker or the sum.
     pub unmarked: bool,
     format: u8,
 }
@@ -161,12 +164,12 @@ pub(super) fn open(path: &Path, shelf: &Shelf) -> Result<Found, Failure> {
     files::remove_unfinished(path).map_err(io)?;
     let mut patience = LOCK_ATTEMPTS;
     let database = loop {
-        // A panic in sled is a finding about the content; its message is on standard error.
+        // A panic in sled says that the content is damaged; its message is on standard error.
         match catch_unwind(AssertUnwindSafe(|| config(path).open())) {
             Ok(Ok(database)) => break database,
             Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
-                // sled's threads may hold a database for a moment after it was dropped, and the kernel tells nobody
-                // when a lock is let go.
+                // sled's threads may hold a database for a moment after it was dropped, and the kernel does not report
+                // when a lock is released.
                 patience -= 1;
                 if patience == 0 {
                     return Err(Failure::Error(OpenError::InUse { path: path.to_owned() }));
@@ -188,7 +191,7 @@ pub(super) fn config(path: &Path) -> sled::Config {
     sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None).use_compression(false)
 }
 
-/// Reads every entry. Writes nothing, unless it is of a format that has to be brought up to date.
+/// Reads every entry. Writes only to bring an earlier format up to date.
 fn check(path: &Path, database: &sled::Db, shelf: &Shelf) -> Result<Checked, Failure> {
     let failed = |error| judge(path, error);
     let mut checked = Checked::default();
@@ -230,7 +233,7 @@ fn check(path: &Path, database: &sled::Db, shelf: &Shelf) -> Result<Checked, Fai
     Ok(checked)
 }
 
-/// Values that could be taken for something else get their mark.
+/// Marks values of the first format that could be taken for references.
 fn escape(database: &sled::Db) -> sled::Result<()> {
     let mut update = sled::Batch::default();
     for entry in database.iter() {
@@ -244,7 +247,8 @@ fn escape(database: &sled::Db) -> sled::Result<()> {
     database.flush().map(drop)
 }
 
-/// Makes a database that is sound ready for work: its format, its sum, and without what is lost.
+/// Prepares a sound database for work: updates its format and its sum, and removes the entries of lost values. Returns
+/// the quarantine of these, if there are any.
 fn settle(path: &Path, (database, checked): &mut Found, at: Unix) -> io::Result<Option<Quarantine>> {
     let lost = std::mem::take(&mut checked.lost);
     let place = if lost.is_empty() { None } else { Some(losses::set_values_aside(path, &lost, at)?) };
@@ -266,7 +270,7 @@ fn settle(path: &Path, (database, checked): &mut Found, at: Unix) -> io::Result<
     Ok(place)
 }
 
-/// Whether an error is about the content or about the disk.
+/// Decides whether an error is about the content or about the disk.
 fn judge(path: &Path, error: sled::Error) -> Failure {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
     match error {
@@ -282,27 +286,27 @@ pub(super) fn message(panic: Box<dyn std::any::Any + Send>) -> String {
     format!("sled gave up: {}", text.unwrap_or("no reason given"))
 }
 
-/// The store's directory within the node's.
+/// The name of the store's directory within the node's directory.
 pub(super) const NAME: &str = "store";
 
-/// Where the format is kept, in the table of small facts.
+/// The key of the format, in [`Table::Meta`].
 pub(super) const FORMAT_KEY: &[u8] = b"format";
 
-/// Format of keys and values in the store. Formats up to this can be read.
+/// The format of keys and values in the store. All formats up to this one can be read.
 pub(super) const FORMAT: u8 = SUMMED;
 
 /// The first format with large values beside the tree.
 const PACKS: u8 = 2;
 
-/// The first format with a sum of what the tree holds.
+/// The first format with a sum of the entries.
 const SUMMED: u8 = 3;
 
-/// sled's page cache, in bytes. Measured with 60,000 log records: 10 MB of the process's memory after opening with this,
-/// 14 MB with four times as much; a node at rest has at most 20 MB in all.
+/// The capacity of sled's page cache, in bytes. Measured with 60,000 log records: the process takes 10 MB after opening
+/// with this, and 14 MB with four times as much; a node at rest may take 20 MB in all.
 const CACHE: u64 = 1024 * 1024;
 
 /// Attempts to lock a database that was just closed.
 const LOCK_ATTEMPTS: u32 = 100;
 
-/// Between two of them: two seconds in all.
+/// The time between two of these attempts: two seconds in all.
 const LOCK_WAIT: Duration = Duration::from_millis(20);

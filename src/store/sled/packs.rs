@@ -1,18 +1,19 @@
-//! Packs: files in which large values lie, beside sled's own.
+//! Packs: files that hold large values, beside sled's own files.
 //!
-//! sled keeps sixteen values to a page, whatever their size, and writes a page anew for every few that come to it: 60 KiB in
-//! it are written about three times. So a value of at least [`LARGE`] bytes is written once, to a file `packs/N`, one behind the
-//! other, and the tree holds a *reference*: in which pack it lies, where, how long it is, and its checksum (CRC-32). A value
-//! in the tree that begins with [`ESCAPE`] is one, or began so itself and was given a mark in front.
+//! sled keeps sixteen values in a page, whatever their size, and rewrites a page after every few additions, so that 60
+//! KiB in the tree are written about three times. A value of at least [`LARGE`] bytes is therefore appended once to a
+//! file `packs/N`, and the tree holds a *reference*: the number of the pack, the offset, the length, and a checksum
+//! (CRC-32). A value in the tree that begins with [`ESCAPE`] is a reference, or a small value that itself began so and
+//! got a mark in front.
 //!
-//! A pack that has [`FULL`] bytes takes no more, and none takes any after a restart. It is removed when nothing refers to it.
-//! What little is still referred to in a pack is moved to the present one when packs take more than twice what is in
-//! them, and [`SLACK`].
+//! A pack takes no more values once it has [`FULL`] bytes, or after a restart. It is removed when nothing refers to it.
+//! When packs take more than twice what is referred to in them plus [`SLACK`], the values that are left in the sparsest
+//! pack are moved to the present one.
 //!
 //! Invariants
-//! 1. The tree holds a reference only after what it refers to is durable, and the name of its pack.
-//! 2. A pack is removed only after what made it superfluous is durable.
-//! 3. While the store is open, no two packs have the same number.
+//! 1. The tree holds a reference only after the value and the name of its pack are durable.
+//! 2. A pack is removed only after the change that made it superfluous is durable.
+//! - While the store is open, no two packs have the same number.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,27 +23,27 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Values of so many bytes lie in packs.
+/// Values of at least this many bytes are kept in packs.
 pub(super) const LARGE: usize = 16 * 1024;
-/// A pack with so many bytes takes no more.
+/// A pack with this many bytes takes no more values.
 const FULL: u64 = 4 * 1024 * 1024;
-/// Bytes that packs may take beyond twice what is in them.
+/// Bytes that packs may take beyond twice what is referred to in them.
 const SLACK: u64 = 8 * FULL;
-/// Most packs that are kept open to be read. Drop policy: the oldest is closed.
+/// The maximum number of packs kept open for reading. Drop policy: the one with the lowest number is closed.
 const MAX_OPEN: usize = 16;
-/// First byte of what is not the value itself. No CBOR begins with it.
+/// The first byte of an entry that is not a plain value. No CBOR begins with it.
 pub(super) const ESCAPE: u8 = 0xff;
-/// Second byte: the value follows.
+/// The second byte of an escaped value, which follows.
 const ITSELF: u8 = 0;
-/// Second byte: a reference follows.
+/// The second byte of a reference, which follows.
 const REFERENCE: u8 = 1;
 /// Bytes of an encoded reference.
 const ENCODED: usize = 2 + 8 + 4 + 4 + 4;
 
-/// Name of their directory in the store.
+/// The name of the packs' directory within the store's.
 pub(super) const PACKS: &str = "packs";
 
-/// Where a value lies.
+/// The place of a value in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reference {
     pub(super) pack: u64,
@@ -51,20 +52,20 @@ pub(super) struct Reference {
     checksum: u32,
 }
 
-/// Where large values lie, by their keys in the tree.
+/// The places of large values, by their keys in the tree.
 pub(super) type Values = BTreeMap<Vec<u8>, Reference>;
 
-/// What the tree holds for a key.
+/// The form of a value in the tree.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stored<'a> {
-    /// The value.
+    /// The value itself.
     Here(&'a [u8]),
-    /// Where the value lies.
+    /// A reference to the value in a pack.
     At(Reference),
 }
 
 impl<'a> Stored<'a> {
-    /// Reads what is in the tree; `None` for what nobody has written.
+    /// Decodes an entry of the tree; `None` if it is malformed.
     pub(super) fn read(raw: &'a [u8]) -> Option<Self> {
         match raw {
             [ESCAPE, ITSELF, value @ ..] => Some(Self::Here(value)),
@@ -86,7 +87,7 @@ impl<'a> Stored<'a> {
 }
 
 impl Reference {
-    /// As the tree holds it.
+    /// Encodes the reference for the tree.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut encoded = Vec::with_capacity(ENCODED);
         encoded.extend([ESCAPE, REFERENCE]);
@@ -98,7 +99,7 @@ impl Reference {
     }
 }
 
-/// A small value as the tree holds it.
+/// Encodes a small value for the tree.
 pub(super) fn escaped(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     match value.first() {
         Some(&ESCAPE) => [&[ESCAPE, ITSELF], value].concat().into(),
@@ -106,22 +107,22 @@ pub(super) fn escaped(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
-/// What reads packs, from any thread.
+/// Reads packs, from any thread.
 #[derive(Debug)]
 pub(super) struct Shelf {
     directory: PathBuf,
     open: Mutex<BTreeMap<u64, Arc<File>>>,
-    /// Number of the next pack.
+    /// The number of the next pack.
     next: AtomicU64,
 }
 
 impl Shelf {
-    /// That of the store in this directory.
+    /// Returns the shelf of the store in this directory.
     pub(super) fn of(store: &Path) -> Arc<Self> {
         Arc::new(Self { directory: store.join(PACKS), open: Mutex::default(), next: AtomicU64::new(0) })
     }
 
-    /// The value that lies there, or `None` if its pack is gone, as it is once the value has been removed or moved. Damage is an
+    /// Returns the value, or `None` if its pack is gone, as it is once the value was removed or moved. Damage is an
     /// error of kind [`ErrorKind::InvalidData`].
     pub(super) fn read(&self, reference: &Reference) -> io::Result<Option<Vec<u8>>> {
         let Some(file) = self.file(reference.pack)? else { return Ok(None) };
@@ -138,7 +139,7 @@ impl Shelf {
         }
     }
 
-    /// The directory has been taken away.
+    /// Closes all packs, because the directory has been moved away.
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
@@ -149,7 +150,7 @@ impl Shelf {
             if file.metadata()?.nlink() > 0 {
                 return Ok(Some(Arc::clone(file)));
             }
-            // It is open here still: the next start is to find it, too.
+            // It is still open here, so it can be written again for the next start.
             tracing::warn!(pack = %self.path(pack).display(), "it was removed while the node runs, and is written again");
             super::files::name_again(file, &self.directory, &pack.to_string())?;
             open.remove(&pack);
@@ -166,7 +167,7 @@ impl Shelf {
         Ok(Some(file))
     }
 
-    /// Where a pack is.
+    /// Returns the path of a pack.
     pub(super) fn path(&self, pack: u64) -> PathBuf {
         self.directory.join(pack.to_string())
     }
@@ -176,15 +177,15 @@ impl Shelf {
     }
 }
 
-/// What the writer knows of packs. See the module's documentation.
+/// The writer's knowledge of packs, by which it writes, moves and removes.
 #[derive(Debug)]
 pub(super) struct Packs {
     shelf: Arc<Shelf>,
-    /// As many as the tree has.
+    /// The places of all large values of the tree.
     values: Values,
-    /// All packs that there are.
+    /// All packs that exist, by number.
     packs: BTreeMap<u64, Usage>,
-    /// The one that takes values.
+    /// The pack that takes values.
     present: Option<Present>,
 }
 
@@ -192,7 +193,7 @@ pub(super) struct Packs {
 struct Usage {
     /// Bytes of the file.
     bytes: u64,
-    /// Those of them that are referred to.
+    /// Bytes of values that are referred to.
     live: u64,
 }
 
@@ -200,14 +201,14 @@ struct Usage {
 struct Present {
     number: u64,
     file: File,
-    /// Whether its name is not durable yet,
+    /// Whether the pack's name is not durable yet.
     new: bool,
-    /// and whether something in it is not.
+    /// Whether something in the pack is not durable yet.
     written: bool,
 }
 
 impl Packs {
-    /// The packs of a store, to which these values of its tree refer. They are made durable, whoever wrote them.
+    /// Opens the packs of a store whose tree has these references. Makes them durable, whichever process wrote them.
     pub(super) fn open(shelf: Arc<Shelf>, values: Values, fsyncs: &mut u64) -> io::Result<Self> {
         let mut packs = BTreeMap::new();
         super::files::make_directory(&shelf.directory)?;
@@ -223,7 +224,7 @@ impl Packs {
         for (number, _) in packs.iter().filter(|(_, usage)| usage.live > 0) {
             match File::open(shelf.path(*number)) {
                 Ok(file) => file.sync_all()?,
-                // Whoever reads it is told that it is missing.
+                // A reader of the value reports that it is missing.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             }
@@ -235,7 +236,7 @@ impl Packs {
         Ok(Self { shelf, values, packs, present: None })
     }
 
-    /// Writes a value; it is to be put into the tree after [`Self::sync`].
+    /// Appends a value to a pack. The reference may be put into the tree after [`Self::sync`].
     pub(super) fn write(&mut self, value: &[u8]) -> io::Result<Reference> {
         let oversized = || io::Error::new(ErrorKind::InvalidInput, "a value of 4 GiB");
         let length = u32::try_from(value.len()).map_err(|_| oversized())?;
@@ -277,7 +278,7 @@ impl Packs {
         Ok(())
     }
 
-    /// The tree has a reference now.
+    /// Notes that the tree now has this reference.
     pub(super) fn put(&mut self, key: Vec<u8>, reference: Reference) {
         self.packs.entry(reference.pack).or_default().live += u64::from(reference.length);
         if let Some(before) = self.values.insert(key, reference) {
@@ -285,7 +286,7 @@ impl Packs {
         }
     }
 
-    /// The tree has none any more.
+    /// Notes that the tree no longer has a reference for this key.
     pub(super) fn remove(&mut self, key: &[u8]) {
         if let Some(before) = self.values.remove(key) {
             self.release(before);
@@ -298,12 +299,12 @@ impl Packs {
         }
     }
 
-    /// The value that lies there, as [`Shelf::read`] has it.
+    /// Returns the value of a reference, as [`Shelf::read`] does.
     pub(super) fn read(&self, reference: &Reference) -> io::Result<Option<Vec<u8>>> {
         self.shelf.read(reference)
     }
 
-    /// What has to be moved so that packs take no more than they may: keys, and where their values lie.
+    /// Returns the values that must be moved because packs take too much: all that are left in the sparsest pack.
     pub(super) fn sparse(&self) -> Vec<(Vec<u8>, Reference)> {
         let (bytes, live) =
             self.packs.values().fold((0, 0), |(bytes, live), usage| (bytes + usage.bytes, live + usage.live));
@@ -317,7 +318,8 @@ impl Packs {
         there.map(|(key, reference)| (key.clone(), *reference)).collect()
     }
 
-    /// Removes packs to which nothing refers in the tree, as it is on the disk. One that cannot be removed is tried again.
+    /// Removes packs to which nothing in the durable tree refers. A pack that cannot be removed is tried again the next
+    /// time.
     pub(super) fn tidy(&mut self) {
         let (shelf, present) = (&self.shelf, self.present.as_ref().map(|present| present.number));
         self.packs.retain(|number, usage| {

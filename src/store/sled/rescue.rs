@@ -1,12 +1,13 @@
-//! Rescue: what can be read of a store that sled does not open, or does not read to its end.
+//! Rescue: saves what can be read of a store that sled cannot open, or cannot read to its end.
 //!
-//! 1. A copy of it is opened; if that fails, one without sled's index, for which sled reads its log again up to the damage.
-//! 2. Of each table the entries are read from the front up to the damage, and from the back down to it.
-//! 3. They go to a new store, with the packs of large values that can be read.
+//! 1. A copy of the store is opened. If nothing can be read in it, a copy without sled's index is opened, for which
+//!    sled reads its log again up to the damage.
+//! 2. In each table, the entries are read from the front up to the damage, and from the back down to it.
+//! 3. They are written to a new store, together with the packs of large values that can be read.
 //! 4. The damaged store becomes a quarantine as it was found, and the new one takes its place ([`losses`]).
 //!
-//! What lies between two places of damage in one table is lost with them. What comes of a log that was read up to the damage is
-//! older than it could be: what must not go back to older values is known to the witness.
+//! Entries between two damaged places of one table are lost with them. The content of a log that was read up to the
+//! damage is older than it should be; facts that must not go back to older values are restored from the witness.
 
 use super::look::Copy;
 use super::losses::{self, BATCH, Lost, RENEWED, finish, keep};
@@ -22,7 +23,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Puts a new store in the place of one that cannot be read, with what can be read of it. Answers what to tell.
+/// Replaces a store that cannot be read by a new one with everything that can be read of it. Returns the quarantine to
+/// report.
 pub(super) fn rescue(
     store: &Path,
     known: Option<&Known>,
@@ -68,7 +70,7 @@ pub(super) fn rescue(
     Ok(told)
 }
 
-/// An entry that can be read goes to the new store, unless what it refers to cannot be.
+/// Copies an entry to the new store, unless it refers to a value that cannot be read.
 fn bring_over(
     store: &Path,
     new: &Path,
@@ -96,7 +98,7 @@ fn bring_over(
 /// Takes a key and its value.
 type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
 
-/// Reads a table from its front, and from its back where that has not come to the end.
+/// Reads a table from its front and, if that does not reach the end, from its back.
 fn each_readable(database: &sled::Db, table: u8, each: Each<'_>) -> io::Result<()> {
     let mut range = database.range(whole_range(table));
     let mut reached: Option<sled::IVec> = None;
@@ -104,7 +106,7 @@ fn each_readable(database: &sled::Db, table: u8, each: Each<'_>) -> io::Result<(
         match guarded(|| range.next().transpose()) {
             Some(Some((key, raw))) => {
                 each(&key, &raw)?;
-                // What is not let go now goes with the copy.
+                // What is not evicted now is freed with the copy.
                 let _ = guarded(|| evict_behind(database, &key));
                 reached = Some(key);
             }
@@ -126,7 +128,7 @@ fn opened(store: &Path) -> Option<sled::Db> {
     guarded(|| config(store).open())
 }
 
-/// What sled reads; nothing where it fails, be it by a panic.
+/// Runs a read of sled; `None` if it fails or panics.
 fn guarded<T>(read: impl FnOnce() -> sled::Result<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(read)).ok()?.ok()
 }

@@ -1,30 +1,31 @@
-//! A sum over everything that the tree holds, kept in the tree.
+//! Sum: a sum over all entries of the tree, kept in the tree itself.
 //!
-//! **Mechanism.** sled leaves out what it cannot read of its log, and says nothing: the rest of a segment, or all that came
-//! after. So each batch carries, under [`key`], how many batches there were, how many entries the tree has after it, and the
-//! sum of their checksums (CRC-32 over key and value). Opening reads every entry anyway and sums them up again.
+//! **Mechanism.** sled silently leaves out what it cannot read of its log: the rest of a segment, or all that came
+//! after. So each batch carries, under [`key`], the number of batches so far, the number of entries in the tree after
+//! it, and the sum of their checksums (CRC-32 over key and value). Opening reads every entry anyway, and sums them up
+//! again.
 //!
 //! Invariants
-//! 1. After each batch, number, count and sum in the tree are those of its entries, but for their own.
-//! 2. Batches are numbered without end: the number of a store that takes the place of another goes on from it.
+//! 1. After each batch, count and sum in the tree are those of its entries, without their own.
+//! 2. Batches are numbered without a break: a store that replaces another continues its numbers.
 
 use super::full_key;
 use crate::engine::store::Table;
 use std::collections::BTreeMap;
 
-/// What the tree holds, in short.
+/// The number of batches, and the sum over all entries of the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    /// Number of the batch.
+    /// The number of the latest batch.
     pub batch: u64,
-    /// Entries after it.
+    /// The number of entries after that batch.
     pub entries: u64,
-    /// Sum of their checksums, modulo 2⁶⁴.
+    /// The sum of their checksums, modulo 2⁶⁴.
     pub sum: u64,
 }
 
 impl Sum {
-    /// Another entry.
+    /// Adds the checksum of an entry.
     pub(super) fn add(&mut self, checksum: u32) {
         self.entries = self.entries.wrapping_add(1);
         self.sum = self.sum.wrapping_add(checksum.into());
@@ -35,7 +36,7 @@ impl Sum {
         self.sum = self.sum.wrapping_sub(checksum.into());
     }
 
-    /// As the tree holds it.
+    /// Encodes the sum for the tree.
     pub(super) fn encode(&self) -> [u8; ENCODED] {
         let mut encoded = [0; ENCODED];
         let parts = [self.batch, self.entries, self.sum];
@@ -43,7 +44,7 @@ impl Sum {
         encoded
     }
 
-    /// What was encoded.
+    /// Decodes a sum; `None` if it is malformed.
     pub(super) fn decode(raw: &[u8]) -> Option<Self> {
         let raw: [u8; ENCODED] = raw.try_into().ok()?;
         let mut parts = raw.as_chunks().0.iter().map(|chunk| u64::from_be_bytes(*chunk));
@@ -51,7 +52,7 @@ impl Sum {
     }
 }
 
-/// Of an entry as it is in the tree.
+/// Returns the checksum of an entry in its form in the tree.
 pub(super) fn checksum(key: &[u8], raw: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
@@ -59,7 +60,7 @@ pub(super) fn checksum(key: &[u8], raw: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Where the sum lies in the tree.
+/// Returns the key of the sum in the tree.
 pub(super) fn key() -> Vec<u8> {
     full_key(Table::Meta, b"sum")
 }
@@ -69,18 +70,18 @@ pub(super) struct Batch<'a> {
     tree: &'a sled::Db,
     sum: &'a mut Sum,
     batch: sled::Batch,
-    /// Checksums of the keys that it changes, as they will be.
+    /// The future checksums of the keys that it changes; `None` for keys that it removes.
     changed: BTreeMap<Vec<u8>, Option<u32>>,
     bytes: usize,
 }
 
 impl<'a> Batch<'a> {
-    /// An empty one on a tree that has this sum.
+    /// Creates an empty batch for a tree that has this sum.
     pub(super) fn new(tree: &'a sled::Db, sum: &'a mut Sum) -> Self {
         Self { tree, sum, batch: sled::Batch::default(), changed: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Sets a key. A later change takes the place of an earlier one.
+    /// Sets a key. A later change of a key replaces an earlier one.
     pub(super) fn insert(&mut self, key: Vec<u8>, raw: &[u8]) -> sled::Result<()> {
         let checksum = checksum(&key, raw);
         self.change(&key, Some(checksum))?;
@@ -89,7 +90,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Removes a key, if it is there.
+    /// Removes a key, if it exists.
     pub(super) fn remove(&mut self, key: Vec<u8>) -> sled::Result<()> {
         self.change(&key, None)?;
         self.bytes += key.len();
@@ -97,12 +98,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// How much it changes: bytes of keys and values.
+    /// Returns the number of bytes of the keys and values that it changes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Applies what has gathered, if there is something, and begins anew.
+    /// Applies the changes, if there are any, and empties the batch.
     pub(super) fn apply(&mut self) -> sled::Result<()> {
         if self.changed.is_empty() {
             return Ok(());

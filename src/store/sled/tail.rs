@@ -1,10 +1,10 @@
-//! What opening may write over.
+//! Tail: the parts of a database that opening it may overwrite.
 //!
-//! sled takes the first message of its log that it cannot read, after its last snapshot, for the end of the log, and fills with
-//! zeros what lies behind it: the rest of that segment, and all segments after it. All of these are at or behind the
-//! greatest number that a segment's header calls stable, or have no header that can be read. It also writes a new snapshot, which
-//! leaves out what it has not read, and removes the one before. All of these are read before sled opens its file, so that a
-//! store that turns out to be damaged can be set aside, or left, as it was found.
+//! sled takes the first message of its log that it cannot read, after its last snapshot, for the end of the log, and
+//! fills what follows with zeros: the rest of that segment, and all later segments. All of these are at or behind the
+//! greatest log position that a segment's header gives as stable, or have no readable header. sled also writes a new
+//! snapshot, which leaves out what it has not read, and removes the previous one. All of these parts are read before
+//! sled opens its file, so that a store that turns out to be damaged can be set aside, or left, as it was found.
 
 use super::files::DATABASE;
 use std::ffi::OsString;
@@ -13,21 +13,21 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// The newest segments of a database that is closed.
+/// The newest segments and the snapshots of a closed database.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    /// The bytes of the file, or `None` if there was no file.
+    /// The length of the file; `None` if there was no file.
     length: Option<u64>,
-    /// Where each was, and what was in it.
+    /// The segments that are not empty: offset and content.
     segments: Vec<(u64, Vec<u8>)>,
-    /// Where there were empty ones, and how long.
+    /// The segments that contain only zeros: offset and length.
     empty: Vec<(u64, usize)>,
-    /// Names and content of the snapshots: one, in general.
+    /// The snapshots, usually one: name and content.
     snapshots: Vec<(OsString, Vec<u8>)>,
 }
 
 impl Tail {
-    /// Reads it; nothing where there is no database yet.
+    /// Reads the tail of a database; it is empty if there is no database yet.
     pub(super) fn read(store: &Path) -> io::Result<Self> {
         let file = match File::open(store.join(DATABASE)) {
             Ok(file) => file,
@@ -42,7 +42,7 @@ impl Tail {
         let stable = headers.iter().filter_map(|(header, _)| Some(header.as_ref()?.stable)).max().unwrap_or(0);
         let floor = stable.max(0) / SEGMENT as i64 * SEGMENT as i64;
         headers.retain(|(header, _)| header.as_ref().is_none_or(|header| header.number >= floor));
-        // Those whose header cannot be read come first: one of them may be what is damaged.
+        // Segments without a readable header come first: one of them may be the damaged one.
         headers.sort_by_key(|(header, _)| header.as_ref().map(|header| std::cmp::Reverse(header.number)));
         let (mut segments, mut empty) = (Vec::new(), Vec::new());
         for (_, offset) in headers {
@@ -64,7 +64,7 @@ impl Tail {
         Ok(Self { length: Some(length), segments, empty, snapshots })
     }
 
-    /// Puts it back into the database, which is closed, here or in a place to which it was moved.
+    /// Restores the tail in the closed database, either here or in the place to which it was moved.
     pub(super) fn restore(&self, store: &Path) -> io::Result<()> {
         let Some(length) = self.length else { return Ok(()) };
         let file = OpenOptions::new().write(true).open(store.join(DATABASE))?;
@@ -97,11 +97,11 @@ fn snapshots_in(store: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(snapshots)
 }
 
-/// A segment's header: a checksum, then both numbers, all of them with their bits turned over.
+/// The header of a segment: a checksum, then both positions, all stored with their bits inverted.
 struct Header {
-    /// Number of its first byte in the log.
+    /// The log position of the segment's first byte.
     number: i64,
-    /// Up to where the log was stable when it was begun.
+    /// The log position up to which the log was stable when the segment was begun.
     stable: i64,
 }
 
@@ -122,15 +122,15 @@ impl Header {
 
 /// Bytes of a segment.
 const SEGMENT: usize = 512 * 1024;
-/// Most segments that are kept, in memory while a store is opened, besides empty ones: sled writes some at a time. What lies before the newest
-/// of so many is not put back.
+/// The maximum number of segments kept in memory while a store is opened, not counting empty ones: sled writes only
+/// some at a time. Drop policy: older segments are not restored.
 const MOST: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A segment with a header that says where in the log it is.
+    /// Returns a segment whose header has this log position.
     fn segment(number: i64, fill: u8) -> Vec<u8> {
         let mut header = [number ^ i64::MAX, i64::MAX].map(i64::to_le_bytes).concat();
         header.splice(0..0, (!crc32fast::hash(&header)).to_le_bytes());

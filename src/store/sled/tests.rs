@@ -1,4 +1,4 @@
-//! The store as the node uses it, on a real disk.
+//! Tests of the store as the node uses it, on a real disk.
 
 use super::*;
 use crate::engine::store::Write;
@@ -34,6 +34,7 @@ fn until(store: &mut SledStore, lsn: u64) {
     }
 }
 
+/// Invariant 1 of store::sled::sum.
 #[test]
 fn what_is_durable_is_there_after_reopening() {
     let directory = directory();
@@ -92,7 +93,7 @@ fn scans_stay_within_their_table_and_keep_order() {
     assert_eq!(reader.last(Table::Dedupe), Ok(None));
 }
 
-/// A value that lies in a pack.
+/// Returns a value that is kept in a pack.
 fn large(of: u64) -> Vec<u8> {
     vec![of as u8; 64 * 1024]
 }
@@ -111,7 +112,7 @@ fn bytes(files: &[std::path::PathBuf]) -> u64 {
     files.iter().map(|file| fs::metadata(file).expect("a file").len()).sum()
 }
 
-/// Those of these that are there are as they were put, and none is missing.
+/// Checks that all of these are there, as they were put.
 #[track_caller]
 fn are_there(reader: &SledReader, keys: impl IntoIterator<Item = u64>) {
     for key in keys {
@@ -127,7 +128,7 @@ fn large_values_are_written_once_and_survive() {
     for lsn in 1..=40 {
         store.submit(put(lsn, Table::Inbox, &lsn.to_be_bytes(), &large(lsn)));
     }
-    // Another value for a key, and none.
+    // One key gets another large value, one a small value, and one is removed.
     store.submit(put(41, Table::Inbox, &7u64.to_be_bytes(), &large(9)));
     store.submit(put(42, Table::Inbox, &8u64.to_be_bytes(), b"small"));
     store.submit(remove(43, [6]));
@@ -164,7 +165,7 @@ fn the_files_of_large_values_go_with_them() {
     }
     until(&mut store, count);
     assert!(packs(&directory).len() >= 5, "{:?}", packs(&directory));
-    // One in sixteen stays: in every file there is one.
+    // One in sixteen stays, so that there is one in every pack.
     let stays = |key: &u64| key % 16 == 3;
     store.submit(remove(count + 1, (1..=count).filter(|key| !stays(key))));
     for lsn in count + 2..count + 10 {
@@ -209,7 +210,7 @@ fn large_values_are_read_while_they_are_removed_and_moved() {
                 until(&mut store, lsn - 1);
             }
             let mut commit = put(lsn, Table::Inbox, &lsn.to_be_bytes(), &large(lsn));
-            // All but one in thirty are read and gone soon.
+            // All but one in thirty are removed soon after they were read.
             if lsn > 20 && (lsn - 20) % 30 != 5 {
                 commit.writes.extend(remove(0, [lsn - 20]).writes);
             }
@@ -240,7 +241,7 @@ fn a_damaged_large_value_is_seen_at_opening() {
         }
         let refused = SledStore::inspect(directory.path()).expect_err("it is damaged").to_string();
         assert!(refused.contains(says), "{refused}");
-        // What is not in it can be read.
+        // What is not in the pack can be read.
         let log = |reader: SledReader| reader.get(Table::Log, b"1");
         let salvaged = SledStore::salvage(directory.path(), log).expect("the disk works");
         assert_eq!(salvaged, Some(Ok(Some(b"one".to_vec()))), "{damage}");
@@ -249,7 +250,7 @@ fn a_damaged_large_value_is_seen_at_opening() {
         assert!(quarantine.reason.contains(says), "{quarantine:?}");
         let aside = directory.path().join(quarantine.place).join("packs").join(pack.file_name().expect("a name"));
         assert_eq!(aside.exists(), damage != "gone");
-        // Nothing else is lost, and it is told once.
+        // Nothing else is lost, and the loss is reported once.
         assert_eq!(opened.store.reader().get(Table::Log, b"1"), Ok(Some(b"one".to_vec())));
         assert_eq!(opened.store.reader().get(Table::Inbox, &2u64.to_be_bytes()), Ok(None));
         drop(opened.store);
@@ -287,7 +288,7 @@ fn a_group_of_commits_takes_one_fsync() {
     until(&mut store, 1_000);
     let after = store.counters();
     assert_eq!(after.commits, 1_000);
-    // One a group, there being no large values; and one a second for the witness.
+    // One for each group, as there are no large values, and one a second for the witness.
     let fsyncs = after.fsyncs - before.fsyncs;
     let seconds = begun.elapsed().as_secs();
     assert!((after.groups..=after.groups + seconds + 1).contains(&fsyncs), "{after:?} in {seconds} s");
@@ -295,6 +296,7 @@ fn a_group_of_commits_takes_one_fsync() {
     assert!(after.groups >= 1);
 }
 
+/// Invariant 2.
 #[test]
 fn it_is_full_at_the_bound_until_the_disk_has_caught_up() {
     let directory = directory();
@@ -327,7 +329,7 @@ fn a_failing_fsync_is_told_once_and_recovered_from() {
     let counters = store.counters();
     assert_eq!((counters.failures, counters.retries, counters.commits), (1, 3, 4));
     are_there(&store.reader(), [4]);
-    // And with one of those under way.
+    // The same, with a large value in the group that fails.
     store.shared.state().fail_syncs = 1;
     store.submit(put(5, Table::Inbox, &4u64.to_be_bytes(), &large(5)));
     store.submit(put(6, Table::Inbox, &6u64.to_be_bytes(), &large(6)));
@@ -367,6 +369,7 @@ fn a_leftover_of_a_snapshot_does_not_block_opening() {
     assert!(!leftover.exists());
 }
 
+/// Invariant 3.
 #[test]
 fn garbage_is_set_aside_and_a_new_store_made() {
     let directory = directory();

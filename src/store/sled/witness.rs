@@ -1,23 +1,23 @@
-//! What the store must hold at least, kept beside it: a second opinion on where it ends.
+//! Witness: the least that the store must hold, kept beside it as a second record of where it ends.
 //!
-//! **Mechanism.** sled takes the first message of its log that it cannot read for the end, whether it was being written when the
-//! power went or was damaged later. Which of the two it is, only somebody else can say. After each group is durable in the
-//! tree, the [`Known`] of it is written to the file `store.witness`: the [`Sum`], small facts that must not go back to
-//! older ones ([`WITNESSED`]), and the last number of the inbox.
+//! **Mechanism.** sled takes the first message of its log that it cannot read for the end, no matter whether this was
+//! being written when the power went or was damaged later. Only another record can tell the two apart. After each group
+//! is durable in the tree, its [`Known`] is written to the file `store.witness`: the [`Sum`], small facts that must not
+//! go back to older values ([`WITNESSED`]), and the last number of the inbox.
 //!
-//! The file is not synced with each group, which would double what a commit waits for. It is half a second after the first
-//! group since, once there is nothing else to do, after one second in any case, and at closing. Whatever the kernel writes of it in between, and in
-//! which order, it claims nothing but what was durable before: it may lag, and is never wrong. A process that is killed
-//! leaves it exact. After a loss of power it may know nothing of the last second, in which a damaged byte is then taken for
-//! the torn end that a loss of power leaves. Within the group that was
-//! being written the two look alike: a disk writes what was not synced in any order. Of an earlier group, a whole later one
-//! behind the damage would tell; it takes a reader of sled's log, which there is not.
+//! The file is not synced with each group, as this would double what a commit waits for. It is synced half a second
+//! after the first unsynced group if there is nothing else to do, after one second in any case, and when the store
+//! closes. It claims only what was durable before, whatever the kernel writes of it in between and in which order: it
+//! may lag, and is never wrong. A process that is killed leaves it exact. After a loss of power it may lack the last
+//! second; damage there is then taken for the torn end that a loss of power leaves. Within the group that was being
+//! written the two look alike, since a disk writes unsynced data in any order. In an earlier group, a whole later group
+//! behind the damage would tell them apart, but this takes a reader of sled's log, which does not exist.
 //!
-//! It has two slots, each with a checksum; what is written goes to the one that is not the last synced.
+//! The file has two slots, each with a checksum. Writes go to the slot that was not synced last.
 //!
 //! Invariants
-//! 1. What a slot says was durable in the tree before it was written.
-//! 2. The slot synced last is not written to before the other has been synced.
+//! 1. What a slot claims was durable in the tree before the slot was written.
+//! - The slot that was synced last is not written to before the other has been synced.
 
 use super::sum::Sum;
 use crate::engine::store::WITNESSED;
@@ -29,14 +29,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What the store is known to hold.
+/// The least that the store is known to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Of its entries.
+    /// The sum of its entries.
     pub sum: Sum,
-    /// Those of [`WITNESSED`] that there are, in their order.
+    /// The facts named by [`WITNESSED`], in the same order; `None` for those that do not exist.
     pub facts: [Option<Vec<u8>>; WITNESSED.len()],
-    /// Last number given to a message of the inbox; 0 if none was.
+    /// The last number given to a message of the inbox; 0 if none was given.
     pub inbox: u64,
 }
 
@@ -51,29 +51,30 @@ struct Written {
 
 #[derive(Serialize, Deserialize)]
 struct Fact {
-    /// Which of [`WITNESSED`].
+    /// The index of the fact in [`WITNESSED`].
     which: u8,
     value: ByteBuf,
 }
 
-/// The file of a store that is open.
+/// The witness file of an open store.
 #[derive(Debug)]
 pub(super) struct Witness {
     path: PathBuf,
     file: File,
     generation: u64,
-    /// Which slot may be written to.
+    /// The slot that may be written to.
     free: u64,
-    /// Whether it was, since the last sync.
+    /// Whether that slot was written to since the last sync.
     written: bool,
 }
 
 impl Witness {
-    /// Opens or makes the file of the store in a node's directory. Answers besides what it knows.
+    /// Opens or creates the file in a node's directory. Also returns what it holds; `None` if nothing in it can be
+    /// read.
     pub(super) fn open(directory: &Path) -> io::Result<(Self, Option<Known>)> {
         let path = directory.join(FILE);
         let file = make(&path)?;
-        // What a process that was killed has left in the kernel's memory is made sure of.
+        // A process that was killed may have left data in the kernel's memory only.
         file.sync_all()?;
         File::open(directory)?.sync_all()?;
         let newest = newest(&file)?;
@@ -85,7 +86,7 @@ impl Witness {
         Ok((witness, newest.map(|(_, _, known)| known)))
     }
 
-    /// What it knows, for whoever only looks.
+    /// Returns what the file holds, without opening it for writing.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Known>> {
         match File::open(directory.join(FILE)) {
             Ok(file) => Ok(newest(&file)?.map(|(_, _, known)| known)),
@@ -118,7 +119,7 @@ impl Witness {
         Ok(())
     }
 
-    /// Somebody has removed the file.
+    /// Creates the file again after somebody has removed it.
     fn make_again(&mut self, fsyncs: &mut u64) -> io::Result<()> {
         tracing::warn!(file = %self.path.display(), "it was removed while the node runs, and is made again");
         let (mut content, file) = (vec![0; 2 * SLOT], make(&self.path)?);
@@ -138,7 +139,7 @@ fn make(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// The newest slot that can be read: its generation, which it is, and what it says.
+/// Returns the newest slot that can be read: its generation, its index, and its content.
 fn newest(file: &File) -> io::Result<Option<(u64, u64, Known)>> {
     let mut content = vec![0; 2 * SLOT];
     read_all(file, &mut content)?;
@@ -148,7 +149,7 @@ fn newest(file: &File) -> io::Result<Option<(u64, u64, Known)>> {
     Ok(readable.max_by_key(|(generation, ..)| *generation))
 }
 
-/// How much there is, at most as much as fits.
+/// Reads as much as there is, up to the length of the buffer, and returns how much that is.
 fn read_all(file: &File, into: &mut [u8]) -> io::Result<usize> {
     let mut at = 0;
     while at < into.len() {
@@ -160,11 +161,11 @@ fn read_all(file: &File, into: &mut [u8]) -> io::Result<usize> {
     Ok(at)
 }
 
-/// checksum u32 | generation u64 | length u32 | CBOR; the checksum is over all that follows it.
+/// Encodes a slot: checksum u32 | generation u64 | length u32 | CBOR. The checksum is over all that follows it.
 fn encode(generation: u64, known: &Known) -> Vec<u8> {
     let Known { sum: Sum { batch, entries, sum }, facts, inbox } = known;
     let there = (0..).zip(facts).filter_map(|(which, fact)| Some(Fact { which, value: fact.clone()?.into() }));
-    // One that does not fit is left out: then it may go back to an older one.
+    // A fact that does not fit is left out, and could then go back to an older value.
     let mut room = SLOT - HEAD - FIXED;
     let mut fits = |fact: &Fact| {
         let left = room.checked_sub(fact.value.len() + 8);
@@ -199,11 +200,11 @@ fn decode(slot: &[u8]) -> Option<(u64, Known)> {
     Some((u64::from_be_bytes(*generation), known))
 }
 
-/// The file, beside the store: it must not go with it.
+/// The file's name. It is beside the store, so that it is not lost with it.
 pub(super) const FILE: &str = "store.witness";
-/// Bytes of a slot: what a disk writes whole, or a few of it.
+/// Bytes of a slot: what a disk writes whole, or a few of these units.
 const SLOT: usize = 4_096;
 /// Bytes of a slot before its body.
 const HEAD: usize = 16;
-/// Bytes of a body that are not facts, at most.
+/// The maximum number of bytes of a body besides the facts.
 const FIXED: usize = 64;

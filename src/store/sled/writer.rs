@@ -1,4 +1,4 @@
-//! The writer thread, and its guard.
+//! Writer: the thread that writes groups of commits, and the thread that guards it.
 
 use super::apply::Open;
 use super::files;
@@ -51,12 +51,12 @@ struct Work {
     group: VecDeque<Commit>,
     /// Keys of values that a reader has missed.
     suspects: BTreeSet<Vec<u8>>,
-    /// Whether the witness is to be synced.
+    /// Whether to sync the witness.
     witness: bool,
 }
 
 impl State {
-    /// The commits that wait, up to [`GROUP`].
+    /// Takes the waiting commits, up to [`GROUP`] bytes.
     fn next_group(&mut self) -> VecDeque<Commit> {
         let mut bytes = 0;
         let fits = |commit: &&Commit| {
@@ -72,9 +72,9 @@ impl State {
 
 struct Writer {
     shared: Arc<Shared>,
-    /// Nothing after a failure, until the database is open again.
+    /// `None` after a failure, until the database is open again.
     open: Option<Open>,
-    /// The database's file, which somebody has removed.
+    /// The database's file, if somebody has removed its name.
     orphan: Option<File>,
     /// sled could not be closed after a failure.
     stuck: bool,
@@ -89,7 +89,7 @@ impl Writer {
             while let Err(error) = self.attempt(&work) {
                 self.report(error);
                 if !self.pause(delay) {
-                    // Closing while the disk fails: nothing of the group was ever reported durable.
+                    // The store closes while the disk fails: nothing of the group was reported durable.
                     self.finish();
                     return;
                 }
@@ -100,9 +100,9 @@ impl Writer {
         self.finish();
     }
 
-    /// What there is to do, once there is something. `None`: the store closes and nothing waits.
+    /// Waits for work and returns it. `None` if the store closes and nothing waits.
     fn next_work(&self) -> Option<Work> {
-        // The witness is synced when nothing else is to be done, and while much is, every now and then.
+        // The witness is synced at rest, and under load after twice the time.
         let witness = || Some(Work { witness: true, ..Work::default() });
         let lag = |open: &Open| open.witness_lag();
         let mut state = self.shared.state();
@@ -127,7 +127,7 @@ impl Writer {
         }
     }
 
-    /// Does it and makes it durable. After an error the database is closed, unless nothing was begun.
+    /// Does the work and makes it durable. After an error the database is closed, unless the work was not begun.
     fn attempt(&mut self, work: &Work) -> Result<(), StoreError> {
         let path = self.shared.path.display();
         if self.stuck {
@@ -135,7 +135,7 @@ impl Writer {
         }
         let bytes = work.group.iter().map(size).sum::<usize>() as u64;
         if !work.group.is_empty() {
-            // Of the directory that the store is in: its own may have been removed.
+            // The parent directory is checked, since the store's own may have been removed.
             files::room(self.shared.path.parent().unwrap_or(&self.shared.path), bytes)
                 .map_err(|error| StoreError(format!("{path}: {error}; free some space")))?;
         }
@@ -194,7 +194,7 @@ impl Writer {
         Ok(())
     }
 
-    /// After a failure: see the module's doc.
+    /// Opens the database again after a failure, by the mechanism of [`sled`](super).
     fn reopen(&mut self) -> io::Result<()> {
         self.shared.state().counters.retries += 1;
         let path = &self.shared.path;
@@ -235,7 +235,7 @@ impl Writer {
         }
     }
 
-    /// Tells of the first failure of a spell.
+    /// Reports a failure, if the disk did not fail before.
     fn report(&self, error: StoreError) {
         let mut state = self.shared.state();
         if state.failing {
@@ -252,7 +252,7 @@ impl Writer {
         }
     }
 
-    /// Waits, and answers whether to go on: not when the store closes.
+    /// Waits for `delay` and returns whether to go on; `false` when the store closes.
     fn pause(&self, delay: Duration) -> bool {
         let state = self.shared.state();
         let waited = self.shared.wanted.wait_timeout_while(state, delay, |state| !state.closing);
@@ -261,7 +261,7 @@ impl Writer {
 
     fn finish(&mut self) {
         if let Some(open) = &mut self.open {
-            // What it does not say now it is not asked for: it may lag.
+            // An error is ignored, since the witness may lag.
             let _ = open.sync_witness(&mut 0);
         }
         self.watch.stop.store(true, SeqCst);
@@ -270,7 +270,7 @@ impl Writer {
 }
 
 impl Shared {
-    /// An error that a test has asked for.
+    /// Returns an error if a test has asked for one.
     fn injected(&self) -> io::Result<()> {
         #[cfg(test)]
         {
@@ -284,7 +284,7 @@ impl Shared {
     }
 }
 
-/// What the guard sees of the writer.
+/// The state of the writer, as the guard sees it.
 #[derive(Debug, Default)]
 struct Watch {
     working: AtomicBool,
@@ -305,9 +305,9 @@ impl Watch {
     }
 }
 
-/// sled 0.34 writes buffers on threads of its own, and when such a write fails, it marks the database as failed but
-/// does not wake who waits for the write. Any later flush wakes them; so there is one while the writer works on a
-/// failed database. At rest this thread sleeps.
+/// Wakes the writer from waits that sled leaves without end. sled 0.34 writes buffers on threads of its own. If such a
+/// write fails, it marks the database as failed but does not wake threads that wait for the write. Any later flush
+/// wakes them, so this thread flushes a failed database while the writer works. At rest it sleeps.
 fn guard(shared: &Shared, watch: &Watch) {
     while !watch.stop.load(SeqCst) {
         if watch.working.load(SeqCst) {
@@ -315,7 +315,7 @@ fn guard(shared: &Shared, watch: &Watch) {
             if watch.working.load(SeqCst) {
                 shared.with_database(|database| {
                     if let Some(database) = database.filter(|database| database.context.global_error().is_err()) {
-                        // It returns the error at once; waking the waiters is all it is for.
+                        // The flush returns the error at once; its purpose is to wake the waiting threads.
                         let _ = database.flush();
                     }
                 });
@@ -330,20 +330,20 @@ fn guard(shared: &Shared, watch: &Watch) {
     }
 }
 
-/// How long the witness lags until it is synced at rest; twice as long under load. See [`witness`](super::witness).
+/// How long the witness may lag before it is synced at rest; twice as long under load. See [`witness`](super::witness).
 const LAG: Duration = Duration::from_millis(500);
 
-/// Between a failure and the first attempt to repeat.
+/// The time from a failure to the first attempt to repeat the group.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
-/// Longest wait between attempts: how long after the disk works again the node does.
+/// The longest time between attempts: the node recovers at most this long after the disk does.
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
-/// How often the guard looks while the writer works.
+/// How often the guard checks while the writer works.
 const GUARD_LOOK: Duration = Duration::from_secs(1);
 
-/// A group takes no more commits once it has this many bytes: what a nearly full disk must have room for, several times
-/// over, and more than enough to make up for an fsync.
+/// A group takes no more commits once it has this many bytes: an almost full disk must have room for several times as
+/// much, and this is more than enough to make up for an fsync.
 const GROUP: usize = 1024 * 1024;
 
 /// The guard's stack, in bytes.

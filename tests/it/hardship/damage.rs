@@ -98,6 +98,7 @@ fn first_run(killed: bool) -> Place {
     place
 }
 
+/// Invariant 4 of store::sled.
 #[test]
 fn a_changed_byte_in_the_newest_part_is_not_taken_for_the_end() {
     for killed in [true, false] {
@@ -126,6 +127,7 @@ fn a_changed_byte_in_the_newest_part_is_not_taken_for_the_end() {
     }
 }
 
+/// Invariant 4 of store::sled.
 #[test]
 fn an_emptied_database_is_not_taken_for_a_new_one() {
     let (place, database) = stopped();

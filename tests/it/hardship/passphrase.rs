@@ -101,6 +101,8 @@ fn a_passphrase_that_others_can_read_is_refused() {
     assert!(!place.at("plant/realm").exists(), "nothing was made");
 }
 
+/// Invariant 2 of keystore.
+/// Invariant 1 of keystore::keyring.
 #[test]
 fn nodes_run_sealed_and_what_they_write_stays_sealed() {
     let place = Place::new();

@@ -16,6 +16,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Invariants 1, 2 and 3 of store.
+/// Invariants 1 and 5 of store::sled.
+/// Invariants 1 and 2 of store::sled::packs.
+/// Invariant 1 of store::sled::witness.
 #[test]
 fn what_is_durable_survives_a_loss_of_power() {
     let place = tempfile::tempdir().expect("a directory");

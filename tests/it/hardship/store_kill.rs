@@ -7,6 +7,7 @@
 use super::power::random::{Random, number};
 use super::power::workload;
 
+/// Invariants 1 and 3 of store.
 #[test]
 fn what_is_durable_survives_a_kill() {
     let rounds = number("M2MESH_KILL_ROUNDS", 10);

@@ -108,6 +108,9 @@ fn resident() -> u64 {
 }
 
 /// Invariant 1 of identity.
+/// Invariants 1 and 2 of net.
+/// Invariants 1, 2 and 3 of net::admission.
+/// Invariants 1 and 2 of net::handshake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_get_nowhere_and_members_get_in() {
     // It looks at the memory of its process.
@@ -170,6 +173,8 @@ async fn strangers_get_nowhere_and_members_get_in() {
     assert!(grown < 256 * 1024, "memory grew by {grown} KiB, attackers included");
 }
 
+/// Invariant 2 of net::admission.
+/// Invariant 1 of net::permits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_source_does_not_take_all_permits() {
     let realm = Arc::new(Realm::new(1));
@@ -244,6 +249,7 @@ async fn silent_connections_from_many_addresses_do_not_keep_joiners_out() {
     assert!(watch.refused.contains_key("displaced"), "{:?}", watch.refused);
 }
 
+/// Invariant 4 of net::admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_room_says_so_and_is_not_stormed() {
     let realm = Arc::new(Realm::new(1));
@@ -293,6 +299,7 @@ async fn a_node_without_room_says_so_and_is_not_stormed() {
     assert_eq!((linked, turned_away, downs), (8, 8, 0), "everybody is linked elsewhere");
 }
 
+/// Invariant 4 of net::links.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_copies_of_one_identity_are_noticed_and_both_stay() {
     let realm = Arc::new(Realm::new(1));
@@ -356,6 +363,7 @@ async fn two_copies_of_one_identity_are_noticed_and_both_stay() {
 }
 
 /// The event log of a real node, under attack from those who hold its realm's keys and misuse them.
+/// Invariant 3 of net::admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_counts_refusals_by_reason_in_its_log() {
     let place = tempfile::tempdir().unwrap();

@@ -40,6 +40,7 @@ impl Sender {
 }
 
 /// Invariant 2 of wire::frame.
+/// Invariant 1 of net::handler.
 #[test]
 fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
     const COUNT: u32 = 10_000;
@@ -80,6 +81,7 @@ fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
     assert!(counters.round_trip.is_some());
 }
 
+/// Invariant 3 of net.
 #[test]
 fn dialling_each_other_makes_one_link() {
     for _ in 0..5 {
@@ -114,6 +116,8 @@ fn dialling_each_other_makes_one_link() {
     }
 }
 
+/// Invariant 2 of net.
+/// Invariant 2 of net::handler.
 #[test]
 fn a_receiver_that_does_not_read_holds_the_sender_back() {
     const SIZE: usize = 32 * 1024;
@@ -161,6 +165,8 @@ fn a_receiver_that_does_not_read_holds_the_sender_back() {
     assert_eq!(alarms, 1);
 }
 
+/// Invariant 1 of net.
+/// Invariants 1 and 3 of net::admission.
 #[test]
 fn a_stranger_gets_no_link_and_is_counted() {
     let mut world = World::new();
@@ -215,6 +221,7 @@ fn both_ends_learn_that_nothing_but_their_clocks_keeps_them_apart() {
     }
 }
 
+/// Invariant 2 of net::links.
 #[test]
 fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
     let (mut world, links) = World::pair();
@@ -284,6 +291,7 @@ fn a_quiet_link_is_kept_by_pings_and_a_dead_one_closed() {
     });
 }
 
+/// Invariant 1 of net::admission.
 #[test]
 fn an_enrolling_device_gets_its_answer_and_no_connection() {
     let mut world = World::new();

@@ -3,7 +3,7 @@
 use super::source::{Named, Token, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("main", 10),
     ("cli", 10),
     ("node", 9),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("identity", 2),
     ("wire", 1),
     ("metrics", 1),
+    ("share", 1),
     ("id", 0),
     ("time", 0),
     ("counter", 0),

@@ -1,4 +1,4 @@
-//! Shaped connections, over one that takes everything.
+//! Tests of shaped connections, over a connection that takes everything.
 
 use super::super::shaping::Shaping;
 use super::*;
@@ -7,10 +7,10 @@ use futures::executor::block_on;
 use futures::future::poll_fn;
 use futures::{AsyncWriteExt, poll};
 
-/// What came out below, and whether its end did.
+/// The bytes that came out below, and whether the substream was closed.
 type Out = Arc<Mutex<(Vec<u8>, bool)>>;
 
-/// A substream that takes everything; its connection hands out one after the other.
+/// A substream that takes everything, and a connection that opens such substreams.
 struct Below(Out);
 
 impl AsyncRead for Below {
@@ -51,7 +51,7 @@ impl StreamMuxer for Below {
     }
 }
 
-/// A connection under a shape, one substream of it, and what comes out.
+/// Returns a connection under a shape, one substream of it, and what comes out below.
 async fn connection(shape: Option<Shape>) -> (Shaping, PeerId, StreamMuxerBox, SubstreamBox, Out) {
     let (shaping, peer, out) = (Shaping::new([1; 32]), PeerId::random(), Out::default());
     let mut muxer = shaping.wrap(peer, StreamMuxerBox::new(Below(out.clone())));
@@ -60,7 +60,7 @@ async fn connection(shape: Option<Shape>) -> (Shaping, PeerId, StreamMuxerBox, S
     (shaping, peer, muxer, stream, out)
 }
 
-/// Runs the connection until `done` says so.
+/// Runs the connection until `done` returns true.
 async fn drive(muxer: &mut StreamMuxerBox, done: impl Fn() -> bool) {
     poll_fn(|cx| {
         assert!(muxer.poll_unpin(cx).is_pending());
@@ -82,6 +82,7 @@ fn without_a_shape_bytes_pass_straight_through() {
     });
 }
 
+/// Invariant 1.
 #[test]
 fn bytes_arrive_late_and_in_order_whatever_becomes_of_the_shape_and_the_writer() {
     block_on(async {
@@ -99,10 +100,11 @@ fn bytes_arrive_late_and_in_order_whatever_becomes_of_the_shape_and_the_writer()
     });
 }
 
+/// Invariant 2.
 #[test]
 fn a_full_window_holds_the_writer_back_and_the_end_comes_last() {
     block_on(async {
-        // A window of 10,000 bytes, a tenth of a second's worth.
+        // The window is 10,000 bytes, a tenth of a second's worth.
         let (_shaping, _, mut muxer, mut stream, out) = connection(slow(10, Some(800_000))).await;
         let mut taken = 0;
         for _ in 0..9 {

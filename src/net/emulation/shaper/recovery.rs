@@ -1,38 +1,43 @@
-//! Recovery: how long a transport takes to notice that something was lost, and to send it again.
+//! Recovery: how long a transport takes to notice a loss and to send the lost piece again.
 //!
-//! **By what comes after.** When the acknowledgement of a piece arrives, what was sent before it and is not acknowledged is
-//! lost, once it is older than a round trip by a margin for packets that overtake: a quarter (TCP: RACK, RFC 8985, section
-//! 6.2), an eighth (QUIC: RFC 9002, section 6.1.2).
+//! **By what follows.** When the acknowledgement of a piece arrives, earlier pieces that are not acknowledged are lost
+//! if they are older than a round trip plus a margin for packets that overtake: a quarter of it (TCP: RACK, RFC 8985,
+//! section 6.2) or an eighth (QUIC: RFC 9002, section 6.1.2).
 //!
-//! **By a time-out**, where nothing comes after.
+//! **By a time-out**, if nothing follows:
 //!
-//! | | TCP, as Linux has it | QUIC, as quinn has it |
-//! |-|-|-|
-//! | first | a smoothed round trip and four deviations of it, which count 200 ms at least (RFC 6298; `TCP_RTO_MIN`), from when it was sent or what was sent before it is acknowledged | a round trip, four deviations, 1 ms at least, and 25 ms for which the peer may hold back an acknowledgement (RFC 9002, section 6.2.1). Then two datagrams go as a probe (section 6.2.4) that hold nothing of what is lost: the acknowledgement of either shows the loss, a round trip later |
-//! | second | the same: the first was a probe (TLP: RFC 8985, section 7), after which the time-out proper begins | the same: an acknowledgement has come |
-//! | later | twice as long each time | the same; but twice as long after probes of which both are lost |
+//! - TCP, as in Linux. The first time-out is a smoothed round trip plus four deviations, which count as at least 200 ms
+//!   (RFC 6298; `TCP_RTO_MIN`). It runs from when the piece was sent, or from when what was sent before it is
+//!   acknowledged. The second is as long: the first led to a probe (TLP: RFC 8985, section 7), after which the proper
+//!   time-out begins. Each later one is twice as long as the one before.
+//! - QUIC, as in quinn. The first time-out is a round trip plus four deviations, at least 1 ms, and 25 ms for which the
+//!   peer may hold back an acknowledgement (RFC 9002, section 6.2.1). Then two datagrams are sent as a probe (section
+//!   6.2.4) that contain nothing of what is lost: the acknowledgement of either shows the loss, a round trip later.
+//!   Later time-outs are as long, since an acknowledgement has come, but twice as long after a probe of which both
+//!   datagrams are lost.
 //!
-//! While TCP repairs a loss that was shown it sends nothing new, so only a time-out shows that the repetition is lost too.
+//! While TCP repairs a loss that was shown it sends nothing new, so only a time-out shows that the repetition is lost
+//! too.
 
 use super::Shape;
 use crate::time::Time;
 use std::time::Duration;
 
-/// By which rules losses are noticed.
+/// The rules by which losses are noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recovery {
-    /// Those of Linux's TCP.
+    /// The rules of Linux's TCP.
     #[default]
     Tcp,
-    /// Those of QUIC. Streams do not wait for each other.
+    /// The rules of QUIC, whose streams do not wait for each other.
     Quic,
 }
 
 impl Recovery {
-    /// The time-out after so many in a row.
+    /// Returns the time-out after this number of consecutive time-outs.
     pub fn timeout(self, shape: &Shape, before: u32) -> Duration {
         let round_trip = round_trip(shape);
-        // The mean deviation of two uniform jitters' sum is two thirds of one.
+        // The mean deviation of the sum of two uniform jitters is two thirds of one jitter.
         let deviation = shape.jitter * 2 / 3;
         let (first, doublings) = match self {
             Self::Tcp => (round_trip + (deviation * 4).max(LEAST_DEVIATION), before.saturating_sub(1)),
@@ -41,7 +46,7 @@ impl Recovery {
         first.saturating_mul(1 << doublings.min(16)).min(LONGEST_TIMEOUT)
     }
 
-    /// How old a piece is at least when a later one's acknowledgement shows that it is lost.
+    /// Returns the least age of a piece at which a later one's acknowledgement shows that it is lost.
     pub(super) fn patience(self, shape: &Shape) -> Duration {
         let round_trip = round_trip(shape);
         match self {
@@ -50,7 +55,8 @@ impl Recovery {
         }
     }
 
-    /// From a time-out until what is lost is sent again: a probe that holds nothing of it takes a round trip first.
+    /// Returns the time from a time-out until the lost piece is sent again: QUIC's probe, which does not contain it,
+    /// takes a round trip first.
     pub(super) fn probing(self, shape: &Shape) -> Duration {
         match self {
             Self::Tcp => Duration::ZERO,
@@ -58,7 +64,8 @@ impl Recovery {
         }
     }
 
-    /// A line carries nothing from a time on until `now`: when what was sent then is sent again and gets through.
+    /// Returns when a piece that was sent at `since`, into a line that carries nothing until `now`, is sent again and
+    /// gets through.
     pub fn next_attempt(self, shape: &Shape, since: Time, now: Time) -> Time {
         let (mut next, mut before) = (since, 0);
         while next < now || before == 0 {
@@ -69,14 +76,14 @@ impl Recovery {
     }
 }
 
-/// There and back.
+/// Returns the round-trip time of a line without its jitter.
 pub(super) fn round_trip(shape: &Shape) -> Duration {
     shape.delay.saturating_mul(2)
 }
 
-/// What four deviations of the round trip count at least with TCP: Linux's `TCP_RTO_MIN`.
+/// The least value of four deviations of the round trip with TCP: Linux's `TCP_RTO_MIN`.
 const LEAST_DEVIATION: Duration = Duration::from_millis(200);
-/// And with QUIC (RFC 9002, section 6.1.2: kGranularity).
+/// The least value of four deviations with QUIC (RFC 9002, section 6.1.2: kGranularity).
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// How long a QUIC receiver may hold back an acknowledgement, unless it says otherwise (RFC 9000, section 18.2).
 const MAX_ACK_DELAY: Duration = Duration::from_millis(25);

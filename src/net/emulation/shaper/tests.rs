@@ -16,13 +16,13 @@ fn a_line_adds_its_delay_and_carries_its_rate() {
     // A megabyte a second: 1,500 bytes take 1.5 ms, one after the other.
     assert_eq!(line.send(1_500, 0, Time(0)).arrives, Time(21_500));
     assert_eq!(line.send(1_500, 0, Time(0)).arrives, Time(23_000));
-    // Free again after a pause.
+    // The line is free again after a pause.
     assert_eq!(line.send(100, 0, Time(MS * MS)).arrives, Time(MS * MS + 20_100));
     // Without a shape nothing is added.
     assert_eq!(Shaper::new(Shape::default(), [1; 32]).send(1_500, 0, Time(7)).arrives, Time(7));
 }
 
-/// A line on which this is how often the first pieces are lost, in turn; found by its seed.
+/// Returns a line on which the first pieces are lost this often, in turn; its seed is found by trying.
 fn losing(recovery: Recovery, losses: &[u64]) -> Shaper {
     let seeds = (0..=u8::MAX).flat_map(|one| (0..=u8::MAX).map(move |other| [one, other]));
     let lines = seeds.map(|[one, other]| {
@@ -41,22 +41,24 @@ fn losing(recovery: Recovery, losses: &[u64]) -> Shaper {
     found.expect("one of so many seeds does it")()
 }
 
-/// What was said of a piece first, in milliseconds, and when it arrives after all.
+/// Returns when a piece arrives after all, in milliseconds.
 fn arrival(line: &Shaper, passage: Passage) -> u64 {
     line.arrival(passage.number).unwrap_or(passage.arrives).0 / MS
 }
 
+/// Invariant 4: a seed that was found by its losses shows them again.
 #[test]
 fn a_loss_that_nothing_follows_is_noticed_by_time_outs() {
-    // A round trip of 60 ms and 200 ms: once, and once more after the probe, then twice as long.
+    // Time-outs of a round trip of 60 ms and 200 ms: one, another after the probe, then twice as long.
     for (losses, takes) in [(0, 30), (1, 290), (2, 550), (3, 1_070)] {
         assert_eq!(losing(Recovery::Tcp, &[losses]).send(100, 0, Time(0)).arrives.0 / MS, takes, "{losses}");
     }
-    // Something that is not lost goes ahead: the time-out begins when it is acknowledged.
+    // A piece that is not lost goes ahead: the time-out begins when it is acknowledged.
     let mut line = losing(Recovery::Tcp, &[0, 1]);
     line.send(MTU, 0, Time(0));
     assert_eq!(line.send(MTU, 0, Time(0)).arrives.0 / MS, 60 + 290);
-    // A round trip, a millisecond and 25 until a probe, and a round trip until its answer. Both datagrams of it may be lost.
+    // A round trip, 1 ms and 25 ms until the probe, and a round trip until its answer. Both datagrams of the probe may
+    // be lost.
     for losses in 1..4 {
         let arrives = losing(Recovery::Quic, &[losses]).send(100, 0, Time(0)).arrives.0 / MS;
         let extra = arrives - 30 - losses * (86 + 60);
@@ -76,7 +78,7 @@ fn what_follows_a_loss_shows_it_unless_its_acknowledgement_is_lost() {
             if lost != 1 || line.lost() > lost {
                 continue;
             }
-            // No earlier than a round trip and the margin after it was sent itself.
+            // Not before a round trip and the margin have passed since the piece was sent.
             let sooner = 60 + margin.max(5) + 30;
             match arrival(&line, first) {
                 took if took == sooner => shown += 1,
@@ -133,6 +135,7 @@ fn streams_of_quic_do_not_wait_for_each_other() {
     }
 }
 
+/// Invariant 1.
 #[test]
 fn a_changed_line_lets_nothing_overtake() {
     let mut line = Shaper::new(shape(500, 0, 0, None), [1; 32]);
@@ -153,6 +156,7 @@ fn slow_lines_have_short_queues() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// Invariants 1, 2 and 3.
     #[test]
     fn what_goes_through_a_line_keeps_its_promises(
         (delay, share) in (0u64..200, 0u64..=100),
@@ -166,7 +170,7 @@ proptest! {
         let recovery = if quic { Recovery::Quic } else { Recovery::Tcp };
         let mut line = Shaper::with_recovery(shape, recovery, seed);
         let (mut now, mut carried) = (Time(0), 0u128);
-        // When each was sent, in which lane, and when it arrives as far as is known.
+        // For each piece: when it was sent, in which lane, and when it arrives as far as is known.
         let mut known: Vec<(Time, u64, Time)> = Vec::new();
         for (bytes, lane, pause) in pieces {
             now = Time(now.0 + pause);
@@ -190,7 +194,7 @@ proptest! {
             }
             carried += bytes as u128 * 8_000_000;
             if let Some(rate) = rate {
-                // Whole microseconds: one more may be begun.
+                // Times are whole microseconds, so one more may have begun.
                 let last = known.iter().map(|(.., arrives)| *arrives).max().unwrap_or(Time(0));
                 let room = u128::from(last.since(Time(0) + (shape.delay - shape.jitter)).as_micros() as u64 + 1);
                 prop_assert!(carried <= room * u128::from(rate), "more than the line carries");
@@ -212,7 +216,8 @@ proptest! {
         for at in 0..PIECES {
             line.send(100, 0, Time(at * MS));
         }
-        // Each attempt is lost with probability p, so there are p / (1 - p) losses a piece; seven sigmas either way.
+        // Each attempt is lost with probability p, so there are p / (1 - p) losses for each piece. The bound is seven
+        // sigmas.
         let p = f64::from(loss) / 1e6;
         let expected = PIECES as f64 * p / (1.0 - p);
         let sigma = (PIECES as f64 * p).sqrt() / (1.0 - p);
