@@ -5,7 +5,7 @@
 //! of the one kind or of the other is decided here. Where both wait in a lane they take turns.
 //!
 //! Invariants
-//! 1. A destination to which a message is submitted, restored or queued again is ready.
+//! 1. A destination to which a message is submitted is ready.
 //! 2. Where confirmed and unconfirmed messages wait in one lane, neither kind leaves twice in a row.
 
 use super::departure::{Departure, Taken};
@@ -269,5 +269,115 @@ impl<C: Clone, U, W> Sends<C, U, W> {
 impl<C: Clone, U, W> Default for Sends<C, U, W> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::lane::SendPolicy;
+    use crate::delivery::outgoing::Content;
+    use crate::wire::batch::Ack;
+    use crate::wire::data::Class;
+    use crate::wire::parcel::put_record;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const NOW: Now = Now { time: Time(1_000_000), unix: Unix(1_800_000_000_000_000) };
+
+    struct Bench {
+        sends: Sends<u8, u8, &'static str>,
+        rng: ChaCha20Rng,
+        to: Name,
+        lane: Lane,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let lane = Lane { class: Class::Telemetry, send_policy: SendPolicy::default().into() };
+            let to = Name::new("b").expect("a name");
+            Self { sends: Sends::new(), rng: ChaCha20Rng::from_seed([1; 32]), to, lane }
+        }
+
+        fn submit(&mut self, token: u8) {
+            let lifetime = Duration::from_secs(30);
+            let (payload, lane) = (vec![token], self.lane.clone());
+            let content = Content::Inbox;
+            let message = Submission { token, payload, content, ack: Ack::End, lane, lifetime, keep: false, id: None };
+            self.sends.submit(&self.to, message, NOW, &mut self.rng).expect("room");
+        }
+
+        fn submit_load(&mut self, token: u8) {
+            let mut records = Vec::new();
+            put_record(&mut records, 0, &[token]);
+            let (lane, lifetime) = (self.lane.clone(), Duration::from_secs(30));
+            let load = Load { token, records, count: 1, lane, lifetime };
+            assert!(self.sends.submit_load(self.to.clone(), load, NOW, &mut self.rng).is_ok());
+        }
+
+        /// What the next batch asks for.
+        fn take(&mut self) -> Option<Ack> {
+            let departure = Departure {
+                attempt: OuterId([1; 8]),
+                reply: &[],
+                flight: 1,
+                expected: None,
+                most: 1,
+                arrives: Unix(0),
+                spares: None,
+                now: NOW,
+            };
+            let (mut plain, mut ended) = (Vec::new(), Ended::default());
+            let taken = self.sends.take(&self.to, &self.lane, &departure, Vec::new, &mut plain, &mut ended);
+            taken.map(|taken| taken.ack)
+        }
+    }
+
+    /// Invariant 1.
+    #[test]
+    fn who_is_sent_something_is_ready_and_who_loses_its_path_waits_to_be_looked_at() {
+        let mut bench = Bench::new();
+        assert!(bench.sends.next_destination().is_none() && !bench.sends.wait());
+        bench.submit(1);
+        assert_eq!(bench.sends.next_destination(), Some(&bench.to));
+        assert!(bench.sends.waits_for(&bench.to) && bench.sends.wait());
+        assert_eq!(bench.take(), Some(Ack::End));
+        let to = bench.to.clone();
+        bench.sends.rest(&to);
+        assert!(!bench.sends.wait() && bench.sends.pending() == 1, "it is under way");
+        bench.sends.handle_path_broken(&to);
+        bench.sends.wake_waiting();
+        assert_eq!(bench.sends.next_destination(), Some(&to));
+        bench.sends.rest(&to);
+        bench.submit_load(2);
+        assert_eq!(bench.sends.next_destination(), Some(&to));
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn both_kinds_take_turns_where_both_wait() {
+        let mut bench = Bench::new();
+        for token in 0..3 {
+            bench.submit(token);
+            bench.submit_load(token);
+        }
+        let next = bench.sends.next_in(&bench.to, &bench.lane).expect("one waits");
+        assert!(next.confirmed && next.bytes == 1 && next.expiry == NOW.unix + next.lifetime);
+        let taken: Vec<_> = std::iter::from_fn(|| bench.take()).collect();
+        assert_eq!(taken.len(), 6);
+        assert!(taken.windows(2).all(|pair| pair[0] != pair[1]), "{taken:?}");
+    }
+
+    #[test]
+    fn what_is_past_its_deadline_ends_and_its_kind_is_told() {
+        let mut bench = Bench::new();
+        bench.submit(1);
+        bench.submit_load(2);
+        let due = bench.sends.next_wake().expect("something is due");
+        assert_eq!(due, NOW.time + Duration::from_secs(30));
+        let mut ended = Ended::default();
+        bench.sends.handle_timeout(due, &mut ended);
+        let (ends, gone) = (&ended.ends, &ended.gone);
+        assert_eq!((ends.len(), ends[0].token, gone.len(), gone[0].token), (1, 1, 1, 2));
+        assert!(bench.sends.pending() == 0 && bench.sends.next_wake().is_none());
     }
 }

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Invariants
-//! 1. What waits for nothing comes out first, then the commit of the turn, then what waits for that, then new data.
-//! 2. The order in which rooms end a turn, and are told that time has passed, is written here and nowhere else.
+//! - What waits for nothing comes out first, then the commit of the turn, then what waits for that, then new data.
+//! - The order in which modules end a turn, and are called when they are due, is written here and nowhere else.
 
 use super::api::Reply;
 use super::timers::Timer;

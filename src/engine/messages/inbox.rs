@@ -6,14 +6,15 @@
 //! store only if there is none.
 //!
 //! Invariants
-//! 1. A receipt `Delivered` comes out with the number of the commit that holds the message and the dedupe state that
-//!    accepted it; both are in one commit: after a crash they agree. A message has one verdict, which every copy of it is
-//!    told; but for `InboxFull`, which says that it is to come again.
-//! 2. The inbox holds at most [`MAX_INBOX`](crate::delivery::holdings::MAX_INBOX) messages and [`MAX_INBOX_BYTES`](crate::delivery::holdings::MAX_INBOX_BYTES), of one contact at most as much as is then free
-//!    (`holdings`). Drop policy: the newest is not taken, and its sender is told to send it again soon (`InboxFull`).
-//! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: of the sender that has most, the one longest without a
-//!    message is forgotten.
-//! 4. No message goes that a consumer (`consumers`) has not consumed.
+//! 1. A receipt `Delivered` comes out with the number of the commit that holds both the message and the state of duplicates that
+//!    accepted it: after a crash they agree.
+//! 2. The inbox holds at most [`MAX_INBOX`](crate::delivery::holdings::MAX_INBOX) messages and
+//!    [`MAX_INBOX_BYTES`](crate::delivery::holdings::MAX_INBOX_BYTES); one contact holds at most as much as is then free. Drop policy: the
+//!    newest message is not taken, and its sender is told to send it again soon (`InboxFull`).
+//! 3. No message is dropped that a consumer has not consumed.
+//! - A message has one verdict, which every copy of it is told, except `InboxFull`.
+//! - At most [`MAX_STREAMS`] streams are remembered. Drop policy: of the sender that has most, the stream longest without a
+//!   message is forgotten.
 
 use crate::delivery::cursors::{Cursors, MAX_CONSUMERS};
 use crate::delivery::dedupe::Dedupe;

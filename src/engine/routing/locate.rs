@@ -16,10 +16,11 @@
 //! ever nearer to its end, whatever was asked by whom in between.
 //!
 //! Invariants
-//! 1. An answer is believed only with a credential that verifies and whose handle was asked for.
-//! 2. A border names itself to its own area only if a neighbour in another area has answered it; otherwise it names the
-//!    border that has. To a router through which its own way leads, a router answers nothing.
-//! 3. A question is handed on once, by its id. How many are remembered, and how often they may be asked, is said in [`locating`](crate::routing::locating).
+//! 1. A border names itself to its own area only if a neighbour in another area has answered it; otherwise it names the
+//!    border that has. To a router through which its own route leads, a router answers nothing.
+//! - An answer is believed only with a credential that verifies and whose handle was asked for.
+//! - A question is handed on once, by its id. How many are remembered, and how often a link may ask, is said in
+//!   [`locating`](crate::routing::locating).
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

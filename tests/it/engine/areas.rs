@@ -49,6 +49,7 @@ fn assert_all_arrive(mesh: &mut Mesh, names: &[String], pairs: &[(usize, usize)]
     assert_eq!(sent, [], "{} of {} did not arrive", sent.len(), pairs.len());
 }
 
+/// Invariant 1 of engine::routing::locate.
 #[test]
 fn messages_cross_the_area_between_whoever_has_asked_what_before() {
     let (mut mesh, names) = areas(2, 2);

@@ -25,6 +25,7 @@ fn consume(mesh: &mut Mesh, consumer: &str, up_to: u64) -> Token {
 }
 
 /// Invariant 1 of delivery::cursors.
+/// Invariant 3 of engine::messages::inbox.
 #[test]
 fn what_a_named_consumer_takes_stays_for_the_one_without_a_name() {
     let mut mesh = pair();
@@ -138,6 +139,7 @@ fn a_full_inbox_means_again_soon_and_not_no() {
 }
 
 /// Invariant 1 of delivery::holdings.
+/// Invariant 2 of engine::messages::inbox.
 #[test]
 fn a_contact_that_fills_the_inbox_leaves_room_for_the_others() {
     let mut mesh = Mesh::new(&["a", "b", "c"]);

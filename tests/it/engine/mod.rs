@@ -66,6 +66,7 @@ fn outcome(mesh: &Mesh, at: usize, token: Token) -> &Outcome {
 /// Invariant 1 of engine::messages::receipts.
 /// Invariant 2 of engine.
 /// Invariant 2 of engine::api.
+/// Invariant 1 of engine::messages::inbox.
 #[test]
 fn a_message_is_delivered_only_once_it_is_durable() {
     let mut mesh = pair();

@@ -1,8 +1,8 @@
 //! Invariants: a module numbers what always holds of it and a test holds, in its documentation below `Invariants`; what no test holds is
 //! an item without a number.
 //!
-//! A test names the invariant that it holds in a comment of its own: `Invariant 2`, or `Invariants 2 and 4`, is one of the module that the test
-//! stands in, or of one around that; `Invariant 2 of engine::routing::routes` is one of that module.
+//! A test names the invariant that it holds by its number, in a comment of its own: one of the module that the test stands in or of a module
+//! around that, or, with `of` and a path behind the number, one of that module.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ pub fn numbered(text: &str) -> Vec<u32> {
 
 /// What the comments of a file name.
 pub fn named(path: &str, text: &str) -> Vec<Named> {
-    let all_tests = path.starts_with("tests/") || path.contains("/tests");
+    let all_tests = path.starts_with("tests/") || path.contains("/tests") || path.ends_with("_tests.rs");
     let first_test = text.lines().position(|line| line.trim() == "#[cfg(test)]").map_or(usize::MAX, |at| at + 1);
     let comments = (1..).zip(text.lines()).filter(|(_, line)| line.trim_start().starts_with("//"));
     let found = comments.filter_map(|(line, comment)| {
