@@ -1,4 +1,4 @@
-//! What the medium promises, shown on a bare connection in virtual time.
+//! Promises of the medium, tested on a bare connection in virtual time.
 
 use super::connection::{Connection, Muxer};
 use super::*;
@@ -15,7 +15,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Two devices side by side, and a third and fourth far away, all on one bearer.
+/// Returns a plan with two devices side by side, and a third and fourth far away, all on one bearer.
 fn plan(shape: Shape, channel: Option<u64>) -> Plan {
     let bearer = Bearer { price: 2.0, channel, reach: Some(100.0), ..Bearer::wire("radio") };
     let device = |number: usize, x: f64| Device {
@@ -71,10 +71,11 @@ fn run_until(time: Duration) {
     }
 }
 
-/// What arrived at the other end: when, in milliseconds, and the bytes; an empty entry for an end, `None` for a reset.
+/// The arrivals at the other end: the time in milliseconds, and the bytes; an empty entry for an end, `None` for a
+/// reset.
 type Arrived = Arc<Mutex<Vec<(u64, Option<Vec<u8>>)>>>;
 
-/// Writes to a stream over an edge as told; `keep` has the writer's end kept, so that nothing closes it.
+/// Writes to a stream over an edge as told; `keep` keeps the writer's end, so that it is not closed.
 fn transfer(medium: &Medium, edge: usize, writes: Vec<(Duration, Vec<u8>)>) -> Arrived {
     let connection = Connection::new(medium.clone(), edge, true, [3; 32]);
     let mut here = StreamMuxerBox::new(Muxer::new(connection.clone(), 0));
