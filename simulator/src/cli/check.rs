@@ -136,12 +136,12 @@ fn length(plan: &Plan) -> Duration {
 }
 
 fn shown(duration: Duration) -> String {
-    // Beyond a millisecond nobody reads on.
+    // Parts of a millisecond are not shown.
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     humantime::format_duration(Duration::from_millis(millis)).to_string()
 }
 
-/// Devices by group, in the order of the groups.
+/// Returns the number of devices by group, in the order of the groups.
 fn groups(plan: &Plan) -> Vec<(&str, usize)> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for device in &plan.devices {
@@ -158,5 +158,5 @@ fn links(plan: &Plan) -> Vec<(&str, usize)> {
     plan.bearers.iter().enumerate().map(|(bearer, planned)| (planned.name.as_str(), count(bearer))).collect()
 }
 
-/// Faults that are listed one by one.
+/// The number of faults that are listed one by one.
 const SHOWN: usize = 20;

@@ -1,4 +1,4 @@
-//! `fuzz`: scenarios drawn from seeds, and what of each that fails is enough to make it fail.
+//! `fuzz`: scenarios drawn from seeds, and the smallest form found of each that fails.
 
 use super::failure::Failure;
 use super::scratch::Scratch;
@@ -48,11 +48,11 @@ struct Found {
     seed: u64,
     /// Checks that were violated and expectations that were missed, or the error.
     failed: Vec<String>,
-    /// What is left of the scenario.
+    /// The text of the reduced scenario.
     scenario: String,
-    /// How many lines of it were drawn, and are left.
+    /// The number of lines that were drawn, and that are left.
     lines: (usize, usize),
-    /// Where it is kept.
+    /// The file in which it is kept.
     file: Option<PathBuf>,
 }
 
@@ -130,7 +130,7 @@ fn at_a_time(arguments: &Arguments) -> usize {
     arguments.jobs.map_or(processors, usize::from)
 }
 
-/// Runs all of them; of those that fail, by their place, how.
+/// Runs all cases, and returns the failures of those that fail, by their index.
 fn try_all(
     cases: &[Case],
     directory: &Path,
@@ -157,7 +157,7 @@ fn try_all(
     Ok(failed)
 }
 
-/// The smallest case found in that time that fails in one of the same ways.
+/// Returns the smallest case found in the given time that fails in one of the same manners.
 fn shrink(
     mut case: Case,
     failures: &BTreeSet<String>,

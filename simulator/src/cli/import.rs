@@ -1,4 +1,4 @@
-//! `import`: a scenario of a topology that another program has written.
+//! `import`: a scenario made from a topology that another program has written.
 
 use super::failure::Failure;
 use crate::cli::tell::say;
@@ -41,7 +41,7 @@ fn import(arguments: &Arguments) -> Result<(Imported, Option<PathBuf>), Failure>
         |name: &String| PathBuf::from(if name.ends_with(".toml") { name.clone() } else { format!("{name}.toml") });
     let path = name.as_ref().map(toml);
     let elsewhere = path.as_deref().and_then(Path::parent).is_some_and(|parent| parent != Path::new(""));
-    // Files are named from the scenario's directory.
+    // The names of files are relative to the scenario's directory.
     let called = |file: &Path| match elsewhere {
         true => std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string(),
         false => file.display().to_string(),

@@ -93,7 +93,7 @@ fn play(arguments: &Arguments) -> Result<(Played, Vec<Beyond>), Failure> {
     Ok((played, left_out))
 }
 
-/// Why a lab cannot play the scenario as it is.
+/// Returns the reason for which a lab cannot play the scenario unchanged.
 fn refused(layout: &Layout) -> Option<Failure> {
     let (one, others) = match &layout.beyond[..] {
         [] => return None,
@@ -127,7 +127,7 @@ fn draw(bar: &ProgressBar, Progress { virtual_s, total_s, events, delivered }: P
     bar.set_message(format!("{at} of {of}, {events} messages handed over, {delivered} delivered"));
 }
 
-/// The summary as `run` has it, and what is different in a lab.
+/// Returns the summary in the form of `run`, and the differences of a lab.
 fn machines(played: &Played, left_out: &[Beyond], wall: Duration) -> Value {
     let Played { summary, unmeasured } = played;
     let mut told = serde_json::to_value(summary).unwrap_or_default();
@@ -164,5 +164,5 @@ fn word(played: &Played) -> &'static str {
     }
 }
 
-/// Steps of the bar.
+/// The number of steps of the progress bar.
 const SCALE: u64 = 1_000;

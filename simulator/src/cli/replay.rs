@@ -1,8 +1,8 @@
-//! `replay`: the same run again, from its report or record, with a closer look.
+//! `replay`: a run repeated from its report or record, for a closer look.
 //!
-//! A record holds the scenario's text with its settings and seed, so nothing else is needed: not the scenario's file, nor
-//! those that it names. That it was the same run is told by the trace hash. A run that is ended earlier has another, and
-//! answers nothing: it is there to be looked at.
+//! A record contains the scenario's text with its settings and seed, so no other file is needed: neither the scenario's
+//! file, nor those that it names. The trace hash proves that the run was the same. A run that is ended earlier has
+//! another hash, and gives no answer: it serves inspection only.
 
 use super::failure::Failure;
 use super::scratch::Scratch;
@@ -104,7 +104,7 @@ fn is_there(node: &str, plan: &Plan) -> Result<(), Failure> {
     Err(Failure::new(format!("no node of this run is called {node}"), hint))
 }
 
-/// Lines of JSON as they are, or for people.
+/// Prints lines of JSON unchanged, or formatted for people.
 fn print_events(path: &Path, json: bool) -> std::io::Result<()> {
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
@@ -117,7 +117,7 @@ fn print_events(path: &Path, json: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `  12.345678 s  meter-3  received message 7`.
+/// Formats an event: `  12.345678 s  meter-3  received message 7`.
 fn for_people(event: &Value) -> String {
     let word = |key: &str| event[key].as_str().filter(|word| !word.is_empty());
     let mut what = word("event").unwrap_or("?").to_owned();
@@ -140,7 +140,7 @@ fn for_people(event: &Value) -> String {
     format!("{:>14.6} s  {:<12} {what}", event["at"].as_f64().unwrap_or_default(), word("node").unwrap_or("all"))
 }
 
-/// A record, as it is or out of a report.
+/// Reads a record, from its own file or from a report.
 fn read(path: &Path) -> Result<Record, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
     let record = match text.trim_start().starts_with('{') {

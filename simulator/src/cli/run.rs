@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn simulate(arguments: &Arguments) -> Result<Record, Failure> {
     let loaded = scenario::load(&arguments.scenario, &arguments.set)?;
     let plan = loaded.plan(arguments.seed)?;
-    // Found out before an hour of simulation, not after.
+    // Checked first, so that an error is found before an hour of simulation.
     for path in [&arguments.report, &arguments.record].into_iter().flatten() {
         outputs::try_file(path)?;
     }
@@ -92,7 +92,7 @@ fn simulate(arguments: &Arguments) -> Result<Record, Failure> {
     Ok(record)
 }
 
-/// Two names of devices.
+/// Parses two names of devices.
 fn link(text: &str) -> Result<[String; 2], String> {
     match text.split_once(',').map(|(a, b)| [a.trim().to_owned(), b.trim().to_owned()]) {
         Some(ends) if ends.iter().all(|end| !end.is_empty()) && ends[0] != ends[1] => Ok(ends),
@@ -100,7 +100,7 @@ fn link(text: &str) -> Result<[String; 2], String> {
     }
 }
 
-/// A seed, as a whole number.
+/// Parses a seed, which is a whole number.
 pub(super) fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a seed is a whole number from 0 on, as 7; the same seed gives the same run".to_owned())
 }

@@ -1,13 +1,14 @@
-//! `sweep`: a scenario many times, over seeds and settings.
+//! `sweep`: many runs of a scenario, over seeds and settings.
 //!
-//! Every run is a process of its own ([`children`]), as many at a time as the machine has processors. What a run has come to
-//! is a file under `runs/`; what all have come to, `sweep.json` and `sweep.csv`, is made of these files alone ([`results`]),
-//! so it does not matter in which order, in how many goes, or on how many machines they were made: a shard takes every
-//! n-th run, and `merge` puts shards together to the same bytes. `plan.json` says what belongs together.
+//! Every run is a process of its own ([`children`]), as many at a time as the machine has processors. The result of a
+//! run is a file under `runs/`. The summaries of all runs, `sweep.json` and `sweep.csv`, are made from these files
+//! alone ([`results`]), so they do not depend on the order, the number of invocations, or the machines of the runs: a
+//! shard takes every n-th run, and `merge` combines shards into the same bytes. `plan.json` identifies the runs that
+//! belong together.
 //!
 //! Invariants
 //! 1. The files are a function of the scenario, settings and seeds, and of the program's version.
-//! 2. A run is kept when it has ended, whole or not at all. One that is there is not made again.
+//! 2. A run is kept when it has ended, completely or not at all. A run that is kept is not made again.
 
 pub(super) mod children;
 pub(super) mod points;
@@ -90,17 +91,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// A run of which nothing came, and why.
+/// A run without a result, and the reason.
 #[derive(Debug, Serialize)]
 pub(super) struct Failed {
     pub(super) run: String,
     pub(super) error: String,
 }
 
-/// Makes the runs that are missing, and sums up all that are there; with those that failed, in their order.
+/// Makes the runs that are missing, and sums up all that are kept. Returns the sweep with the runs that failed, in
+/// their order.
 pub(super) fn sweep(arguments: &Arguments, shown: bool) -> Result<(Sweep, Vec<Failed>), Failure> {
     let points = points::combine(&arguments.set, &arguments.vary);
-    // What is wrong with a point is said before hours of simulation, not after.
+    // An error in a point is found before hours of simulation.
     let mut source = None;
     for set in &points {
         let loaded = scenario::load(&arguments.scenario, set)?;
