@@ -1,4 +1,4 @@
-//! `check`: whether a scenario is sound, what it comes to, and what of it cannot matter.
+//! `check`: whether a scenario is valid, what it amounts to, and which parts of it cannot have an effect.
 
 use super::failure::Failure;
 use super::tell::{right, table};

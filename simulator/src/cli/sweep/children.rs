@@ -39,7 +39,7 @@ pub(in crate::cli) struct Finished {
     pub(in crate::cli) performance: Performance,
 }
 
-/// Makes all runs, `processes` at a time or as many as there are processors, and passes on each result as soon as the
+/// Makes all runs, `at_a_time` of them or as many as there are processors, and passes on each result as soon as the
 /// run has ended. If `keep` fails, no more are started.
 pub(in crate::cli) fn run(
     jobs: Vec<Job>,

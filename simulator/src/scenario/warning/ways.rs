@@ -55,7 +55,8 @@ impl Looking<'_> {
         }
     }
 
-    /// Returns what to do for a device that reaches too few: the reason of the first link of its part that is never up.
+    /// Returns what to do for a device that reaches too few, which follows from the first link out of its part that is
+    /// never up.
     fn why(&self, reach: &Reach, from: usize) -> String {
         let own = |device: usize| device == from || reach.can(from, device);
         let edges = self.plan.edges.iter().enumerate();
