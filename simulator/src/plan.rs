@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //! 1. The same scenario with the same settings and seed gives the same plan.
-//! 2. Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most
-//!    once on a bearer; times of faults lie within the run.
+//! - Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most
+//!   once on a bearer; times of faults lie within the run.
 
 use m2mesh::id::Name;
 use m2mesh::net::emulation::Recovery;

@@ -179,6 +179,7 @@ mod tests {
     use std::hash::{BuildHasher, RandomState};
     use std::time::{Duration, Instant, SystemTime};
 
+    /// Invariants 1 and 2.
     #[test]
     fn on_a_simulations_thread_clocks_and_hash_keys_are_the_simulations() {
         let run = |value: u64| {

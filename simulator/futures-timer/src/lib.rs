@@ -7,8 +7,9 @@
 //!
 //! Invariants
 //! 1. Without an installed clock everything behaves as upstream.
-//! 2. In virtual time, timers fire in the order of (time, order in which they were set), one at a time.
+//! 2. In virtual time, timers fire in the order of their times, one at a time.
 //! 3. A timer that was reset wakes its task at the new time even if it is not polled in between, as upstream does.
+//! - In virtual time, timers of the same time fire in the order in which they were set.
 
 use std::fmt;
 use std::future::Future;
@@ -96,6 +97,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn without_a_clock_time_is_real_even_beside_a_simulation() {
         apart(|| {
@@ -112,6 +114,7 @@ mod tests {
         });
     }
 
+    /// Invariant 2.
     #[test]
     fn in_virtual_time_timers_fire_in_order_and_only_when_the_clock_is_moved() {
         apart(|| {
@@ -127,6 +130,7 @@ mod tests {
         });
     }
 
+    /// Invariant 3.
     #[test]
     fn a_reset_timer_wakes_at_its_new_time_without_being_polled() {
         apart(|| {

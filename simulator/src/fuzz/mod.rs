@@ -10,7 +10,8 @@
 //!
 //! Invariants
 //! 1. The same seed gives the same case.
-//! 2. A case and all its reductions are files that `run` reads.
+//! 2. A case is a file that `run` reads.
+//! - Every reduction of a case is one, too.
 
 mod draw;
 pub mod shrink;
@@ -118,6 +119,7 @@ mod tests {
     use crate::record::Source;
     use crate::scenario;
 
+    /// Invariants 1 and 2.
     #[test]
     fn what_is_drawn_is_a_scenario_and_the_same_each_time() {
         for seed in 0..300 {

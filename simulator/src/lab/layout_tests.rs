@@ -27,6 +27,7 @@ fn beyond(plan: Plan) -> Vec<String> {
     laid_out(plan).beyond.iter().map(ToString::to_string).collect()
 }
 
+/// Invariant 1.
 #[test]
 fn a_plan_keeps_its_devices_links_and_flows_under_the_labs_names() {
     let plan = planned("[[faults]]\nkind = \"crash\"\ndevices = \"meter-1\"\nat = \"5m\"\nfor = \"10s\"\n");
@@ -57,6 +58,7 @@ fn the_measured_time_is_shortened_with_what_would_come_after_it() {
     assert_eq!((longer.plan.duration.as_secs(), longer.plan.faults.len()), (3_600, 2));
 }
 
+/// Invariants 1 and 2.
 #[test]
 fn what_a_lab_cannot_do_is_named_and_left_out() {
     let mut plan = planned("");

@@ -6,9 +6,9 @@
 //! their order; requests are separate calls. A payload is the ledger's in base64, since a line consists of text.
 //!
 //! Invariants
-//! 1. When a life is dropped, nothing of it continues.
-//! 2. At most [`MOST_WAITING`] lines wait for their stream, and at most [`MOST_REQUESTS`] requests are under way;
-//!    further ones are refused.
+//! - When a life is dropped, nothing of it continues.
+//! - At most [`MOST_WAITING`] lines wait for their stream, and at most [`MOST_REQUESTS`] requests are under way;
+//!   further ones are refused.
 
 use super::worker::News;
 use crate::world::application::SERVICE;

@@ -75,6 +75,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn what_is_not_measured_is_neither_held_nor_missed() {
         let metrics = BTreeMap::from([("late".to_owned(), 3.0)]);

@@ -17,9 +17,9 @@
 //!
 //! Invariants
 //! 1. Everything that was started is stopped when [`drive`] returns or is let go of.
-//! 2. The ledger and all that is told to it is on one thread, whose [clock](crate::world::clock) is real.
-//! 3. What of a scenario a lab does not do is in [`Layout::beyond`](layout::Layout::beyond), and what it does not measure in
-//!    [`Played::unmeasured`]; neither is silent.
+//! 2. What of a scenario a lab does not do is in [`Layout::beyond`](layout::Layout::beyond), and what it does not
+//!    measure in [`Played::unmeasured`]; neither is silent.
+//! - The ledger and all that is told to it is on one thread, whose [clock](crate::world::clock) is real.
 
 mod driver;
 mod ending;

@@ -234,6 +234,7 @@ mod tests {
     use super::*;
     use crate::report::fixture::{alone, empty, typical};
 
+    /// Invariant 1.
     #[test]
     fn every_figure_is_a_sound_svg_with_its_lines_named_and_a_sound_png() {
         let mut record = typical();

@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::report::fixture::typical;
 
+    /// Invariant 1.
     #[test]
     fn every_expectation_and_check_is_a_case_and_hostile_text_stays_text() {
         let mut record = typical();

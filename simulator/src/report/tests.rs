@@ -93,6 +93,7 @@ fn a_share_just_missed_is_not_rounded_to_what_was_asked() {
     assert!(said.contains("(found 99.998 %)"), "{}", between(&said, r#"<p class="why">"#, "</p>"));
 }
 
+/// Invariant 2.
 #[test]
 fn hostile_text_stays_text() {
     let record = hostile();
@@ -109,6 +110,7 @@ fn hostile_text_stays_text() {
     assert_eq!(read(&written).expect("it reads"), record);
 }
 
+/// Invariant 3.
 #[test]
 fn the_page_carries_the_record() {
     for record in variants() {
@@ -126,6 +128,7 @@ fn what_is_no_page_is_not_read() {
     assert!(read(&other).expect_err("another version").contains("run the scenario again"));
 }
 
+/// Invariant 3.
 #[test]
 fn a_number_that_json_does_not_know_leaves_a_page_with_valid_json() {
     let mut record = typical();
@@ -136,6 +139,7 @@ fn a_number_that_json_does_not_know_leaves_a_page_with_valid_json() {
     assert!(value["summary"]["metrics"]["latency.p99"].is_null());
 }
 
+/// Invariant 1.
 #[test]
 fn nothing_is_asked_for_from_anywhere() {
     for record in variants() {
@@ -149,6 +153,7 @@ fn nothing_is_asked_for_from_anywhere() {
     }
 }
 
+/// Invariant 2.
 #[test]
 fn scripts_make_no_markup_out_of_text() {
     for script in super::SCRIPTS {
@@ -169,6 +174,7 @@ fn every_metric_is_explained_with_its_unit() {
     assert!(entries.iter().all(|entry| units.contains(entry.unit)), "the scripts can write each unit");
 }
 
+/// Invariant 4.
 #[test]
 fn the_same_record_gives_the_same_page() {
     assert_eq!(page(&typical()), page(&typical()));

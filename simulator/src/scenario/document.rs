@@ -11,7 +11,7 @@
 //!
 //! Invariants
 //! 1. Every error about the document states its file and line, or its setting.
-//! 2. Settings are applied in their order; the last of the same key is in force.
+//! - Settings are applied in their order; the last of the same key is in force.
 
 use super::problem::{Problem, instead, nearest};
 use std::borrow::Cow;

@@ -8,7 +8,8 @@
 //! - BonnMotion's `.movements`: a line for each node, with time, x and y of one point after the other.
 //!
 //! Invariants
-//! 1. A track's points are in the order of their times, none before its start; coordinates are finite.
+//! 1. A track's points are in the order of their times, none before its start.
+//! - Coordinates are finite.
 
 use super::graph::rows;
 use super::problem::Problem;

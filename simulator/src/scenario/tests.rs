@@ -47,6 +47,7 @@ fn shipped_scenarios_are_found_by_name_and_come_to_something() {
     }
 }
 
+/// Invariant 1.
 #[test]
 fn one_seed_gives_one_plan_and_another_gives_another() {
     let loaded = load(Path::new("baseline-50"), &[]).expect("shipped");
@@ -71,6 +72,7 @@ fn a_small_scenario_comes_to_what_it_says() {
     assert_eq!((plan.warmup, plan.settle), (Duration::from_secs(30), Duration::from_secs(60)));
 }
 
+/// Invariant 2 of scenario::planning.
 #[test]
 fn everything_that_is_drawn_for_one_part_is_left_alone_by_others() {
     let text = |more: &str| small(&format!("[devices.other]\ncount = 4\nplacement = \"line\"\n{more}"));
@@ -105,6 +107,7 @@ fn settings_change_what_the_file_says() {
     }
 }
 
+/// Invariant 2.
 #[test]
 fn mistakes_are_named_with_file_line_and_the_nearest_word() {
     let sound = format!("{RING}{FLOW}");

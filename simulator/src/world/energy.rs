@@ -6,8 +6,8 @@
 //! follows from the model and is listed in no scenario.
 //!
 //! Invariants
-//! 1. Without batteries nothing here changes what happens.
-//! 2. The reading of a meter never decreases.
+//! 1. The reading of a meter never decreases.
+//! - Without batteries nothing here changes what happens.
 
 use super::agenda::{Agenda, Item};
 use super::events::What;
@@ -167,6 +167,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn a_meter_shows_what_a_device_takes_awake_asleep_and_off() {
         let mut meter = Meter { power: [2.0, 0.5], since: 0, ..Meter::default() };

@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //! 1. Tasks run in the order in which they were first woken since they last ran; each is in the queue at most once.
-//! 2. Tasks run only in [`run_ready`], and no task runs within another.
-//! 3. No task of a paused owner runs; those that were woken meanwhile run in that order afterwards.
+//! 2. No task of a paused owner runs; those that were woken meanwhile run in that order afterwards.
+//! - Tasks run only in [`run_ready`], and no task runs within another.
 
 use futures::future::BoxFuture;
 use futures::task::{ArcWake, waker};
@@ -152,6 +152,7 @@ mod tests {
     use super::*;
     use futures::channel::oneshot;
 
+    /// Invariants 1 and 2.
     #[test]
     fn tasks_run_in_the_order_they_were_woken_and_end_with_their_owner() {
         std::thread::spawn(|| {

@@ -5,7 +5,7 @@
 //! come in.
 //!
 //! Invariants
-//! 1. The ledger changes nothing in the world: it receives reports, and is read only when the run has ended.
+//! - The ledger changes nothing in the world: it receives reports, and is read only when the run has ended.
 
 use super::checks::{Checks, Promise};
 use super::events::{Events, What};

@@ -33,8 +33,8 @@
 //! them.
 //!
 //! Invariants
-//! 1. The same notes give the same findings; judging changes nothing.
-//! 2. A violation is counted once: publications that were not reported count as reported from then on.
+//! 1. A violation is counted once: publications that were not reported count as reported from then on.
+//! - The same notes give the same findings; judging changes nothing.
 
 use super::checks::{Checks, Promise};
 use super::ledger::{End, Message, excuse};

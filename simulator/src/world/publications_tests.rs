@@ -52,6 +52,7 @@ fn who_hears_everything_in_order_has_nothing_to_complain_of() {
     assert_eq!((findings.owed, findings.missed, kinds(&findings)), (4, 0, [0; 5]));
 }
 
+/// Invariant 1.
 #[test]
 fn what_is_missed_has_to_be_told_with_the_next_and_no_more_than_that() {
     let told = found(stream(6), SECOND, &[(0, 0, 1), (4, 3, 1), (5, 0, 1)]);

@@ -25,6 +25,9 @@ fn summary(output: &Output) -> serde_json::Value {
     told
 }
 
+/// Invariant 1 of plan.
+/// Invariant 1 of scenario::planning.
+/// Invariants 1 and 2 of world.
 #[test]
 fn runs_with_one_seed_are_the_same_beside_each_other_and_another_seed_differs() {
     // Three at once on two cores: one of them is always held up.

@@ -110,6 +110,7 @@ fn three_processes_are_judged_as_three_simulated_devices_are() {
     assert_eq!(left(place.path()), 0);
 }
 
+/// Invariant 2 of lab.
 #[test]
 fn what_is_expected_holds_as_far_as_a_lab_measures_it_and_what_it_cannot_do_is_left_out_only_when_asked() {
     let place = tempfile::tempdir().expect("a directory");
@@ -136,6 +137,7 @@ fn what_is_expected_holds_as_far_as_a_lab_measures_it_and_what_it_cannot_do_is_l
     assert_eq!(left(place.path()), 0);
 }
 
+/// Invariant 1 of lab.
 #[test]
 fn a_lab_that_is_stopped_leaves_nothing_running() {
     let place = tempfile::tempdir().expect("a directory");

@@ -192,6 +192,7 @@ fn sum(bytes: &[u8]) -> u32 {
     sum
 }
 
+/// Invariant 1 of world::medium::capture.
 #[test]
 fn a_link_is_captured_as_packets_that_another_reader_puts_together_again() {
     let (_place, at) = place();

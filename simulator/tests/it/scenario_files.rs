@@ -137,6 +137,7 @@ fn files_that_a_scenario_names_lie_beside_it() {
     assert_eq!(json(&found.stdout)["links"][0]["links"], 2, "{}", text(&found.stderr));
 }
 
+/// Invariant 1 of scenario::document.
 #[test]
 fn errors_say_what_where_and_what_to_do_next() {
     let place = tempfile::tempdir().expect("a directory");
@@ -211,6 +212,7 @@ fn row(count: usize) -> String {
     )
 }
 
+/// Invariant 1 of scenario::warning.
 #[test]
 fn what_is_warned_of_is_so_and_what_is_just_not_warned_of_is_not() {
     let place = tempfile::tempdir().expect("a directory");
@@ -229,6 +231,7 @@ fn what_is_warned_of_is_so_and_what_is_just_not_warned_of_is_not() {
     }
 }
 
+/// Invariant 2 of scenario::warning.
 #[test]
 fn warnings_say_what_where_and_what_to_do_next_and_a_scenario_with_some_is_sound() {
     let place = tempfile::tempdir().expect("a directory");

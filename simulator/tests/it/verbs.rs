@@ -205,6 +205,7 @@ fn sweep(out: &str, more: &[&str]) -> Output {
     small("sweep", &[&ANYHOW[..], &what, more].concat())
 }
 
+/// Invariant 1 of cli::sweep.
 #[test]
 fn shards_put_together_are_the_whole_byte_for_byte() {
     let (_place, at) = place();
@@ -225,6 +226,7 @@ fn shards_put_together_are_the_whole_byte_for_byte() {
     complains(&sim(&["merge", &at("one"), &at("other"), "--out", &at("x")]), &["another sweep"]);
 }
 
+/// Invariant 2 of cli::sweep.
 #[test]
 fn a_sweep_keeps_what_is_done_and_goes_on_from_there() {
     let (_place, at) = place();

@@ -6,9 +6,10 @@
 //! that varies more.
 //!
 //! Invariants
-//! 1. Writing what was read gives the same bytes, except for comments.
+//! 1. A file that is written reads as the same figures and tolerances.
 //! 2. A figure that stayed within its tolerance is not written anew: small steps in one direction add up against the
 //!    same figure until they are noticed.
+//! - Writing what was read gives the same bytes, except for comments.
 
 use crate::metrics::{self, Unit};
 use serde::Deserialize;
@@ -299,6 +300,7 @@ delivered = 0.9
         assert_eq!(verdicts, [Moved::Within, Moved::Within, Moved::Worse]);
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn what_is_written_reads_as_the_same_and_keeps_what_has_not_moved() {
         let mut kept = Kept::read(FILE).expect("it reads");

@@ -12,7 +12,8 @@
 //! Invariants
 //! 1. For every input a reader returns a graph, or a [`Problem`] with its place in the file and the next step.
 //! 2. Names of nodes are unique, and each is a [`Name`]; an edge joins two names, and each of them is that of a node.
-//! 3. The input is bounded: [`MOST_NODES`], [`MOST_EDGES`], and [`MOST_BYTES`] of a file's text.
+//! 3. A file has at most [`MOST_NODES`] nodes.
+//! - A file has at most [`MOST_EDGES`] edges and [`MOST_BYTES`] of text.
 
 mod attributes;
 pub mod geo;

@@ -132,6 +132,7 @@ fn a_table_of_nodes_says_who_they_are() {
     assert_eq!(semicolons.nodes[0].position, Some(Position::Metres([1.0, 2.0])));
 }
 
+/// Invariants 1 and 3.
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
     for (file, text, parts) in [
@@ -192,6 +193,7 @@ fn what_is_wrong_is_named_with_its_line() {
     says(read("x.gml", &deep), &["x.gml:1: lists lie too deep"]);
 }
 
+/// Invariant 1 of scenario::motion.
 #[test]
 fn tracks_are_read_in_every_format() {
     let motion::Motion::Named(named) = motion::read("x.csv", TRACE).expect("sound") else { panic!("by name") };
@@ -222,6 +224,7 @@ fn tracks_are_read_in_every_format() {
 }
 
 /// Whatever is cut off or overwritten: a graph that keeps what graphs promise, or a problem that says where.
+/// Invariants 1 and 2.
 #[test]
 fn garbled_files_are_problems_and_never_panics() {
     let mut draw = ChaCha20Rng::seed_from_u64(7);

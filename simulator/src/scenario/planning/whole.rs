@@ -10,7 +10,7 @@
 //! routes within an area do not leave it.
 //!
 //! Invariants
-//! 1. The first draw is that of a scenario that is planned once: if it is connected, it is taken unchanged.
+//! - The first draw is that of a scenario that is planned once: if it is connected, it is taken unchanged.
 
 use super::Planning;
 use crate::scenario::model::LinksKind;

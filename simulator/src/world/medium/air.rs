@@ -18,7 +18,7 @@
 //! Invariants
 //! 1. The outcome depends only on the seed and on the frames that were sent with their times, and not on the times of
 //!    queries.
-//! 2. At most [`MOST_ON_AIR`] frames of one bearer are remembered, and only states from now on.
+//! - At most [`MOST_ON_AIR`] frames of one bearer are remembered, and only states from now on.
 
 use super::NANOS;
 use crate::plan::{self, Bursts};
@@ -306,6 +306,7 @@ mod tests {
         assert_eq!(free.send(&frame(0, 0.0, 90.0), 7), Sending { at: 7, again: 0, lost: false });
     }
 
+    /// Invariant 1.
     #[test]
     fn a_link_is_bad_for_the_share_and_the_time_that_is_said() {
         let millis = Duration::from_millis;

@@ -11,9 +11,9 @@
 //! preceding header.
 //!
 //! Invariants
-//! 1. The same run gives the same file.
-//! 2. The sequence numbers of each stream and direction have no gaps: a reassembly of the packets gives the bytes of
+//! 1. The sequence numbers of each stream and direction have no gaps: a reassembly of the packets gives the bytes of
 //!    the stream.
+//! - The same run gives the same file.
 
 use super::{Medium, NANOS, PURPOSES, Purpose, now};
 use crate::plan::Plan;

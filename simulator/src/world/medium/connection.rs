@@ -4,9 +4,9 @@
 //! are opened, and ends that are dropped, keep the time that was stated first.
 //!
 //! Invariants
-//! 1. The bytes that one end sends arrive at the other in the order in which they were sent: over all streams, or, if
-//!    the bearer's transport is QUIC, within each stream.
-//! 2. When an end is dropped, the other end is told, as soon as the edge carries the notice.
+//! 1. When an end is dropped, the other end is told, as soon as the edge carries the notice.
+//! - The bytes that one end sends arrive at the other in the order in which they were sent: over all streams, or, if
+//!   the bearer's transport is QUIC, within each stream.
 
 use super::classes::ByClass;
 use super::purpose::{Classifier, Purpose};

@@ -40,6 +40,7 @@ impl Processor {
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn frames_wait_for_each_other_and_for_nothing_else() {
         let processor = Processor::new(50);

@@ -124,6 +124,7 @@ fn delay(delay: u64) -> Shape {
     Shape { delay: millis(delay), ..Shape::default() }
 }
 
+/// Invariant 1.
 #[test]
 fn bytes_arrive_after_the_lines_delay_in_order_and_are_counted_and_paid() {
     apart(|| {
@@ -139,6 +140,7 @@ fn bytes_arrive_after_the_lines_delay_in_order_and_are_counted_and_paid() {
     });
 }
 
+/// Invariant 2.
 #[test]
 fn what_is_sent_into_silence_arrives_when_the_edge_is_open_again() {
     apart(|| {
@@ -190,6 +192,7 @@ fn what_follows_a_loss_has_it_arrive_sooner() {
     assert!((20..70).contains(&alone) && followed * 2 < alone, "{alone} late alone, {followed} with something behind");
 }
 
+/// Invariant 1 of world::medium::processor.
 #[test]
 fn a_slow_processor_works_on_one_frame_after_the_other() {
     apart(|| {
@@ -213,6 +216,7 @@ fn a_slow_processor_works_on_one_frame_after_the_other() {
     });
 }
 
+/// Invariant 1.
 #[test]
 fn a_closed_edge_resets_its_connections() {
     apart(|| {
@@ -225,6 +229,7 @@ fn a_closed_edge_resets_its_connections() {
     });
 }
 
+/// Invariant 1 of world::medium::connection.
 #[test]
 fn a_device_without_power_says_nothing_and_its_peer_hears_when_it_is_back() {
     apart(|| {
@@ -255,6 +260,7 @@ fn who_shares_a_channel_waits_for_those_within_reach_only() {
     });
 }
 
+/// Invariant 2.
 #[test]
 fn out_of_reach_nothing_arrives_until_they_have_come_near() {
     apart(|| {
@@ -268,6 +274,7 @@ fn out_of_reach_nothing_arrives_until_they_have_come_near() {
     });
 }
 
+/// Invariant 1 of world::medium::stream.
 #[test]
 fn a_writer_waits_while_the_window_is_full() {
     apart(|| {

@@ -9,8 +9,8 @@
 //! routers advertise of their links · `spending` quotas and access windows.
 //!
 //! Invariants
-//! 1. The witness changes nothing: no byte, no time, no order.
-//! 2. The memory of the witness is bounded: entries that have expired are forgotten.
+//! - The witness changes nothing: no byte, no time, no order.
+//! - The memory of the witness is bounded: entries that have expired are forgotten.
 
 mod attempts;
 mod cutter;
