@@ -9,7 +9,7 @@ mod console;
 use console::{Session, blocks};
 
 const README: &str = include_str!("../../../README.md");
-/// What makes the run shown there small.
+/// The settings that make the run shown there small.
 const SMALL: &str = "--set devices.node.count=14 --set faults.0.for=2m --set duration=6m";
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a sweep leaves behind, and what it comes to.
+//! Results: the files of a sweep, and the summary of its runs.
 //!
 //! ```text
 //! DIR/plan.json            what was to be run: scenario, a digest of its text, settings, seeds, the program's version
@@ -8,7 +8,7 @@
 //! DIR/sweep.csv            metrics as a table: point, metric, runs, median, low, high, least, most
 //! ```
 //!
-//! A file is written under another name and then renamed, so that one that is there is whole.
+//! A file is written under another name and then renamed, so that an existing file is complete.
 
 use super::super::failure::Failure;
 use super::super::statistics::{Estimate, estimate};

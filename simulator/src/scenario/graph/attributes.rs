@@ -1,10 +1,10 @@
-//! Attributes: what files say of nodes and edges, by the names that they usually give it.
+//! Attributes: the properties of nodes and edges in files, by their usual names.
 //!
 //! | of a node | called |
 //! |---|---|
 //! | its name | `label`, `name` |
-//! | where it stands | `latitude` or `lat` with `longitude`, `lon`, `lng` or `long`; `x` with `y`, in metres |
-//! | what it is | `group`, `forwarding`, `area` |
+//! | its position | `latitude` or `lat` with `longitude`, `lon`, `lng` or `long`; `x` with `y`, in metres |
+//! | its role | `group`, `forwarding`, `area` |
 //!
 //! | of an edge | called |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | bits a second | `LinkSpeedRaw`, `bandwidth` as a plain number |
 //! | kilometres | `length`, `dist`, `distance` |
 //!
-//! Letters may be large or small.
+//! Names are not case-sensitive.
 
 use super::{Node, Position};
 use crate::scenario::problem::Problem;
