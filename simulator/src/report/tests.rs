@@ -1,11 +1,12 @@
-//! What a page promises, seen in its text.
+//! Tests of the promises of a page, by its text.
 
 use super::fixture::{QUESTION, alone, empty, silent, sized, typical};
 use super::{catalogue, page, read};
 use crate::metrics::METRICS;
 use crate::record::{Record, Verdict};
 
-/// What would end a script, open a comment, an element or an attribute, or be taken for a marker of the template.
+/// A text that would end a script, open a comment, an element or an attribute, or be taken for a marker of the
+/// template.
 const HOSTILE: &str = "</script><script>alert(1)</script><!-- \"' onload=x {{record}} {{style}} &amp; \u{2028} ]]>";
 
 fn hostile() -> Record {
@@ -31,14 +32,14 @@ fn variants() -> [Record; 6] {
     [typical(), empty(), alone(), silent(), hostile(), sized(3, 2)]
 }
 
-/// The page without the record that it carries.
+/// Returns the page without the record that it contains.
 fn without_record(page: &str) -> String {
     let (before, rest) = page.split_once(super::RECORD_BEGINS).expect("a record begins");
     let (_, after) = rest.split_once(super::RECORD_ENDS).expect("a record ends");
     format!("{before}{after}")
 }
 
-/// The text between `from` and `to`.
+/// Returns the text between `from` and `to`.
 fn between<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
     page.split_once(from).and_then(|(_, rest)| rest.split_once(to)).expect("both are there").0
 }
@@ -180,7 +181,7 @@ fn the_same_record_gives_the_same_page() {
     assert_eq!(page(&typical()), page(&typical()));
 }
 
-/// The pages that people look at: `M2MESH_SIM_PAGES=DIR` keeps them, to be opened in a browser.
+/// Writes the pages that people look at: `M2MESH_SIM_PAGES=DIR` keeps them, to be opened in a browser.
 #[test]
 fn pages_of_all_kinds_are_written_to_files_and_read_back() {
     let temporary = tempfile::tempdir().expect("a directory");

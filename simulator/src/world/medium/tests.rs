@@ -154,14 +154,14 @@ fn what_is_sent_into_silence_arrives_when_the_edge_is_open_again() {
         assert_eq!(text(&arrived), [said(20, "one ")]);
         medium.cut(0, true, false);
         run_until(millis(20_000));
-        // Sent again 240, 480, 960, 1,920 and 3,840 ms after it was lost.
+        // The bytes are sent again 240, 480, 960, 1,920 and 3,840 ms after their loss.
         assert_eq!(text(&arrived), [said(20, "one "), said(4_860, "two three")]);
     });
 }
 
 #[test]
 fn what_follows_a_loss_has_it_arrive_sooner() {
-    // A message a second: with something behind it by 10 ms or not, how often it takes longer than 200 ms.
+    // A message a second, followed by another after 10 ms or not. Returns how often it takes longer than 200 ms.
     let late = |followed: bool| {
         let count = Arc::new(Mutex::new(0));
         let told = count.clone();
@@ -187,7 +187,8 @@ fn what_follows_a_loss_has_it_arrive_sooner() {
         });
         *count.lock().expect("no panic")
     };
-    // One of five is lost; behind something, one of five of those, with what shows it.
+    // One of five is lost. If it is followed, it is late only if the message that would reveal the loss is lost too,
+    // which happens for one of five of those.
     let [alone, followed] = [false, true].map(late);
     assert!((20..70).contains(&alone) && followed * 2 < alone, "{alone} late alone, {followed} with something behind");
 }
@@ -210,7 +211,8 @@ fn a_slow_processor_works_on_one_frame_after_the_other() {
         let arrived = transfer(&medium, 0, writes.clone());
         let beside = transfer(&medium, 0, writes);
         run_until(millis(1_000));
-        // Nothing of the head is a frame. One and three that come at once, of one stream and the other, then one more of each.
+        // The head contains no frame. Then come one and three frames at once, on one stream and on the other, and one
+        // more on each.
         let at = |arrived: &Arrived| arrived.lock().expect("no panic").iter().map(|(at, _)| *at).collect::<Vec<_>>();
         assert_eq!([at(&arrived), at(&beside)], [vec![20, 125, 140, 165], vec![20, 145, 160, 170]]);
     });
@@ -282,7 +284,7 @@ fn a_writer_waits_while_the_window_is_full() {
         let medium = Medium::new(&plan(shape, None), &[]);
         let arrived = transfer(&medium, 0, vec![(millis(0), vec![7; 50_000])]);
         run_until(millis(2_000));
-        // 10,000 bytes a second, of which headers take a little.
+        // The rate is 10,000 bytes a second, of which headers take a small part.
         let bytes: usize = arrived.lock().expect("no panic").iter().flat_map(|(_, read)| read).map(Vec::len).sum();
         assert!((15_000..20_000).contains(&bytes), "{bytes} bytes in two seconds");
         let sent = medium.edge_bytes(0).0[0];
