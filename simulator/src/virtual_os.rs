@@ -199,7 +199,7 @@ mod tests {
         };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
-        // And nobody else's.
+        // Other threads have the real clock.
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(2) {
             std::hint::spin_loop();

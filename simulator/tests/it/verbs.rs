@@ -392,7 +392,7 @@ deadline = "30s"
             "[[faults]]\nname = \"hole\"\nkind = \"hostile\"\nhow = \"blackhole\"\ndevices = \"{device}\"\n{span}\n"
         )
     };
-    // The one in the middle hands things on; of the one at the end nobody wants that.
+    // The device in the middle forwards messages; the one at the end has none to forward.
     let check = |summary: &Value| {
         let checks = summary["checks"].as_array().expect("checks").clone();
         checks.into_iter().find(|check| check["name"] == "faults-strike").expect("it is there")

@@ -149,14 +149,14 @@ mod tests {
 
     #[test]
     fn one_device_out_of_reach_does_not_end_a_ladder_and_a_whole_draw_stays_as_it_was() {
-        // So far apart that a first draw leaves somebody out with most seeds.
+        // So far apart that the first draw leaves a device out with most seeds.
         let set = ["devices.node.count=200", "devices.node.area=[2900.0, 2900.0]"].map(str::to_owned);
         let loaded = load(Path::new("router-ladder"), &set).expect("it is sound");
         for seed in 1..=10 {
             let plan = loaded.plan(Some(seed)).expect("it can be planned");
             assert_eq!(reached(&plan, 0), 200, "{seed}");
         }
-        // Islands that no draw joins are planned all the same, and always in one way.
+        // Islands that no draw connects are planned nevertheless, and always with the same result.
         let far = ["bearers.radio.reach=60", "traffic=[]", "expect=[]"].map(str::to_owned);
         let islands = load(Path::new("router-ladder"), &far).expect("it is sound");
         let places = || islands.plan(Some(1)).map(|plan| plan.devices).expect("it can be planned");
