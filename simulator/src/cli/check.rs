@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Whether a scenario is sound, and what it comes to
+/// Whether a scenario is valid, and what it amounts to
 ///
-/// Nothing is run. An error says which file and line is wrong, and what to write there. A warning says so of what cannot
-/// matter: a flow between devices that never meet, an expectation that nothing could miss, a fault that strikes nothing.
+/// Nothing is run. An error names the wrong file and line, and what to write there. A warning names parts that cannot
+/// have an effect: a flow between devices that never meet, an expectation that no run could miss, a fault that strikes
+/// nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim check baseline-50 --set devices.node.count=200")]
 pub(super) struct Arguments {
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
     /// Seed, instead of the scenario's
     #[arg(long)]
     seed: Option<u64>,
-    /// Changes a setting of the scenario: KEY is a path as `devices.meter.count`; may be repeated
+    /// Changes a setting of the scenario: KEY is a path, as `devices.meter.count`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Prints one JSON object

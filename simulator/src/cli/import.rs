@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 /// A scenario of a network in a file: GraphML, GML, JSON with nodes and links, GeoJSON, or a table
 ///
-/// Prints it, or writes it to NAME.toml, which must not be there yet. It can be run at once: anybody sends to anybody, and one
-/// device publishes to all. The file is not copied; the scenario refers to it.
+/// Prints it, or writes it to NAME.toml, which must not exist yet. It can be run at once: every device sends to every
+/// other, and one device publishes to all. The file is not copied; the scenario refers to it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim import Abilene.graphml abilene && m2mesh-sim run abilene.toml")]
 pub(super) struct Arguments {

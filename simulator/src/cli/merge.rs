@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// Directories that `sweep --shard` has written
     #[arg(required = true, value_name = "DIR")]
     shards: Vec<PathBuf>,
-    /// Where the whole goes
+    /// The directory for the combined sweep
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Prints one JSON object

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 /// What is asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Outputs {
-    /// Writes each figure as a table there, a CSV a figure
+    /// Writes each figure as a CSV table into this directory
     #[arg(long, value_name = "DIR")]
     csv: Option<PathBuf>,
-    /// Draws each figure there, as SVG and as PNG
+    /// Draws each figure as SVG and as PNG into this directory
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
-    /// Writes expectations and checks there as test cases, as JUnit's XML
+    /// Writes expectations and checks to this file as test cases, as JUnit's XML
     #[arg(long, value_name = "FILE.xml")]
     junit: Option<PathBuf>,
 }

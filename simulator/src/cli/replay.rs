@@ -20,20 +20,20 @@ use std::process::ExitCode;
 
 /// The same run again, from its report or record
 ///
-/// Says whether it went the same way, byte for byte, by the trace hash: exit code 2 if it did not. What happened at one node
-/// can be looked at with --node (with --json as lines of JSON), what stood at one moment with --until.
+/// The trace hash shows whether it was the same run, byte for byte: exit code 2 if it was not. --node prints the events
+/// of one node (with --json as lines of JSON), --until ends the run early to show its state.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim replay heal.html --node node-3 --until 90s")]
 pub(super) struct Arguments {
     /// A report (HTML) or a record (JSON) of a run
     file: PathBuf,
-    /// Ends at this virtual time
+    /// Ends the run at this virtual time
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     until: Option<std::time::Duration>,
-    /// Prints what happens at this node, or with --events writes only that
+    /// Prints the events of this node; with --events writes only these
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Writes what happens there instead, a JSON object a line
+    /// Writes the events to this file instead, a JSON object a line
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
     /// Prints one JSON object, after a line for each event with --node

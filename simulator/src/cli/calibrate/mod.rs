@@ -41,43 +41,44 @@ use std::time::{Duration, Instant};
 
 /// Compares real processes with their simulation
 ///
-/// Exit code 2 when the medians differ by more than 15 %, or the 99th percentiles by more than 30 %.
-/// Needs a machine that is otherwise quiet: what else runs there delays real nodes, and not the simulation. On a busy one
-/// there is no verdict, and the exit code is 1.
+/// Exit code 2 when the medians differ by more than 15 %, or the 99th percentiles by more than 30 %. Needs a machine
+/// that is otherwise idle: other load delays real nodes, and not the simulation. On a busy machine there is no verdict,
+/// and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim calibrate --over quic --hops 3 --loss 5%")]
 pub(super) struct Arguments {
     /// What joins the real nodes: a lab's shaped connections in a ring, or lines of network namespaces (as root, on Linux)
     #[arg(long, value_enum, default_value = "lab")]
     over: Over,
-    /// How many nodes: those of a lab, or, over tcp and quic, about as many as all lines have
+    /// Number of nodes: those of a lab, or, over tcp and quic, approximately the total of all lines
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=50))]
     nodes: u16,
-    /// Over tcp and quic, hops from the first node of a line to its last
+    /// Over tcp and quic, number of hops from the first node of a line to its last
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=7))]
     hops: u16,
-    /// How long messages are sent
+    /// Time for which messages are sent
     #[arg(long = "for", value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
     length: Duration,
-    /// From one message of a node to its next
+    /// Time from one message of a node to its next
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = humantime::parse_duration)]
     every: Duration,
-    /// Delay of each link, each way
+    /// Delay of each link, in each direction
     #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = humantime::parse_duration)]
     delay: Duration,
-    /// Most by which that varies
+    /// Greatest deviation from the delay
     #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// Packets lost, of a hundred
+    /// Packets lost, in per cent
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
     loss: f64,
-    /// Bits a second of each link, each way; without it as many as there are
+    /// Rate of each link in each direction, in bits a second; unlimited by default
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u64>,
-    /// What a simulated node works on each frame that comes in
+    /// Time that a simulated node takes for each incoming frame
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     processing: Duration,
-    /// Over tcp and quic, cuts all links for so long in the middle, telling nobody, and compares when messages get through again
+    /// Over tcp and quic, cuts all links silently for this long in the middle, and compares when messages get through
+    /// again
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     cut: Option<Duration>,
     /// Seed of the simulation, and of jitter over tcp and quic
@@ -86,7 +87,7 @@ pub(super) struct Arguments {
     /// The node's command, instead of the one beside this program
     #[arg(long, value_name = "PATH")]
     m2mesh: Option<PathBuf>,
-    /// Writes calibration.json, what is printed with --json, and latencies.csv, all latencies, into that directory
+    /// Writes calibration.json, the output of --json, and latencies.csv, all latencies, into this directory
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Prints one JSON object
@@ -94,7 +95,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What joins real nodes.
+/// What joins the real nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Over {
     /// Connections over loopback that the nodes shape themselves

@@ -21,11 +21,11 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Settings side by side: what differs, and whether that is more than chance
+/// Settings side by side: what differs, and whether the difference is significant
 ///
-/// Differences are against the first variant, and marked where the 95 % intervals of the medians do not overlap; that takes
-/// six seeds or more. With --baseline, shipped scenarios in their small forms against the figures that are kept of them: exit
-/// code 2 where one has moved beyond its tolerance.
+/// Differences are against the first variant, and marked if the 95 % intervals of the medians do not overlap; that
+/// takes six seeds or more. With --baseline, shipped scenarios in their small forms are compared with their kept
+/// figures: exit code 2 if one has changed beyond its tolerance.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: m2mesh-sim compare narrowband --vary bearers.vhf.rate=10kbit,100kbit --seeds 1..8\n         \
@@ -38,10 +38,10 @@ pub(super) struct Arguments {
     /// The setting that varies, with its values; may be repeated, and all values of all of them are combined
     #[arg(long, value_name = "KEY=A,B,…", required_unless_present = "baseline")]
     vary: Vec<Vary>,
-    /// Holds shipped scenarios in their small forms against the figures that are kept of them
+    /// Compares shipped scenarios in their small forms with their kept figures
     #[arg(long, conflicts_with_all = ["vary", "seeds", "set", "report"])]
     baseline: bool,
-    /// Keeps the figures that have moved beyond their tolerance, in place of those before
+    /// Replaces kept figures by those that have changed beyond their tolerance
     #[arg(long, visible_alias = "bless", requires = "baseline")]
     write: bool,
     /// The file of kept figures, instead of the program's own
@@ -53,10 +53,10 @@ pub(super) struct Arguments {
     /// Changes a setting in all runs; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Processes at a time; as many as processors if not told
+    /// Number of processes at a time; by default the number of processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Writes the comparison there, one HTML page
+    /// Writes the comparison to this file, as one HTML page
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Prints one JSON object

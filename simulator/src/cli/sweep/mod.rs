@@ -46,16 +46,16 @@ pub(super) struct Arguments {
     /// Changes a setting in all runs; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
-    /// Processes at a time; as many as processors if not told
+    /// Number of processes at a time; by default the number of processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
-    /// Only this part of the runs, as 1/4; `merge` puts the parts together
+    /// Makes only this part of the runs, as 1/4; `merge` combines the parts
     #[arg(long, value_name = "I/N")]
     pub(super) shard: Option<Shard>,
-    /// Where results go; what is there already is kept
+    /// The directory for the results; runs that are there already are kept
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
-    /// Writes expectations and checks of all runs there as test cases, as JUnit's XML
+    /// Writes the expectations and checks of all runs to this file as test cases, as JUnit's XML
     #[arg(long, value_name = "FILE.xml")]
     pub(super) junit: Option<PathBuf>,
     /// Prints one JSON object
