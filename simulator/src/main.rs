@@ -1,8 +1,8 @@
-//! m2mesh-sim: the node itself, a thousand of them, in virtual time.
+//! m2mesh-sim: a simulator that runs up to a thousand real nodes in virtual time.
 //!
-//! A mesh is planned before it is bought. This program runs the loop that runs on devices (`m2mesh::node`), with its real
-//! libp2p Swarm, admission and engine, over a simulated medium and on a virtual clock, on one thread. The same
-//! scenario, settings and seed give the same bytes on every wire.
+//! It serves to plan a mesh before the devices are bought. This program runs the event loop of a device (`m2mesh::node`),
+//! with its real libp2p Swarm, admission and engine, over a simulated medium and on a virtual clock, on one thread. The
+//! same scenario, settings and seed give the same bytes on every wire.
 //!
 //! ```text
 //! scenario  ──▶  plan  ──▶  world  ──▶  record  ──▶  report
@@ -13,8 +13,9 @@
 //!                   └────▶  lab         real processes, in real time
 //! ```
 //!
-//! [`scenario`] reads the file, [`plan`] says what it comes to for one seed, [`world`] runs it, [`lab`] has real processes play it, [`record`] is what a run
-//! leaves behind, [`metrics`] what is measured, [`report`] the page; [`fuzz`] draws scenarios; [`cli`] has one file a verb.
+//! [`scenario`] reads the file, [`plan`] is the scenario worked out for one seed, [`world`] runs it, [`lab`] lets real
+//! processes play it, [`record`] is the result of a run, [`metrics`] defines the measured quantities, [`report`] writes the
+//! page; [`fuzz`] draws scenarios; [`cli`] has one file for each verb.
 
 mod cli;
 mod fuzz;

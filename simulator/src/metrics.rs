@@ -1,13 +1,14 @@
-//! Metrics: what is measured, under which name, in which unit.
+//! Metrics: the quantities that a run measures, with their names and units.
 //!
-//! A metric about messages can be asked for all of them or for some: `latency.p99[class=alarm]`,
-//! `delivered[group=meter]` (the sender's group), `sent[flow=readings]`, `cost.message[policy=cheap]` (of flows that name that
-//! policy). One about what is on links, or about devices, can be asked for some of those: `cost[bearer=lte]`,
-//! `bytes[device=meter-3]`, `battery.min[group=meter]`. That text is its key in a summary, and what an expectation names.
-//! Durations are seconds.
+//! A metric about messages can be restricted to some of them: `latency.p99[class=alarm]`, `delivered[group=meter]` (the
+//! sender's group), `sent[flow=readings]`, `cost.message[policy=cheap]` (of flows that name that policy). A metric
+//! about traffic on links, or about devices, can be restricted too: `cost[bearer=lte]`, `bytes[device=meter-3]`,
+//! `battery.min[group=meter]`. This text is the metric's key in a summary, and the form in which an expectation names
+//! it. Durations are seconds.
 //!
-//! Besides those that are always measured an expectation may name any percentile, as `latency.p99.9`, and any counter and gauge of the
-//! nodes, as `counter.data_looped` and `gauge.inbox`, by the names that the nodes' own tables give them.
+//! In addition to the metrics that are always measured, an expectation may name any percentile, such as
+//! `latency.p99.9`, and any counter and gauge of the nodes, such as `counter.data_looped` and `gauge.inbox`, by the
+//! names in the nodes' own tables.
 
 use m2mesh::counter::Counter;
 use m2mesh::metrics::Gauge;
@@ -16,22 +17,22 @@ use m2mesh::wire::data::Class;
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name.
+    /// The metric's name.
     pub name: &'static str,
-    /// What it is measured in.
+    /// The unit of its values.
     pub unit: Unit,
-    /// What it can be asked for: a class, a group of senders.
+    /// The selectors that can restrict it, such as a class or a group of senders.
     pub selectors: &'static [&'static str],
-    /// What it says.
+    /// The description of the metric.
     pub about: &'static str,
 }
 
-/// What a metric is measured in.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A number of things.
+    /// A plain number.
     Count,
-    /// From 0 to 1.
+    /// A share from 0 to 1.
     Share,
     /// Seconds.
     Seconds,
@@ -69,7 +70,7 @@ const fn of_groups(name: &'static str, unit: Unit, about: &'static str) -> Metri
     Metric { name, unit, selectors: &["group"], about }
 }
 
-/// All metrics.
+/// All metrics except percentiles, counters and gauges that expectations name.
 pub const METRICS: &[Metric] = &[
     of_messages(
         "sent",
@@ -181,7 +182,8 @@ pub const METRICS: &[Metric] = &[
     of_all("violations", Unit::Count, "checks across nodes that failed"),
 ];
 
-/// The metric of that name; of `counter.NAME` and `gauge.NAME` what all of them have in common, and of `latency.p99.9` and its like what all percentiles have.
+/// Returns the metric of that name. All names `counter.NAME`, all names `gauge.NAME`, and all percentiles such as
+/// `latency.p99.9`, share one metric each.
 pub fn find(name: &str) -> Option<&'static Metric> {
     let known = |name: &str| METRICS.iter().find(|metric| metric.name == name);
     known(name)
@@ -194,16 +196,16 @@ pub fn find(name: &str) -> Option<&'static Metric> {
         .or_else(|| percentile(name).and_then(|(of, _)| known(&format!("{of}.p50"))))
 }
 
-/// What nodes tell of themselves.
+/// A quantity that nodes report of themselves.
 #[derive(Clone, Copy, Debug)]
 pub enum OfNodes {
-    /// What they count.
+    /// A counter.
     Counter(Counter),
-    /// What they measure.
+    /// A gauge.
     Gauge(&'static Gauge),
 }
 
-/// What `counter.NAME` or `gauge.NAME` names.
+/// Returns the counter or gauge that `counter.NAME` or `gauge.NAME` names.
 pub fn of_nodes(name: &str) -> Option<OfNodes> {
     match name.split_once('.')? {
         ("counter", name) => Counter::named(name).map(OfNodes::Counter),
@@ -212,7 +214,8 @@ pub fn of_nodes(name: &str) -> Option<OfNodes> {
     }
 }
 
-/// Of what, and which part of it does not exceed it, that `latency.p99.9` and `confirmation.p75` name.
+/// Returns the quantity and the quantile, from 0 to 1, that a name such as `latency.p99.9` or `confirmation.p75`
+/// denotes.
 pub fn percentile(name: &str) -> Option<(&str, f64)> {
     let (of, percent) = name.split_once(".p")?;
     let percent: f64 =
@@ -220,9 +223,9 @@ pub fn percentile(name: &str) -> Option<(&str, f64)> {
     (["latency", "confirmation"].contains(&of) && percent > 0.0 && percent < 100.0).then_some((of, percent / 100.0))
 }
 
-/// A counter of all nodes that are on at the end, added up.
+/// A counter, summed over all nodes that are on at the end.
 static COUNTER: Metric = of_all("counter", Unit::Count, "what nodes have counted under that name");
-/// A gauge, likewise.
+/// A gauge, summed in the same manner.
 static GAUGE: Metric = of_all("gauge", Unit::Count, "what nodes measure of themselves under that name");
 
 /// Selectors that a metric about messages takes.
@@ -231,7 +234,7 @@ pub const SELECTORS: [&str; 4] = ["class", "group", "flow", "policy"];
 /// All selectors.
 pub const ALL_SELECTORS: [&str; 6] = ["class", "group", "flow", "policy", "bearer", "device"];
 
-/// The name of a class of messages, as scenarios and metrics have it.
+/// Returns the name of a class of messages in scenarios and metrics.
 pub fn class(class: Class) -> &'static str {
     match class {
         Class::Alarm => "alarm",
@@ -241,13 +244,13 @@ pub fn class(class: Class) -> &'static str {
     }
 }
 
-/// The unit of an expectation, whose text opens with the metric's name.
+/// Returns the unit of an expectation, whose text begins with the metric's name.
 pub fn unit_of(expectation: &str) -> Option<Unit> {
     let name = expectation.trim_start().split(|c: char| c == '[' || c.is_whitespace() || "<>=".contains(c)).next()?;
     find(name).map(|metric| metric.unit)
 }
 
-/// A value with its unit, as people read it.
+/// Returns a value with its unit, formatted for people.
 pub fn text(unit: Option<Unit>, value: f64) -> String {
     match unit {
         Some(Unit::Seconds) if value.abs() < 1.0 => format!("{} ms", rounded(value * 1e3)),
@@ -273,14 +276,14 @@ fn bytes(value: f64) -> String {
     }
 }
 
-/// Per cent, with as many decimals as it takes not to be rounded to all or nothing.
+/// Formats a percentage with as many decimals as it takes not to be rounded to all or nothing.
 fn share(percent: f64) -> String {
     let from_an_end = (100.0 - percent).min(percent).abs();
     let decimals = (2u8..7).find(|&decimals| from_an_end >= 10f64.powi(-i32::from(decimals))).unwrap_or(2);
     trimmed(format!("{percent:.*}", usize::from(decimals)))
 }
 
-/// Three significant digits, whole numbers whole.
+/// Formats a value with three significant digits, and whole numbers without decimals.
 fn rounded(value: f64) -> String {
     let size = value.abs();
     let decimals = if size >= 100.0 || size == 0.0 {

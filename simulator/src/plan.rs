@@ -1,13 +1,13 @@
-//! Plan: a scenario worked out for one seed, as the world takes it.
+//! Plan: a scenario worked out for one seed, in the form that the world takes.
 //!
-//! A scenario says "forty meters, scattered"; a plan says which meter stands where, who can link with whom, and when each
-//! fault strikes. Everything that is drawn by lot is drawn here, from the seed, but for what happens at run time (jitter,
-//! losses, the moment of each message), which the world draws from seeds of its own made from the same.
+//! A scenario says "forty meters, scattered"; a plan says where each meter is, which devices can link with each other,
+//! and when each fault strikes. All random choices are made here, from the seed, except those at run time (jitter,
+//! losses, the moment of each message), which the world draws from seeds of its own that it derives from the same seed.
 //!
 //! Invariants
 //! 1. The same scenario with the same settings and seed gives the same plan.
-//! 2. Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most once
-//!    on a bearer; times of faults lie within the run.
+//! - Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most
+//!   once on a bearer; times of faults lie within the run.
 
 use m2mesh::id::Name;
 use m2mesh::net::emulation::Recovery;
@@ -25,101 +25,103 @@ mod track;
 pub use daily::{DAY, Daily};
 pub use track::place;
 
-/// One run, worked out.
+/// The plan of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The scenario's name: its file's, without the ending.
+    /// The scenario's name, which is the name of its file without the extension.
     pub name: String,
-    /// What it asks.
+    /// The question that the scenario asks.
     pub question: String,
-    /// What everything is drawn from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Links come up; nothing is measured.
+    /// The first part of the run, in which links come up and nothing is measured.
     pub warmup: Duration,
-    /// Traffic, faults, measurement.
+    /// The measured part of the run, with traffic and faults.
     pub duration: Duration,
-    /// Afterwards: what is under way ends, what was broken heals.
+    /// The last part of the run, in which messages under way end and faults heal.
     pub settle: Duration,
-    /// Length of an epoch.
+    /// The length of an epoch.
     pub epoch: EpochLength,
-    /// Epochs for which devices begin with credentials.
+    /// The number of epochs for which devices have credentials at the start.
     pub epochs: usize,
-    /// Wall time at the start.
+    /// The wall time at the start.
     pub start: Unix,
-    /// What carries bits.
+    /// The bearers of the network.
     pub bearers: Vec<Bearer>,
-    /// Who takes part.
+    /// The devices of the network.
     pub devices: Vec<Device>,
-    /// Who can link with whom.
+    /// The pairs of devices that can link with each other.
     pub edges: Vec<Edge>,
-    /// Policies that every device knows besides the usual ones.
+    /// Policies that every device has in addition to the built-in ones.
     pub policies: Vec<NamedPolicy>,
-    /// What is sent.
+    /// The flows of messages.
     pub flows: Vec<Flow>,
-    /// What goes wrong, in the order of its time.
+    /// The faults, in the order of their beginning.
     pub faults: Vec<Fault>,
-    /// What is expected.
+    /// The expectations of the scenario.
     pub expectations: Vec<Expectation>,
 }
 
-/// What carries bits.
+/// A bearer, which carries links.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bearer {
-    /// `radio`, `lte`.
+    /// The bearer's name, such as `radio` or `lte`.
     pub name: String,
-    /// Units of money for a megabyte (10⁶ bytes) sent.
+    /// The price of a megabyte (10⁶ bytes) sent, in units of money.
     pub price: f64,
-    /// Units of money for each packet of at most `mtu` bytes, besides.
+    /// The price of each packet of at most `mtu` bytes, in units of money, in addition to the price of its bytes.
     pub price_packet: f64,
-    /// Bits a second for all who share the channel; `None` where links have theirs to themselves.
+    /// The rate of the channel that all devices share, in bits a second; `None` if each link has a channel of its own.
     pub channel: Option<u64>,
-    /// The chance that a frame is lost which comes to its receiver while another does; `None` where none collide.
+    /// The probability that a frame is lost which arrives while its receiver receives another; `None` if frames do not
+    /// collide.
     pub collisions: Option<f64>,
-    /// When and how it is worse than its lines say.
+    /// When and by how much the bearer loses more than its lines do.
     pub bursts: Option<Bursts>,
-    /// The transport of links, which says how losses are noticed.
+    /// The transport of links, which determines how losses are noticed.
     pub transport: Recovery,
-    /// Joules for a byte sent, and for one received.
+    /// The energy for a byte sent, in joules.
     pub transmit: f64,
-    /// See `transmit`.
+    /// The energy for a byte received, in joules.
     pub receive: f64,
-    /// Metres over which it reaches; `None` for any distance.
+    /// The bearer's reach in metres; `None` for any distance.
     pub reach: Option<f64>,
-    /// Times of the day, from and to after midnight UTC, in which it may be used; none for always.
+    /// The times of the day in which the bearer may be used, each from and to in time after midnight UTC; empty for
+    /// always.
     pub windows: Vec<(Duration, Duration)>,
-    /// Its class, of which nodes tell each other.
+    /// The bearer's class, which nodes advertise to each other.
     pub class: lsa::Bearer,
-    /// Millijoules for a megabyte, as nodes reckon.
+    /// The energy of a megabyte in millijoules, as configured at the nodes.
     pub energy: u32,
-    /// Bytes of the largest packet, as nodes reckon; `None` for no limit.
+    /// The size of the largest packet in bytes, as configured at the nodes; `None` for no limit.
     pub mtu: Option<u32>,
-    /// Bits a second of a link, as nodes reckon; `None` for no limit.
+    /// The rate of a link in bits a second, as configured at the nodes; `None` for no limit.
     pub rate: Option<u64>,
-    /// Bytes that a node may spend, and the time after which it may spend them again.
+    /// The bytes that a node may spend in a period, and the length of the period.
     pub quota: Option<(u64, Duration)>,
-    /// Whether bytes count, so that less is said over it.
+    /// Whether bytes on this bearer are counted, so that nodes send fewer control frames over it.
     pub metered: bool,
-    /// How long nodes give each half of a connection's set-up, and let a link rest before they ping it; by class and price
-    /// where that is not said.
+    /// The time that nodes allow for each half of a connection's set-up; `None` for the default of the bearer's class
+    /// and price.
     pub setup: Option<Duration>,
-    /// See `setup`.
+    /// The time without traffic after which nodes ping a link; `None` for the default of the bearer's class and price.
     pub keep_alive: Option<Duration>,
 }
 
 impl Bearer {
-    /// The price that nodes are told, in micro-units of money a megabyte. They know prices of bytes alone: that of a packet is told as if all
-    /// were full.
+    /// Returns the price that nodes are told, in micro-units of money a megabyte. Nodes have prices of bytes only, so
+    /// the price of a packet is told as if all packets were full.
     pub fn told_price(&self) -> u64 {
         let packets = 1e6 / f64::from(self.mtu.unwrap_or(m2mesh::net::emulation::MTU as u32).max(1));
         ((self.price + packets * self.price_packet) * 1e6).round() as u64
     }
 
-    /// Whether anything on it costs money.
+    /// Returns whether bytes or packets on this bearer cost money.
     pub fn is_priced(&self) -> bool {
         self.price > 0.0 || self.price_packet > 0.0
     }
 
-    /// A wire without a price.
+    /// Returns a wired bearer without a price.
     pub fn wire(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -145,251 +147,253 @@ impl Bearer {
     }
 }
 
-/// A state without and one with losses of its own, one after the other.
+/// A Gilbert-Elliott model of bursts: a good state and a bad state with losses of its own take turns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bursts {
-    /// Mean time from the end of a burst to the next.
+    /// The mean time from the end of a burst to the next.
     pub good: Duration,
-    /// Mean length of a burst.
+    /// The mean length of a burst.
     pub bad: Duration,
-    /// The chance that what is sent in a burst is lost, besides what its line loses.
+    /// The probability that a transmission is lost in a burst, in addition to the losses of its line.
     pub loss: f64,
 }
 
-/// Who takes part.
+/// A device of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// Its name: group and number, `meter-17`.
+    /// The device's name, which is its group and number: `meter-17`.
     pub name: Name,
     /// Its group.
     pub group: String,
-    /// Where it is: at least one point; at the first before its time, at the last after, in between on straight lines.
+    /// The device's track, of at least one point. It is at the first point before that point's time, at the last point
+    /// after its time, and on straight lines in between.
     pub track: Vec<Waypoint>,
-    /// When its radio is on: whenever one of these has it awake; always without.
+    /// The schedules of its radio, which is on while at least one of them has it awake; always if there is none.
     pub schedules: Vec<Schedule>,
-    /// Watts that it takes besides its radios' bytes, awake and asleep.
+    /// The power in watts that it takes in addition to its radios' bytes, awake and asleep.
     pub power: [f64; 2],
-    /// Joules in its battery when the warm-up ends; `None` for as many as it takes.
+    /// The energy in its battery at the end of the warm-up, in joules; `None` for an unlimited supply.
     pub battery: Option<f64>,
-    /// How long its disk takes to flush.
+    /// The time that its disk takes to flush.
     pub flush: Duration,
-    /// How long it works on each frame that it receives, one after the other.
+    /// The time for which it processes each frame that it receives, one after the other.
     pub processing: Duration,
-    /// How long its application works on each message of its inbox and on each call, one after the other.
+    /// The time for which its application processes each message of its inbox and each call, one after the other.
     pub work: Duration,
-    /// How long after its node its application listens to topics and offers its service.
+    /// The time from the start of its node until its application listens to topics and offers its service.
     pub start_up: Duration,
-    /// Links that it looks for by itself among members it hears of, besides those of its edges.
+    /// The number of links that it seeks among members of which it hears, in addition to those of its edges.
     pub target_links: u32,
-    /// Whether it forwards for others: a router. Otherwise it is a leaf.
+    /// Whether it forwards for others. A device that does is a router, and one that does not is a leaf.
     pub forwarding: bool,
-    /// Area whose link state it shares.
+    /// The area whose link state it shares.
     pub area: u32,
 }
 
 /// A point of a track.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Waypoint {
-    /// After the start.
+    /// The time after the start.
     pub at: Duration,
-    /// Metres east.
+    /// The position in metres east.
     pub x: f64,
-    /// Metres north.
+    /// The position in metres north.
     pub y: f64,
 }
 
-/// A device that is awake from `phase` on for `awake`, every `every`.
+/// A schedule of a radio: the device is awake for `awake` in every period `every`, for the first time at `phase`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// From one awakening to the next.
+    /// The time from one awakening to the next.
     pub every: Duration,
-    /// How long it stays on.
+    /// The time for which it stays on.
     pub awake: Duration,
-    /// When it first awakes, after the warm-up; it is on before.
+    /// The time of its first awakening after the warm-up; it is on before.
     pub phase: Duration,
-    /// How much longer it stays on at the end of the warm-up, having awoken before.
+    /// The time for which it stays on after the end of the warm-up, having awoken before.
     pub left: Duration,
 }
 
-/// Two devices that can link over a bearer, as far as reach, windows and faults let them.
+/// Two devices that can link over a bearer, as far as reach, windows and faults allow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edge {
-    /// Index of the device that dials.
+    /// The index of the device that dials.
     pub a: usize,
-    /// Index of the other.
+    /// The index of the other device.
     pub b: usize,
-    /// Index of the bearer.
+    /// The index of the bearer.
     pub bearer: usize,
-    /// From a to b, and from b to a. Prices here are 0: see the bearer's.
+    /// The shapes from a to b, and from b to a. Their prices are 0, since the bearer has the price.
     pub shapes: [Shape; 2],
-    /// Whether `a` knows `b`'s address from the start. Otherwise they link if one hears of the other.
+    /// Whether `a` knows the address of `b` from the start. Otherwise they link only after one has heard of the other.
     pub known: bool,
 }
 
-/// Messages of one kind.
+/// A flow of messages of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
-    /// `readings`; each flow has another.
+    /// The flow's name, such as `readings`; names are unique.
     pub name: String,
-    /// Indices of the senders.
+    /// The indices of the senders.
     pub from: Vec<usize>,
-    /// What is sent to whom.
+    /// The kind of messages, with their receivers.
     pub kind: FlowKind,
-    /// When.
+    /// The times at which messages are sent.
     pub pattern: Pattern,
-    /// By which factors the rate of a Poisson process differs over the day, if it does.
+    /// The factors by which the rate of a Poisson process differs over the day; `None` if it does not.
     pub daily: Option<Daily>,
-    /// Bytes of payload.
+    /// The size of the payload in bytes.
     pub size: usize,
-    /// What confirmation is wanted; of no meaning for publications and requests.
+    /// The confirmation that senders ask for; ignored for publications and requests.
     pub ack: Ack,
-    /// How urgent.
+    /// The class of the messages.
     pub class: Class,
-    /// Name of their policy.
+    /// The name of the messages' policy.
     pub policy: Option<String>,
-    /// Of no use after this long.
+    /// The time after which a message is of no use.
     pub deadline: Duration,
-    /// From when on, after the warm-up.
+    /// The start of the flow, after the warm-up.
     pub begin: Duration,
-    /// Until when, after the warm-up.
+    /// The end of the flow, after the warm-up.
     pub end: Duration,
 }
 
-/// What is sent to whom.
+/// The kind of a flow's messages, with their receivers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FlowKind {
-    /// A message to one of these, drawn each time; to each sender its own list (by its place in `from`).
+    /// A message to one receiver, drawn for each message from the list of its sender (by the sender's index in `from`).
     Send(Vec<Vec<usize>>),
-    /// A request to one of these, answered by an echo.
+    /// A request to one receiver, drawn as for `Send`, which an echo answers.
     Request(Vec<Vec<usize>>),
-    /// A publication under one of these topics, of each sender in turn, to all of which these devices subscribe.
+    /// Publications, each sender using the topics in turn; all subscribers subscribe to all topics.
     Publish {
-        /// `plant/temperature`; at least one.
+        /// The topics, such as `plant/temperature`; at least one.
         topics: Vec<String>,
-        /// Indices.
+        /// The indices of the subscribers.
         subscribers: Vec<usize>,
     },
 }
 
-/// When messages are sent, by each sender for itself.
+/// The times at which each sender sends its messages.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pattern {
-    /// At equal distances, from a random moment of the first on.
+    /// At equal intervals, the first at a random time.
     Periodic(Duration),
-    /// As a Poisson process with so many a second.
+    /// As a Poisson process with this rate a second.
     Poisson(f64),
-    /// So many at once, at equal distances, all senders at the same moments.
+    /// Several messages at once, at equal intervals, all senders at the same times.
     Burst {
-        /// How many.
+        /// The number of messages in a burst.
         count: u32,
-        /// From one burst to the next.
+        /// The time from one burst to the next.
         every: Duration,
     },
-    /// At these times after the warm-up: the sender's index, the receiver's if it is one, bytes.
+    /// At the times of these entries.
     Trace(Vec<Traced>),
 }
 
-/// A line of a trace file.
+/// A message of a trace file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traced {
-    /// After the warm-up.
+    /// The time after the warm-up.
     pub at: Duration,
-    /// Index of the sender.
+    /// The index of the sender.
     pub from: usize,
-    /// Index of the receiver; `None` as the flow says.
+    /// The index of the receiver; `None` for the flow's own choice.
     pub to: Option<usize>,
-    /// Bytes of payload.
+    /// The size of the payload in bytes.
     pub size: usize,
 }
 
-/// What goes wrong, from when to when.
+/// A fault, with the time in which it is in effect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// As it is called in a report: `crash meter-3`.
+    /// The fault's name in a report: `crash meter-3`.
     pub label: String,
-    /// Number of the scenario's entry that it is an occurrence of.
+    /// The index of the scenario's entry of which this is an occurrence.
     pub entry: usize,
-    /// After the warm-up.
+    /// The beginning, after the warm-up.
     pub at: Duration,
-    /// When it is over; `None` for never before the settling time, in which everything heals.
+    /// The end, after the warm-up; `None` if it lasts until the settling time, in which everything heals.
     pub until: Option<Duration>,
-    /// What.
+    /// The kind of the fault.
     pub what: FaultKind,
 }
 
-/// What goes wrong. Devices and edges are indices.
+/// The kind of a fault. Devices and edges are indices.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FaultKind {
-    /// The process is killed, and started again at the end. What was not flushed is lost; peers see their connections reset.
+    /// The process is killed, and started again at the end. Data that was not flushed is lost; peers see their
+    /// connections reset.
     Crash(Vec<usize>),
-    /// Power is lost, and comes back at the end: as a crash, but peers hear nothing at all.
+    /// Power is lost, and comes back at the end: as in a crash, but peers are not told.
     PowerCut(Vec<usize>),
-    /// The battery is empty: as a power cut, for good.
+    /// The battery is empty: as in a power cut, for good.
     BatteryEmpty(Vec<usize>),
-    /// The edges carry nothing. `silent`: what is sent vanishes, and connections end by their own time-outs; otherwise
-    /// both ends are told at once.
+    /// The edges carry nothing. If the cut is silent, data vanishes, and connections end by their own time-outs;
+    /// otherwise both ends are told at once.
     Cut {
-        /// Which.
+        /// The indices of the edges.
         edges: Vec<usize>,
-        /// Whether the ends are told.
+        /// Whether the cut is silent.
         silent: bool,
     },
-    /// As a cut of edges, which go and come: down for `down`, then up for `up`, again and again.
+    /// The edges are cut repeatedly: down for `down`, then up for `up`.
     Flap {
-        /// Which.
+        /// The indices of the edges.
         edges: Vec<usize>,
-        /// How long each time.
+        /// The time for which they are down each time.
         down: Duration,
-        /// How long in between.
+        /// The time for which they are up in between.
         up: Duration,
     },
-    /// The edges behave otherwise: from a to b, and from b to a; `None` where that direction stays as it is.
+    /// The edges have other shapes, from a to b and from b to a; `None` leaves that direction unchanged.
     Degrade {
-        /// Which.
+        /// The indices of the edges.
         edges: Vec<usize>,
-        /// How.
+        /// The shapes of the two directions.
         shapes: [Option<Shape>; 2],
     },
-    /// The wall clock is set by so many seconds, and back at the end.
+    /// The wall clock is stepped by this number of seconds, and back at the end.
     ClockStep {
-        /// Whose.
+        /// The indices of the devices.
         devices: Vec<usize>,
-        /// Forward, or back where negative.
+        /// The step in seconds; negative for a step back.
         seconds: f64,
     },
-    /// The wall clock runs by so many millionths too fast, or too slow where negative.
+    /// The wall clock runs too fast by this rate.
     ClockDrift {
-        /// Whose.
+        /// The indices of the devices.
         devices: Vec<usize>,
-        /// Parts per million.
+        /// The rate in parts per million; negative if it runs too slow.
         ppm: f64,
     },
-    /// The process stands still, and finds all that has come meanwhile when it goes on.
+    /// The process is paused. When it resumes, it finds all that has arrived meanwhile.
     Pause(Vec<usize>),
     /// The disk takes no writes.
     DiskFull(Vec<usize>),
-    /// A flow's senders send so many times as much: index of the flow, factor.
+    /// The senders of a flow send more.
     Overload {
-        /// Which flow.
+        /// The index of the flow.
         flow: usize,
-        /// How many times as much.
+        /// The factor by which they send more.
         factor: f64,
     },
-    /// Members that have been taken over.
+    /// Members have been taken over by an attacker.
     Hostile {
-        /// Which.
+        /// The indices of the devices.
         devices: Vec<usize>,
-        /// What they do to what they pass on or send.
+        /// How they treat the frames that they forward or send.
         how: Hostility,
     },
-    /// A device that belongs to another realm tries to link with these, again and again.
+    /// A device of another realm repeatedly tries to link with these devices.
     Stranger(Vec<usize>),
-    /// As a stranger, but it shows the credential of a member, under a key of its own.
+    /// As a stranger, but the device shows the credential of a member, under a key of its own.
     Impostor(Vec<usize>),
 }
 
 impl FaultKind {
-    /// With whom a device that is none of the plan's tries to link.
+    /// Returns the devices with which a device outside the plan tries to link, if the fault has one.
     pub fn outsider(&self) -> Option<&[usize]> {
         match self {
             Self::Stranger(victims) | Self::Impostor(victims) => Some(victims),
@@ -398,52 +402,52 @@ impl FaultKind {
     }
 }
 
-/// What a hostile member does to frames of data and groups that leave it. Links stay up, control frames pass.
+/// How a hostile member treats frames of data and groups that leave it. Its links stay up, and control frames pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Hostility {
-    /// Acknowledges and drops them: this part of them, from 0 to 1.
+    /// It acknowledges frames and drops this share of them, from 0 to 1.
     Drop(f64),
-    /// Holds them up.
+    /// It delays frames.
     Delay(Duration),
-    /// Sends each again after this long.
+    /// It sends each frame again after this time.
     Replay(Duration),
-    /// Sends each so many times.
+    /// It sends each frame this number of times.
     Flood(u32),
-    /// Hands what is data of others on, and back to the relay that it came from as well.
+    /// It forwards data of others, and also sends it back to the relay from which it came.
     Return,
-    /// Names as many relays as a path may have in what is data of others, so that nobody may hand it on any more.
+    /// It adds as many relays as a path may have to data of others, so that no node may forward it any further.
     Stretch,
-    /// Acknowledges and drops what is data of others; its own, and publications, it sends.
+    /// It acknowledges and drops data of others, and sends its own data and publications.
     BlackHole,
-    /// Tells in its link state that its links cost nothing and take no time, and that it has one to every router of which
-    /// it has heard.
+    /// It advertises in its link state that its links cost nothing and have no delay, and that it has a link to every
+    /// router of which it has heard.
     Lie,
 }
 
-/// What is expected of a metric.
+/// An expectation of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
-    /// As written.
+    /// The text in the scenario.
     pub text: String,
-    /// Which metric: a key of [`Summary::metrics`](crate::record::Summary), selector included.
+    /// The key of the metric in [`Summary::metrics`](crate::record::Summary), selector included.
     pub metric: String,
-    /// How it is to compare.
+    /// The comparison that has to hold.
     pub comparison: Comparison,
-    /// With what.
+    /// The other side of the comparison.
     pub wanted: Wanted,
-    /// Others of which one may hold instead; their texts are part of this one's.
+    /// Alternatives, of which one may hold instead; their texts are not part of this text.
     pub or: Vec<Expectation>,
 }
 
 impl Expectation {
-    /// As written, with the others of which one may hold instead.
+    /// Returns the text in the scenario, including the alternatives.
     pub fn whole(&self) -> String {
         let others = self.or.iter().map(|other| format!(" or {}", other.text));
         others.fold(self.text.clone(), |text, other| text + &other)
     }
 }
 
-/// What a metric is compared with.
+/// The other side of an expectation's comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wanted {
     /// A value in the metric's unit.
@@ -452,7 +456,7 @@ pub enum Wanted {
     Metric(String),
 }
 
-/// How a metric is to compare with a value.
+/// A comparison of a metric with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// `<=`

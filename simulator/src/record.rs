@@ -1,119 +1,119 @@
-//! Record: what one run leaves behind, for reports, replays, sweeps and comparisons.
+//! Record: the result of one run, for reports, replays, sweeps and comparisons.
 //!
-//! Everything here but [`Performance`] is a function of scenario, settings and seed: two runs of the same give the same
-//! bytes. Times are seconds of virtual time after the start of the run unless said.
+//! Everything here except [`Performance`] is a function of scenario, settings and seed: two runs of the same give the
+//! same bytes. Times are seconds of virtual time after the start of the run unless stated otherwise.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A whole run.
+/// The record of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// What came of it.
+    /// The results of the run.
     pub summary: Summary,
-    /// What it was made of, to run it again.
+    /// The inputs of the run, with which it can be repeated.
     pub source: Source,
-    /// What it cost to compute.
+    /// The resources that the computation took.
     pub performance: Performance,
-    /// How long everything took.
+    /// The times of the run's parts.
     pub times: Times,
-    /// Devices.
+    /// The devices.
     pub nodes: Vec<Node>,
-    /// Names of bearers.
+    /// The names of the bearers.
     pub bearers: Vec<String>,
-    /// What is known of them, in their order.
+    /// The properties of the bearers, in the same order.
     #[serde(default)]
     pub carriers: Vec<Carrier>,
-    /// Links that could be.
+    /// The possible links.
     pub edges: Vec<Edge>,
     /// What devices sent over bearers in the measured time.
     #[serde(default)]
     pub spending: Vec<Spending>,
-    /// Publications that somebody missed, the earliest thousand.
+    /// Publications that a subscriber missed, the earliest thousand.
     #[serde(default)]
     pub missed: Vec<Missed>,
-    /// Purposes in the order of [`Sample::purposes`].
+    /// The purposes in the order of [`Sample::purposes`].
     pub purposes: Vec<String>,
-    /// Cumulative figures at equal distances, the first at 0.
+    /// Cumulative figures at equal intervals, the first at 0.
     pub samples: Vec<Sample>,
-    /// The network at equal distances; fewer than samples in a large network.
+    /// The state of the network at equal intervals; fewer than samples in a large network.
     pub frames: Vec<Frame>,
-    /// By flow, and `all`: points (seconds, share of messages that had arrived by then), at most 200.
+    /// By flow, and for `all`: at most 200 points (seconds, share of messages that had arrived by then).
     pub latencies: BTreeMap<String, Vec<(f64, f64)>>,
-    /// Faults.
+    /// The faults.
     pub faults: Vec<Mark>,
-    /// What became of chosen messages, hop by hop.
+    /// The histories of chosen messages, hop by hop.
     pub messages: Vec<Message>,
 }
 
-/// What came of a run: the same for the same scenario, settings and seed.
+/// The results of a run, which are the same for the same scenario, settings and seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Name of the scenario.
+    /// The name of the scenario.
     pub scenario: String,
-    /// What it asks.
+    /// The question that the scenario asks.
     pub question: String,
-    /// Seed.
+    /// The seed.
     pub seed: u64,
-    /// Settings other than those of the file, as `key=value`.
+    /// Settings that differ from those of the file, as `key=value`.
     pub set: Vec<String>,
-    /// Devices.
+    /// The number of devices.
     pub nodes: usize,
-    /// Seconds of virtual time.
+    /// The length of the run in seconds of virtual time.
     pub virtual_s: f64,
-    /// Hash over every byte on every wire, with its time and ends, hexadecimal.
+    /// The hash over every byte on every wire, with its time and its two ends, in hexadecimal.
     pub trace: String,
     /// Whether all expectations held and no check was violated.
     pub passed: bool,
-    /// Expectations, in their order.
+    /// The verdicts on the expectations, in their order.
     pub expectations: Vec<Verdict>,
-    /// What the checks across nodes found.
+    /// The results of the checks across nodes.
     pub checks: Vec<Check>,
-    /// By name, with selector: see [`metrics`](crate::metrics).
+    /// The metrics by name, with selector: see [`metrics`](crate::metrics).
     pub metrics: BTreeMap<String, f64>,
-    /// On control streams after the warm-up: bytes and frames by kind of frame.
+    /// The bytes and frames on control streams after the warm-up, by kind of frame.
     #[serde(default)]
     pub control: BTreeMap<String, (u64, u64)>,
-    /// Things that nodes dropped or refused, by counter, over all nodes.
+    /// The nodes' counters of dropped or refused items, summed over all nodes.
     pub counters: BTreeMap<String, u64>,
-    /// What nodes measure of themselves at the end, by gauge, added up.
+    /// The nodes' gauges at the end, summed over all nodes.
     #[serde(default)]
     pub gauges: BTreeMap<String, u64>,
 }
 
-/// What came of an expectation.
+/// The verdict on an expectation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// As written.
+    /// The text in the scenario.
     pub text: String,
-    /// Whether it held.
+    /// Whether the expectation held.
     pub held: bool,
-    /// What the metric was; `None` where there was nothing to measure, which holds for nothing.
+    /// The value of the metric; `None` if there was nothing to measure, in which case the expectation does not hold.
     pub found: Option<f64>,
-    /// What was asked for, in the same unit.
+    /// The value that was required, in the same unit.
     pub wanted: f64,
-    /// Of an expectation that one of several holds: the text of the one that is told of, which held, or came closest.
+    /// For an expectation with alternatives: the text of the alternative that is reported, which held, or came closest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
-    /// By how much it was better than asked, or worse where negative; relative to `wanted` where that is not 0.
+    /// By how much the value was better than required, or worse if negative; relative to `wanted` if that is not 0.
     pub margin: Option<f64>,
 }
 
 impl Verdict {
-    /// The text of what `found`, `wanted` and `margin` are about.
+    /// Returns the text to which `found`, `wanted` and `margin` refer.
     pub fn about(&self) -> &str {
         self.decided.as_ref().unwrap_or(&self.text)
     }
 }
 
-/// A check across nodes.
+/// The result of a check across nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// `at-most-once`.
+    /// The check's name, such as `at-most-once`.
     pub name: String,
-    /// What it promises.
+    /// The promise that it checks.
     pub promise: String,
-    /// How often it was looked at: of nothing, nothing is promised.
+    /// How often it was exercised; a check that was never exercised proves nothing.
     pub looked: u64,
     /// How often it was violated.
     pub violated: u64,
@@ -121,207 +121,207 @@ pub struct Check {
     pub examples: Vec<String>,
 }
 
-/// What a run was made of.
+/// The inputs of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// The scenario's file.
+    /// The name of the scenario's file.
     pub file: String,
-    /// Its text.
+    /// The text of the scenario.
     pub text: String,
-    /// Other files that it names, by name, with their text.
+    /// Other files that the scenario names, by name, with their text.
     pub files: BTreeMap<String, String>,
-    /// `key=value` settings.
+    /// The settings, as `key=value`.
     pub set: Vec<String>,
-    /// Seed.
+    /// The seed.
     pub seed: u64,
-    /// Version of the simulator.
+    /// The version of the simulator.
     pub version: String,
 }
 
-/// What a run cost to compute. Not the same from run to run.
+/// The resources that the computation of a run took. They differ from run to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Performance {
-    /// Seconds on the wall.
+    /// The elapsed time in seconds.
     pub wall_s: f64,
-    /// Seconds of processor.
+    /// The processor time in seconds.
     pub cpu_s: f64,
-    /// Largest resident set, in bytes.
+    /// The largest resident set, in bytes.
     pub peak_rss: u64,
-    /// Events of the virtual clock: arrivals and timers.
+    /// The number of events of the virtual clock: arrivals and timers.
     pub events: u64,
-    /// Tasks polled.
+    /// The number of polls of tasks.
     pub polls: u64,
 }
 
-/// How long everything took.
+/// The times of a run's parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Times {
-    /// When traffic began.
+    /// The time at which traffic began.
     pub warm_s: f64,
-    /// When traffic and faults ended.
+    /// The time at which traffic and faults ended.
     pub calm_s: f64,
-    /// When the run ended.
+    /// The time at which the run ended.
     pub end_s: f64,
-    /// RFC 3339: wall time at the start.
+    /// The wall time at the start, in the format of RFC 3339.
     pub start: String,
 }
 
-/// A device.
+/// A device of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
-    /// Its name.
+    /// The device's name.
     pub name: String,
-    /// Its group.
+    /// The device's group.
     pub group: String,
-    /// Where it is at the start, in metres.
+    /// The position at the start, in metres east.
     pub x: f64,
-    /// Metres north.
+    /// The position at the start, in metres north.
     pub y: f64,
-    /// Messages it handed over.
+    /// The number of messages that its application submitted.
     pub sent: u64,
-    /// Messages it got.
+    /// The number of messages that its application received.
     pub received: u64,
-    /// Bytes it put on its links.
+    /// The number of bytes that it sent over its links.
     pub bytes: u64,
 }
 
-/// What is known of a bearer.
+/// The properties of a bearer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Carrier {
-    /// Metres over which it reaches; `None` for any distance.
+    /// The bearer's reach in metres; `None` for any distance.
     pub reach: Option<f64>,
-    /// Units of money for a megabyte.
+    /// The price of a megabyte, in units of money.
     pub price: f64,
 }
 
-/// What a device sent over a bearer after the warm-up.
+/// The traffic that a device sent over a bearer after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spending {
-    /// Index of the device.
+    /// The index of the device.
     pub node: usize,
-    /// Index of the bearer.
+    /// The index of the bearer.
     pub bearer: usize,
-    /// Bytes.
+    /// The bytes sent.
     pub bytes: u64,
-    /// What they cost.
+    /// The cost of the bytes, in units of money.
     pub cost: f64,
 }
 
-/// A publication that a device was to hear, and did not by its deadline.
+/// A publication that a device should have heard by its deadline and did not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Missed {
-    /// Its number.
+    /// The number of the publication.
     pub message: u64,
-    /// Its flow.
+    /// The name of its flow.
     pub flow: String,
-    /// Its topic.
+    /// The topic of the publication.
     pub topic: String,
-    /// Index of the publisher.
+    /// The index of the publisher.
     pub from: usize,
-    /// Index of the device that missed it.
+    /// The index of the device that missed it.
     pub to: usize,
-    /// When it was handed over.
+    /// The time at which it was published.
     pub at_s: f64,
-    /// How long after its deadline it was heard; `None` where it was not.
+    /// How long after its deadline it was heard, in seconds; `None` if it was not.
     pub late_s: Option<f64>,
 }
 
 /// Two devices that could link.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
-    /// Index of one.
+    /// The index of one device.
     pub a: usize,
-    /// Index of the other.
+    /// The index of the other device.
     pub b: usize,
-    /// Index of the bearer.
+    /// The index of the bearer.
     pub bearer: usize,
-    /// Bytes from a to b, and from b to a.
+    /// The bytes from a to b, and from b to a.
     pub bytes: [u64; 2],
-    /// What they cost.
+    /// The cost of the bytes, in units of money.
     pub cost: f64,
 }
 
-/// Figures at one moment, cumulative since the start unless said.
+/// Figures at one moment, cumulative since the start unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// When.
+    /// The time of the sample.
     pub at_s: f64,
-    /// Messages handed over, copies of publications counted for each who is to get one.
+    /// The number of messages submitted; a publication counts once for each device that is to receive it.
     pub sent: u64,
-    /// Arrived at their applications.
+    /// The number of messages that arrived at their applications.
     pub delivered: u64,
-    /// Known not to have been delivered in time.
+    /// The number of messages known not to have been delivered in time.
     pub failed: u64,
-    /// At this moment: share of pairs of devices that are connected over some way.
+    /// The present share of pairs of devices that are connected over some path.
     pub reachable: f64,
-    /// At this moment: links that are up.
+    /// The present number of links that are up.
     pub links: u64,
-    /// At this moment: messages on their way out, over all nodes, and at the node with most.
+    /// The present number of outgoing messages, over all nodes.
     pub queued: u64,
-    /// The same at the node with most.
+    /// The present number of outgoing messages at the node that has most.
     pub queued_most: u64,
-    /// Bytes by purpose.
+    /// The bytes by purpose.
     pub purposes: Vec<u64>,
-    /// Bytes by bearer.
+    /// The bytes by bearer.
     pub bearers: Vec<u64>,
-    /// Money.
+    /// The cost, in units of money.
     pub cost: f64,
 }
 
-/// The network at one moment, a character for each node and edge.
+/// The state of the network at one moment, with a character for each node and edge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
-    /// When.
+    /// The time of the frame.
     pub at_s: f64,
-    /// A node is `1` on, `0` off, `z` asleep, `h` hostile.
+    /// The nodes, each of which is `1` on, `0` off, `z` asleep or `h` hostile.
     pub nodes: String,
-    /// An edge is `-` down; else a digit for its load since the frame before, both ways: 0 for none, else 1 + ⌊log₁₀ of bytes a
-    /// second⌋.
+    /// The edges, each of which is `-` if down, and otherwise a digit for its load since the previous frame, in both
+    /// directions: 0 for none, else 1 + ⌊log₁₀ of bytes a second⌋.
     pub edges: String,
-    /// Where nodes are, if some move.
+    /// The positions of the nodes, if some of them move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<(f64, f64)>,
 }
 
-/// Something on the time axis.
+/// A mark on the time axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
-    /// From when.
+    /// The beginning.
     pub at_s: f64,
-    /// Until when.
+    /// The end.
     pub until_s: f64,
-    /// `crash meter-3`.
+    /// The label, such as `crash meter-3`.
     pub label: String,
 }
 
-/// One message's life.
+/// The history of one message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Number.
+    /// The number of the message.
     pub id: u64,
-    /// Its flow.
+    /// The name of its flow.
     pub flow: String,
-    /// Bytes of payload.
+    /// The size of the payload in bytes.
     pub size: usize,
-    /// Index of the sender.
+    /// The index of the sender.
     pub from: usize,
-    /// Index of the receiver; `None` for a publication.
+    /// The index of the receiver; `None` for a publication.
     pub to: Option<usize>,
-    /// How it ended for the sender: `delivered`, `expired`, …; empty if it did not.
+    /// The outcome at the sender: `delivered`, `expired`, …; empty if there was none.
     pub outcome: String,
-    /// Why it was chosen: `slowest`, `typical`, `failed`.
+    /// The reason for which it was chosen: `slowest`, `typical`, `failed`.
     pub chosen: String,
-    /// In the order of their time.
+    /// The steps in the order of their time.
     pub steps: Vec<Step>,
 }
 
-/// Something that happened to a message.
+/// A step in the history of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// When.
+    /// The time of the step.
     pub at_s: f64,
-    /// Index of the node.
+    /// The index of the node.
     pub node: usize,
-    /// `handed over`, `durable`, `received`, `confirmed`.
+    /// The kind of the step: `handed over`, `durable`, `received`, `confirmed`.
     pub what: String,
 }

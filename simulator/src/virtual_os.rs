@@ -1,15 +1,15 @@
-//! What this process asks of the operating system, answered from the simulation on its thread.
+//! Virtual operating system: clocks and randomness of libc, answered from the simulation on its thread.
 //!
-//! Libraries read clocks (`Instant::now`) and draw randomness (the keys of hash maps) from libc. These four symbols stand
-//! in its place for the whole process: on a thread with an installed virtual clock they answer from it and from a seeded
-//! generator, on every other thread they pass on to libc's own. Clocks of processor time always pass, so that the cost of
-//! a run can be measured inside it.
+//! Libraries read clocks (`Instant::now`) and draw randomness (the keys of hash maps) from libc. The four symbols of
+//! this module replace libc's for the whole process. On a thread with an installed virtual clock they answer from it
+//! and from a seeded generator; on every other thread they call libc's own. Clocks of processor time always call
+//! libc's, so that the cost of a run can be measured inside it.
 //!
-//! A hash map made before [`seed`] would fix that thread's real random keys: a simulation begins on a fresh thread.
+//! A hash map made before [`seed`] would fix that thread's real random keys, so a simulation begins on a fresh thread.
 //!
 //! Invariants
 //! 1. Without an installed clock and a seed, every answer is libc's.
-//! 2. With them, answers depend on the seed and the number of calls alone.
+//! 2. With them, answers depend only on the seed and the number of calls.
 
 #![allow(unsafe_code)]
 
@@ -19,19 +19,20 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 thread_local! {
-    /// State of the generator; 0 while there is none. Const-initialised, since this is read very early and very late.
+    /// The state of the generator; 0 while there is none. It is const-initialised, since it is read very early and very
+    /// late in a thread's life.
     static STATE: Cell<u64> = const { Cell::new(0) };
-    /// Seconds since 1970 at the clock's zero.
+    /// The wall time at the clock's zero, in seconds since 1970.
     static ZERO: Cell<i64> = const { Cell::new(0) };
 }
 
-/// From now on randomness on this thread comes from this seed, and wall time starts at `zero` seconds since 1970.
+/// Seeds this thread's randomness, and sets its wall time to begin at `zero` seconds since 1970.
 pub fn seed(seed: u64, zero: u64) {
     STATE.set(seed | 1);
     ZERO.set(i64::try_from(zero).unwrap_or(i64::MAX));
 }
 
-/// Processor time of the whole process, in nanoseconds.
+/// Returns the processor time of the whole process, in nanoseconds.
 pub fn cpu_time() -> u64 {
     let mut time = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec that lives through the call.
@@ -39,10 +40,11 @@ pub fn cpu_time() -> u64 {
     time.tv_sec.unsigned_abs() * NANOS + time.tv_nsec.unsigned_abs()
 }
 
-/// libc's `clock_gettime`.
+/// Replaces libc's `clock_gettime`.
 ///
 /// # Safety
-/// As libc's.
+///
+/// As for libc's function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_int {
     static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -59,7 +61,7 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
             0
         }
         None => {
-            // SAFETY: this is libc's function of that name and type, and gets what we got.
+            // SAFETY: this is libc's function of that name and type, and is passed this function's own arguments.
             unsafe {
                 let real: unsafe extern "C" fn(clockid_t, *mut timespec) -> c_int =
                     std::mem::transmute(next(&REAL, c"clock_gettime".as_ptr()));
@@ -69,10 +71,11 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
     }
 }
 
-/// libc's `getrandom`.
+/// Replaces libc's `getrandom`.
 ///
 /// # Safety
-/// As libc's.
+///
+/// As for libc's function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: size_t, flags: c_uint) -> ssize_t {
     static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -87,21 +90,23 @@ pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: size_t, flags: c
     }
 }
 
-/// libc's `getentropy`.
+/// Replaces libc's `getentropy`.
 ///
 /// # Safety
-/// As libc's.
+///
+/// As for libc's function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getentropy(buffer: *mut c_void, length: size_t) -> c_int {
     // SAFETY: the caller passes a buffer of that length, as for libc's.
     unsafe { if getrandom(buffer, length, 0) == length as ssize_t { 0 } else { -1 } }
 }
 
-/// libc's `syscall`, by which some libraries draw randomness. It takes any number of arguments; six are the most that a
-/// system call has, and on the platforms of Linux they are passed alike.
+/// Replaces libc's `syscall`, by which some libraries draw randomness. It takes any number of arguments; a system call
+/// has at most six, and on the platforms of Linux they are passed in the same manner.
 ///
 /// # Safety
-/// As libc's.
+///
+/// As for libc's function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall(
     number: c_long,
@@ -113,7 +118,8 @@ pub unsafe extern "C" fn syscall(
     f: c_long,
 ) -> c_long {
     static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-    // SAFETY: for getrandom the first two are a buffer and its length; else libc's function gets what we got.
+    // SAFETY: for getrandom the first two arguments are a buffer and its length; otherwise libc's function is passed
+    // this function's own arguments.
     unsafe {
         if number == libc::SYS_getrandom && fill(a as *mut c_void, b as size_t) {
             return b;
@@ -124,7 +130,7 @@ pub unsafe extern "C" fn syscall(
     }
 }
 
-/// Fills a buffer from this thread's generator (splitmix64), if it has one.
+/// Fills a buffer from this thread's generator (splitmix64), if the thread has one.
 unsafe fn fill(buffer: *mut c_void, length: size_t) -> bool {
     let mut state = STATE.get();
     if state == 0 || length == 0 {
@@ -139,7 +145,7 @@ unsafe fn fill(buffer: *mut c_void, length: size_t) -> bool {
     true
 }
 
-/// The next number of the generator splitmix64 (Steele, Lea, Flood 2014).
+/// Returns the next number of the generator splitmix64 (Steele, Lea, Flood 2014).
 pub fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut mixed = *state;
@@ -148,7 +154,7 @@ pub fn splitmix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// libc's own symbol, looked up once.
+/// Returns libc's own symbol, which is looked up once.
 unsafe fn next(place: &AtomicPtr<c_void>, name: *const c_char) -> *mut c_void {
     let known = place.load(Relaxed);
     if !known.is_null() {
@@ -157,7 +163,7 @@ unsafe fn next(place: &AtomicPtr<c_void>, name: *const c_char) -> *mut c_void {
     // SAFETY: the name is a C string; RTLD_NEXT is what this call is for.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name) };
     if found.is_null() {
-        // Nothing can be said safely at this depth.
+        // At this depth it is not safe to report an error.
         std::process::abort();
     }
     place.store(found, Relaxed);
@@ -173,6 +179,7 @@ mod tests {
     use std::hash::{BuildHasher, RandomState};
     use std::time::{Duration, Instant, SystemTime};
 
+    /// Invariants 1 and 2.
     #[test]
     fn on_a_simulations_thread_clocks_and_hash_keys_are_the_simulations() {
         let run = |value: u64| {
@@ -192,7 +199,7 @@ mod tests {
         };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
-        // And nobody else's.
+        // Other threads have the real clock.
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(2) {
             std::hint::spin_loop();

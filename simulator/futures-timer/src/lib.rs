@@ -1,13 +1,15 @@
-//! futures-timer with a second clock: timers in virtual time for a simulation, and real ones for everybody else.
+//! futures-timer with a second clock: timers in virtual time for a simulation, and real ones for all other threads.
 //!
-//! libp2p and the node know one timer, [`Delay`]. On a thread where a simulation has installed its clock
-//! ([`virtual_time::install`]), a new `Delay` fires when that clock is moved past it; on every other thread it is the
-//! published crate's, unchanged. So a node on a device runs on upstream's timers although it is built beside a simulator.
+//! libp2p and the node use one timer, [`Delay`]. On a thread on which a simulation has installed its clock
+//! ([`virtual_time::install`]), a new `Delay` fires when that clock is moved past its time; on every other thread it is
+//! the published crate's, unchanged. A node on a device therefore runs on upstream's timers although it is built beside
+//! a simulator.
 //!
 //! Invariants
 //! 1. Without an installed clock everything behaves as upstream.
-//! 2. In virtual time, timers fire in the order of (time, order in which they were set), one at a time.
+//! 2. In virtual time, timers fire in the order of their times, one at a time.
 //! 3. A timer that was reset wakes its task at the new time even if it is not polled in between, as upstream does.
+//! - In virtual time, timers of the same time fire in the order in which they were set.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub mod virtual_time;
 
-/// Ready once a duration is over.
+/// A future that is ready once a duration is over.
 pub struct Delay(Kind);
 
 enum Kind {
@@ -26,7 +28,7 @@ enum Kind {
 }
 
 impl Delay {
-    /// Ready that long from now.
+    /// Returns a delay that is ready after a duration from now.
     pub fn new(duration: Duration) -> Self {
         Self(match virtual_time::now() {
             None => Kind::Real(upstream::Delay::new(duration)),
@@ -34,7 +36,7 @@ impl Delay {
         })
     }
 
-    /// Ready that long from now instead.
+    /// Resets the delay to be ready after a duration from now.
     pub fn reset(&mut self, duration: Duration) {
         match &mut self.0 {
             Kind::Real(delay) => delay.reset(Instant::now() + duration),
@@ -81,7 +83,7 @@ mod tests {
         Pin::new(delay).poll(&mut Context::from_waker(waker)).is_ready()
     }
 
-    /// Runs on a thread of its own: a clock stays installed.
+    /// Runs a test on a thread of its own, since an installed clock stays.
     fn apart(test: impl FnOnce() + Send + 'static) {
         std::thread::spawn(test).join().expect("the test passes");
     }
@@ -95,10 +97,11 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn without_a_clock_time_is_real_even_beside_a_simulation() {
         apart(|| {
-            // Another thread's simulation changes nothing here.
+            // Another thread's simulation has no effect here.
             apart(|| virtual_time::install(5_000_000_000));
             let began = Instant::now();
             let mut delay = Delay::new(Duration::from_secs(3_600));
@@ -111,6 +114,7 @@ mod tests {
         });
     }
 
+    /// Invariant 2.
     #[test]
     fn in_virtual_time_timers_fire_in_order_and_only_when_the_clock_is_moved() {
         apart(|| {
@@ -126,6 +130,7 @@ mod tests {
         });
     }
 
+    /// Invariant 3.
     #[test]
     fn a_reset_timer_wakes_at_its_new_time_without_being_polled() {
         apart(|| {

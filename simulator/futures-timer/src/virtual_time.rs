@@ -1,8 +1,8 @@
-//! One thread's virtual clock, and what is due on it.
+//! Virtual time: one thread's virtual clock, and the events that are due on it.
 //!
-//! The clock stands still until [`advance`] moves it to the next thing that is due. Timers are not all that can be due:
-//! a simulated network puts its arrivals into the same queue ([`schedule`]), so that there is one order of all events.
-//! Whoever was set aside meanwhile says so when its turn comes ([`Due::is_live`]) and is passed over.
+//! The clock stands still until [`advance`] moves it to the next event. Timers are not the only events: a simulated
+//! network puts its arrivals into the same queue ([`schedule`]), so that all events have one order. An event that was
+//! cancelled meanwhile says so when its turn comes ([`Due::is_live`]) and is skipped.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::{Ordering, Reverse};
@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Something that happens at its time.
+/// An event that happens at its time.
 pub trait Due: Send + Sync {
-    /// Whether it is still to happen; `ticket` is what [`schedule`] answered.
+    /// Returns whether the event is still to happen; `ticket` is the value that [`schedule`] returned.
     fn is_live(&self, _ticket: u64) -> bool {
         true
     }
 
-    /// It happens.
+    /// Carries out the event.
     fn fire(&self, ticket: u64);
 }
 
-/// What stands in the queue.
+/// An entry of the queue.
 struct Entry {
     at: u64,
     ticket: u64,
@@ -50,15 +50,15 @@ impl Ord for Entry {
 }
 
 thread_local! {
-    /// Nanoseconds; 0 while no clock is installed. Const-initialised and without a destructor, so that it can be read
-    /// at any moment of a thread's life.
+    /// The time in nanoseconds; 0 while no clock is installed. It is const-initialised and has no destructor, so that
+    /// it can be read at any moment of a thread's life.
     static NOW: Cell<u64> = const { Cell::new(0) };
     static TICKET: Cell<u64> = const { Cell::new(0) };
     static FIRED: Cell<u64> = const { Cell::new(0) };
     static QUEUE: RefCell<BinaryHeap<Reverse<Entry>>> = const { RefCell::new(BinaryHeap::new()) };
 }
 
-/// Nanoseconds on this thread's virtual clock; nothing where none is installed.
+/// Returns the time on this thread's virtual clock in nanoseconds; `None` if no clock is installed.
 #[inline]
 pub fn now() -> Option<u64> {
     match NOW.get() {
@@ -72,23 +72,23 @@ pub fn install(start: u64) {
     NOW.set(start.max(1));
 }
 
-/// Takes the clock away again: timers made from now on are real. Those in the queue stay there.
+/// Removes the clock: timers made from now on are real. Those in the queue stay there.
 pub fn uninstall() {
     NOW.set(0);
 }
 
-/// Has something happen at a time, in nanoseconds of the clock. What is due at one time happens in the order in which it
-/// was scheduled.
+/// Schedules an event at a time, in nanoseconds of the clock. Events at one time happen in the order in which they were
+/// scheduled.
 pub fn schedule(at: u64, what: Arc<dyn Due>) -> u64 {
     let ticket = TICKET.get() + 1;
     TICKET.set(ticket);
-    // At the end of a thread's life the queue may be gone; then nothing happens any more.
+    // At the end of a thread's life the queue may no longer exist; then the event does not happen.
     let _ = QUEUE.try_with(|queue| queue.borrow_mut().push(Reverse(Entry { at, ticket, what })));
     ticket
 }
 
-/// Has the next thing happen that is due no later than `until`, and moves the clock to its time. Answers false when
-/// there is none; then the clock stands at `until`, if it was not later already and `until` is a time at all.
+/// Carries out the next event that is due no later than `until`, and moves the clock to its time. Returns false if
+/// there is none; then the clock is set to `until`, unless it was later already or `until` is no time.
 pub fn advance(until: u64) -> bool {
     loop {
         let next = QUEUE.with_borrow_mut(|queue| match queue.peek() {
@@ -108,12 +108,12 @@ pub fn advance(until: u64) -> bool {
     }
 }
 
-/// How many things have happened so far on this thread's clock.
+/// Returns the number of events so far on this thread's clock.
 pub fn fired() -> u64 {
     FIRED.get()
 }
 
-/// A timer in virtual time. It enters the queue when it is first polled in vain.
+/// A timer in virtual time. It enters the queue when it is first polled before its time.
 pub(crate) struct Timer {
     at: u64,
     armed: Option<Arc<Armed>>,
@@ -122,7 +122,7 @@ pub(crate) struct Timer {
 struct Armed(Mutex<State>);
 
 struct State {
-    /// Its ticket in the queue; 0 when what stands there is void.
+    /// Its ticket in the queue; 0 if its entry there is void.
     ticket: u64,
     at: u64,
     waker: Option<Waker>,
@@ -207,7 +207,7 @@ fn arm(armed: &Arc<Armed>, at: u64) {
     state.at = at;
 }
 
-/// When a duration from now is over; a timer made before the clock was taken away never fires by itself.
+/// Returns the time after a duration from now; a timer made after the clock was removed never fires by itself.
 fn after(duration: Duration) -> u64 {
     NOW.get().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }

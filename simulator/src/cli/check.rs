@@ -1,4 +1,4 @@
-//! `check`: whether a scenario is sound, what it comes to, and what of it cannot matter.
+//! `check`: whether a scenario is valid, what it amounts to, and which parts of it cannot have an effect.
 
 use super::failure::Failure;
 use super::tell::{right, table};
@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Whether a scenario is sound, and what it comes to
+/// Whether a scenario is valid, and what it amounts to
 ///
-/// Nothing is run. An error says which file and line is wrong, and what to write there. A warning says so of what cannot
-/// matter: a flow between devices that never meet, an expectation that nothing could miss, a fault that strikes nothing.
+/// Nothing is run. An error names the wrong file and line, and what to write there. A warning names parts that cannot
+/// have an effect: a flow between devices that never meet, an expectation that no run could miss, a fault that strikes
+/// nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim check baseline-50 --set devices.node.count=200")]
 pub(super) struct Arguments {
@@ -24,7 +25,7 @@ pub(super) struct Arguments {
     /// Seed, instead of the scenario's
     #[arg(long)]
     seed: Option<u64>,
-    /// Changes a setting of the scenario: KEY is a path as `devices.meter.count`; may be repeated
+    /// Changes a setting of the scenario: KEY is a path, as `devices.meter.count`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Prints one JSON object
@@ -136,12 +137,12 @@ fn length(plan: &Plan) -> Duration {
 }
 
 fn shown(duration: Duration) -> String {
-    // Beyond a millisecond nobody reads on.
+    // Parts of a millisecond are not shown.
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     humantime::format_duration(Duration::from_millis(millis)).to_string()
 }
 
-/// Devices by group, in the order of the groups.
+/// Returns the number of devices by group, in the order of the groups.
 fn groups(plan: &Plan) -> Vec<(&str, usize)> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for device in &plan.devices {
@@ -158,5 +159,5 @@ fn links(plan: &Plan) -> Vec<(&str, usize)> {
     plan.bearers.iter().enumerate().map(|(bearer, planned)| (planned.name.as_str(), count(bearer))).collect()
 }
 
-/// Faults that are listed one by one.
+/// The number of faults that are listed one by one.
 const SHOWN: usize = 20;

@@ -1,4 +1,4 @@
-//! What a verb says when it fails: what, where, and what to do next.
+//! Failure: the error of a verb: what, where, and what to do next.
 
 use crate::scenario::Problem;
 use std::fmt;
@@ -18,7 +18,7 @@ impl Failure {
         Self { error: error.into(), hint: hint.into() }
     }
 
-    /// A run did not come to its end.
+    /// Returns the failure of a run that did not end as planned.
     pub(super) fn of_run(error: String) -> Self {
         match error.split_once("; ") {
             Some((error, hint)) => Self::new(error, hint),
@@ -26,7 +26,7 @@ impl Failure {
         }
     }
 
-    /// Something with a file went wrong.
+    /// Returns the failure of an operation on a file.
     pub(super) fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => "check the path",
@@ -38,7 +38,7 @@ impl Failure {
         Self::new(format!("cannot {doing} {}: {error}", path.display()), hint)
     }
 
-    /// Tells it on standard error; the exit code is 1.
+    /// Prints it on standard error, and returns the exit code 1.
     pub(super) fn tell(&self, json: bool) -> ExitCode {
         if json {
             eprintln!("{}", serde_json::json!({ "error": self.error, "hint": self.hint }));

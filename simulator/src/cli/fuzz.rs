@@ -1,4 +1,4 @@
-//! `fuzz`: scenarios drawn from seeds, and what of each that fails is enough to make it fail.
+//! `fuzz`: scenarios drawn from seeds, and the smallest form found of each that fails.
 
 use super::failure::Failure;
 use super::scratch::Scratch;
@@ -12,26 +12,27 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Runs scenarios drawn from seeds, and makes those that fail small
+/// Runs scenarios drawn from seeds, and reduces those that fail
 ///
-/// Each seed gives a small network with traffic and faults, in which all checks watch; when everything has healed, what is sent has to
-/// arrive. A case that fails is made smaller as long as it fails, and kept as a scenario. Exit code 2 when one fails.
+/// Each seed gives a small network with traffic and faults, in which all checks watch; messages that are sent after
+/// everything has healed have to arrive. A case that fails is reduced as long as it fails, and kept as a scenario. Exit
+/// code 2 when one fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim fuzz --seed 1 --runs 200 --keep found")]
 pub(super) struct Arguments {
     /// The first seed; each run has the next
     #[arg(long, default_value_t = 1, value_name = "SEED", value_parser = super::run::seed)]
     seed: u64,
-    /// So many runs
+    /// Number of runs
     #[arg(long, default_value_t = 20, value_name = "N")]
     runs: u64,
-    /// Keeps there what fails, one scenario for each seed, in a directory that is made if there is none
+    /// Keeps each failing scenario in this directory, one for each seed; the directory is created if it does not exist
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// So many runs at a time, as many as there are processors without
+    /// Number of runs at a time; by default the number of processors
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Makes what fails smaller for at most so many seconds each; 0 leaves it as it was drawn
+    /// Reduces each failing scenario for at most this many seconds; 0 keeps it as it was drawn
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     shrink: u64,
     /// Runs nothing, and prints the scenario of the first seed
@@ -48,11 +49,11 @@ struct Found {
     seed: u64,
     /// Checks that were violated and expectations that were missed, or the error.
     failed: Vec<String>,
-    /// What is left of the scenario.
+    /// The text of the reduced scenario.
     scenario: String,
-    /// How many lines of it were drawn, and are left.
+    /// The number of lines that were drawn, and that are left.
     lines: (usize, usize),
-    /// Where it is kept.
+    /// The file in which it is kept.
     file: Option<PathBuf>,
 }
 
@@ -130,7 +131,7 @@ fn at_a_time(arguments: &Arguments) -> usize {
     arguments.jobs.map_or(processors, usize::from)
 }
 
-/// Runs all of them; of those that fail, by their place, how.
+/// Runs all cases, and returns the failures of those that fail, by their index.
 fn try_all(
     cases: &[Case],
     directory: &Path,
@@ -157,7 +158,7 @@ fn try_all(
     Ok(failed)
 }
 
-/// The smallest case found in that time that fails in one of the same ways.
+/// Returns the smallest case found in the given time that fails in one of the same manners.
 fn shrink(
     mut case: Case,
     failures: &BTreeSet<String>,

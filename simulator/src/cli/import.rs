@@ -1,4 +1,4 @@
-//! `import`: a scenario of a topology that another program has written.
+//! `import`: a scenario made from a topology that another program has written.
 
 use super::failure::Failure;
 use crate::cli::tell::say;
@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 /// A scenario of a network in a file: GraphML, GML, JSON with nodes and links, GeoJSON, or a table
 ///
-/// Prints it, or writes it to NAME.toml, which must not be there yet. It can be run at once: anybody sends to anybody, and one
-/// device publishes to all. The file is not copied; the scenario refers to it.
+/// Prints it, or writes it to NAME.toml, which must not exist yet. It can be run at once: every device sends to every
+/// other, and one device publishes to all. The file is not copied; the scenario refers to it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim import Abilene.graphml abilene && m2mesh-sim run abilene.toml")]
 pub(super) struct Arguments {
@@ -41,7 +41,7 @@ fn import(arguments: &Arguments) -> Result<(Imported, Option<PathBuf>), Failure>
         |name: &String| PathBuf::from(if name.ends_with(".toml") { name.clone() } else { format!("{name}.toml") });
     let path = name.as_ref().map(toml);
     let elsewhere = path.as_deref().and_then(Path::parent).is_some_and(|parent| parent != Path::new(""));
-    // Files are named from the scenario's directory.
+    // The names of files are relative to the scenario's directory.
     let called = |file: &Path| match elsewhere {
         true => std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string(),
         false => file.display().to_string(),

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 /// A scenario in real time, by a lab of real processes on this machine
 ///
-/// Takes the scenario that `run` takes, and holds the same expectations against it, as far as a lab can measure what they are about.
-/// What a lab cannot do is refused before anything starts. Exit code 2 when an expectation was missed or a check violated.
+/// Takes the scenario that `run` takes, and judges the same expectations, as far as a lab can measure their metrics. A
+/// scenario that a lab cannot carry out is refused before anything starts. Exit code 2 when an expectation was missed
+/// or a check violated.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim lab repair-ring --for 3m --set warmup=10s")]
 pub(super) struct Arguments {
@@ -33,16 +34,16 @@ pub(super) struct Arguments {
     /// Ends the measured time after this long, if the scenario's is longer
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     length: Option<Duration>,
-    /// Leaves out what a lab cannot do, instead of refusing the scenario
+    /// Leaves out the parts that a lab cannot carry out, instead of refusing the scenario
     #[arg(long)]
     leave_out: bool,
     /// The node's command, instead of the one beside this program
     #[arg(long, value_name = "PATH")]
     m2mesh: Option<PathBuf>,
-    /// Writes what happened there, a JSON object a line
+    /// Writes the events of the run to this file, a JSON object a line
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
-    /// Leaves the nodes' directories there, with their diagnostics
+    /// Keeps the nodes' directories in this directory, with their diagnostics
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Prints one JSON object
@@ -93,7 +94,7 @@ fn play(arguments: &Arguments) -> Result<(Played, Vec<Beyond>), Failure> {
     Ok((played, left_out))
 }
 
-/// Why a lab cannot play the scenario as it is.
+/// Returns the reason for which a lab cannot play the scenario unchanged.
 fn refused(layout: &Layout) -> Option<Failure> {
     let (one, others) = match &layout.beyond[..] {
         [] => return None,
@@ -127,7 +128,7 @@ fn draw(bar: &ProgressBar, Progress { virtual_s, total_s, events, delivered }: P
     bar.set_message(format!("{at} of {of}, {events} messages handed over, {delivered} delivered"));
 }
 
-/// The summary as `run` has it, and what is different in a lab.
+/// Returns the summary in the form of `run`, and the differences of a lab.
 fn machines(played: &Played, left_out: &[Beyond], wall: Duration) -> Value {
     let Played { summary, unmeasured } = played;
     let mut told = serde_json::to_value(summary).unwrap_or_default();
@@ -164,5 +165,5 @@ fn word(played: &Played) -> &'static str {
     }
 }
 
-/// Steps of the bar.
+/// The number of steps of the progress bar.
 const SCALE: u64 = 1_000;

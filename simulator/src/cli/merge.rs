@@ -1,4 +1,4 @@
-//! `merge`: shards of one sweep put together, to the same bytes as if it had been made in one go.
+//! `merge`: the shards of one sweep combined, with the same bytes as if all runs had been made at once.
 
 use super::failure::Failure;
 use super::sweep::results::{self, Sweep};
@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// Directories that `sweep --shard` has written
     #[arg(required = true, value_name = "DIR")]
     shards: Vec<PathBuf>,
-    /// Where the whole goes
+    /// The directory for the combined sweep
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Prints one JSON object
@@ -72,5 +72,5 @@ fn merge(arguments: &Arguments) -> Result<Sweep, Failure> {
     results::finish(&arguments.out, &plan)
 }
 
-/// Missing runs that are named.
+/// The number of missing runs that are named.
 const SHOWN: usize = 5;

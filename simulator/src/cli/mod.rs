@@ -1,7 +1,7 @@
-//! The command line: one file a verb.
+//! The command line, with one file for each verb.
 //!
-//! Exit code 0 when all that was expected holds, 2 when an expectation was missed or a check violated, 1 on an error, which says
-//! what, where, and what to do next.
+//! The exit code is 0 if all expectations hold, 2 if an expectation was missed or a check violated, and 1 on an error,
+//! which says what, where, and what to do next.
 
 mod baseline;
 mod calibrate;
@@ -55,12 +55,12 @@ enum Verb {
     Import(import::Arguments),
 }
 
-/// Does what the arguments say.
+/// Carries out the command that the arguments give.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let verb = match Arguments::try_parse_from(arguments) {
         Ok(Arguments { verb }) => verb,
         Err(error) => {
-            // Nothing can be said where nothing can be printed.
+            // An error in printing cannot be reported.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 /// A scenario to begin with, every key explained
 ///
-/// Prints it, or writes it to NAME.toml, which must not be there yet.
+/// Prints it, or writes it to NAME.toml, which must not exist yet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim new my-site && m2mesh-sim check my-site.toml")]
 pub(super) struct Arguments {

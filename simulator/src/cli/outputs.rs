@@ -1,4 +1,4 @@
-//! Files that a run leaves behind for other programs: tables, figures, the answer for a CI system.
+//! Outputs: files that a run writes for other programs: tables, figures, the answer for a CI system.
 
 use super::failure::Failure;
 use crate::record::Record;
@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 /// What is asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Outputs {
-    /// Writes each figure as a table there, a CSV a figure
+    /// Writes each figure as a CSV table into this directory
     #[arg(long, value_name = "DIR")]
     csv: Option<PathBuf>,
-    /// Draws each figure there, as SVG and as PNG
+    /// Draws each figure as SVG and as PNG into this directory
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
-    /// Writes expectations and checks there as test cases, as JUnit's XML
+    /// Writes expectations and checks to this file as test cases, as JUnit's XML
     #[arg(long, value_name = "FILE.xml")]
     junit: Option<PathBuf>,
 }
 
 impl Outputs {
-    /// What is asked for, with the word by which it is told.
+    /// Returns the requested outputs, each with its name in messages.
     pub(super) fn told(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let all = [("tables", &self.csv), ("figures", &self.figures), ("junit", &self.junit)];
         all.into_iter().filter_map(|(word, path)| Some((word, path.as_deref()?)))
     }
 
-    /// Whether all of it can be written: found out before an hour of simulation, not after.
+    /// Checks that all of them can be written, so that an error is found before an hour of simulation.
     pub(super) fn try_out(&self) -> Result<(), Failure> {
         for directory in [&self.csv, &self.figures].into_iter().flatten() {
             std::fs::create_dir_all(directory).map_err(|error| Failure::file("make", directory, &error))?;
@@ -35,7 +35,7 @@ impl Outputs {
         self.junit.as_deref().map_or(Ok(()), try_file)
     }
 
-    /// Writes all of it.
+    /// Writes all requested outputs.
     pub(super) fn write(&self, record: &Record) -> Result<(), Failure> {
         if let Some(directory) = &self.csv {
             for table in tables::tables(record) {
@@ -61,7 +61,7 @@ impl Outputs {
     }
 }
 
-/// Whether a file can be written. One that is there stays as it is, and one that is not is there, empty.
+/// Checks that a file can be written. An existing file is not changed; one that does not exist is created, empty.
 pub(super) fn try_file(path: &Path) -> Result<(), Failure> {
     let tried = std::fs::OpenOptions::new().append(true).create(true).open(path);
     tried.map(drop).map_err(|error| Failure::file("write", path, &error))

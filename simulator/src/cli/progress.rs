@@ -1,7 +1,8 @@
-//! Progress of a run, drawn on standard error where that is a terminal.
+//! Progress: the progress of a run, drawn on standard error if that is a terminal.
 //!
-//! The simulation has a thread of its own, on which time is virtual; whoever draws is told by a channel. The speed is
-//! virtual time by processor time: what else the machine does makes a run longer, but no slower.
+//! The simulation has a thread of its own, on which time is virtual; a channel carries its progress to the thread that
+//! draws. The speed is virtual time by processor time: other load of the machine makes a run longer, but does not lower
+//! its speed.
 
 use crate::plan::Plan;
 use crate::record::Record;
@@ -10,7 +11,7 @@ use crate::world::{self, Options, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::mpsc::sync_channel;
 
-/// Runs a plan and draws how far it is. `shown` is false where something else is drawn already.
+/// Runs a plan and draws its progress. `shown` is false if something else is drawn already.
 pub(super) fn simulate(plan: Plan, options: Options, shown: bool) -> Result<Record, String> {
     let bar = if shown { ProgressBar::new(SCALE) } else { ProgressBar::hidden() };
     let style = "{bar:32} {percent:>3} %  {msg}";
@@ -32,7 +33,8 @@ pub(super) fn simulate(plan: Plan, options: Options, shown: bool) -> Result<Reco
     run.join().unwrap_or_else(|_| Err("the simulation has failed; this is a defect of the program".to_owned()))
 }
 
-/// Steps of the bar.
+/// The number of steps of the progress bar.
 const SCALE: u64 = 1_000;
-/// Progress that waits to be drawn; more is dropped, since only the newest matters.
+/// The number of progress reports that may wait to be drawn. Drop policy: further ones are dropped, since only the
+/// newest matters.
 const CHANNEL: usize = 4;

@@ -1,8 +1,8 @@
-//! `replay`: the same run again, from its report or record, with a closer look.
+//! `replay`: a run repeated from its report or record, for a closer look.
 //!
-//! A record holds the scenario's text with its settings and seed, so nothing else is needed: not the scenario's file, nor
-//! those that it names. That it was the same run is told by the trace hash. A run that is ended earlier has another, and
-//! answers nothing: it is there to be looked at.
+//! A record contains the scenario's text with its settings and seed, so no other file is needed: neither the scenario's
+//! file, nor those that it names. The trace hash proves that the run was the same. A run that is ended earlier has
+//! another hash, and gives no answer: it serves inspection only.
 
 use super::failure::Failure;
 use super::scratch::Scratch;
@@ -20,20 +20,20 @@ use std::process::ExitCode;
 
 /// The same run again, from its report or record
 ///
-/// Says whether it went the same way, byte for byte, by the trace hash: exit code 2 if it did not. What happened at one node
-/// can be looked at with --node (with --json as lines of JSON), what stood at one moment with --until.
+/// The trace hash shows whether it was the same run, byte for byte: exit code 2 if it was not. --node prints the events
+/// of one node (with --json as lines of JSON), --until ends the run early to show its state.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim replay heal.html --node node-3 --until 90s")]
 pub(super) struct Arguments {
     /// A report (HTML) or a record (JSON) of a run
     file: PathBuf,
-    /// Ends at this virtual time
+    /// Ends the run at this virtual time
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     until: Option<std::time::Duration>,
-    /// Prints what happens at this node, or with --events writes only that
+    /// Prints the events of this node; with --events writes only these
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Writes what happens there instead, a JSON object a line
+    /// Writes the events to this file instead, a JSON object a line
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
     /// Prints one JSON object, after a line for each event with --node
@@ -104,7 +104,7 @@ fn is_there(node: &str, plan: &Plan) -> Result<(), Failure> {
     Err(Failure::new(format!("no node of this run is called {node}"), hint))
 }
 
-/// Lines of JSON as they are, or for people.
+/// Prints lines of JSON unchanged, or formatted for people.
 fn print_events(path: &Path, json: bool) -> std::io::Result<()> {
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
@@ -117,7 +117,7 @@ fn print_events(path: &Path, json: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `  12.345678 s  meter-3  received message 7`.
+/// Formats an event: `  12.345678 s  meter-3  received message 7`.
 fn for_people(event: &Value) -> String {
     let word = |key: &str| event[key].as_str().filter(|word| !word.is_empty());
     let mut what = word("event").unwrap_or("?").to_owned();
@@ -140,7 +140,7 @@ fn for_people(event: &Value) -> String {
     format!("{:>14.6} s  {:<12} {what}", event["at"].as_f64().unwrap_or_default(), word("node").unwrap_or("all"))
 }
 
-/// A record, as it is or out of a report.
+/// Reads a record, from its own file or from a report.
 fn read(path: &Path) -> Result<Record, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, &error))?;
     let record = match text.trim_start().starts_with('{') {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// One simulation of a scenario
 ///
-/// Prints what was measured, expected and checked, and the trace hash, by which two runs can be told to be the same. Exit
+/// Prints the metrics, the expectations, the checks, and the trace hash, which is the same for two equal runs. Exit
 /// code 2 when an expectation was missed or a check violated.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -27,21 +27,21 @@ pub(super) struct Arguments {
     /// Changes a setting of the scenario: KEY is a path, as `devices.meter.count`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Writes the report there, one HTML page
+    /// Writes the report to this file, as one HTML page
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
-    /// Writes the whole record there, as JSON
+    /// Writes the whole record to this file, as JSON
     #[arg(long, value_name = "FILE.json")]
     record: Option<PathBuf>,
-    /// Writes what happened there, a JSON object a line, and what the event logs of nodes say
+    /// Writes the events of the run to this file, a JSON object a line, including the records of the nodes' event logs
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
     #[command(flatten)]
     outputs: Outputs,
-    /// Writes the bytes of one link there as packets, pcapng as Wireshark and tcpdump read it
+    /// Writes the bytes of one link to this file as packets, in the pcapng format of Wireshark and tcpdump
     #[arg(long, value_name = "FILE.pcapng", requires = "pcap_link")]
     pcap: Option<PathBuf>,
-    /// The link, by its two devices
+    /// The link to capture, by its two devices
     #[arg(long, value_name = "A,B", requires = "pcap", value_parser = link)]
     pcap_link: Option<[String; 2]>,
     /// Prints one JSON object
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn simulate(arguments: &Arguments) -> Result<Record, Failure> {
     let loaded = scenario::load(&arguments.scenario, &arguments.set)?;
     let plan = loaded.plan(arguments.seed)?;
-    // Found out before an hour of simulation, not after.
+    // Checked first, so that an error is found before an hour of simulation.
     for path in [&arguments.report, &arguments.record].into_iter().flatten() {
         outputs::try_file(path)?;
     }
@@ -92,7 +92,7 @@ fn simulate(arguments: &Arguments) -> Result<Record, Failure> {
     Ok(record)
 }
 
-/// Two names of devices.
+/// Parses two names of devices.
 fn link(text: &str) -> Result<[String; 2], String> {
     match text.split_once(',').map(|(a, b)| [a.trim().to_owned(), b.trim().to_owned()]) {
         Some(ends) if ends.iter().all(|end| !end.is_empty()) && ends[0] != ends[1] => Ok(ends),
@@ -100,7 +100,7 @@ fn link(text: &str) -> Result<[String; 2], String> {
     }
 }
 
-/// A seed, as a whole number.
+/// Parses a seed, which is a whole number.
 pub(super) fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a seed is a whole number from 0 on, as 7; the same seed gives the same run".to_owned())
 }

@@ -1,20 +1,20 @@
-//! A directory for what is of no use afterwards.
+//! Scratch: a directory for temporary files.
 
 use super::failure::Failure;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A new directory in that for temporary files, removed with all that is in it when this is let go of.
+/// A new directory in the system's directory for temporary files, removed with its contents when this is dropped.
 #[derive(Debug)]
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes one; `verb` is part of its name.
+    /// Makes a directory; `verb` is part of its name.
     pub(super) fn new(verb: &str) -> Result<Self, Failure> {
         let within = std::env::temp_dir();
         for number in 0..ATTEMPTS {
             let path = within.join(format!("m2mesh-{verb}-{}-{number}", std::process::id()));
-            // One that is there already is somebody else's, or was left behind by a process that was killed.
+            // An existing directory belongs to another process, or was left behind by one that was killed.
             match std::fs::create_dir(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -25,7 +25,7 @@ impl Scratch {
         Err(Failure::new(error, "remove old ones"))
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
@@ -33,10 +33,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is in the directory for temporary files.
+        // Files that cannot be removed remain in the directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Names tried.
+/// The number of names that are tried.
 const ATTEMPTS: u32 = 100;

@@ -1,28 +1,29 @@
-//! Statistics over runs: medians, and how sure they are.
+//! Statistics: medians over runs, and their confidence intervals.
 //!
-//! The interval of a median is made of order statistics, and so supposes nothing of how values are distributed: that k of n
-//! values lie below the true median has the binomial distribution with probability one half, so the widest pair of ranks
-//! l, n + 1 − l with a coverage of at least 95 % is an interval (Conover, Practical Nonparametric Statistics, section 3.2).
-//! Fewer than six values cover less, even from the least to the largest; then there is no interval.
+//! The interval of a median is made of order statistics, and so assumes nothing of the distribution of the values: the
+//! number of n values that are below the true median has the binomial distribution with probability one half. The
+//! narrowest symmetric pair of ranks l, n + 1 − l with a coverage of at least 95 % is therefore an interval (Conover,
+//! Practical Nonparametric Statistics, section 3.2). Fewer than six values cover less, even from the least to the
+//! largest; then there is no interval.
 
 use serde::{Deserialize, Serialize};
 
-/// Some values of one metric.
+/// The statistics of some values of one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Estimate {
-    /// How many values there are.
+    /// The number of values.
     pub(super) runs: usize,
-    /// Their median.
+    /// The median of the values.
     pub(super) median: f64,
-    /// Least value.
+    /// The least value.
     pub(super) least: f64,
-    /// Largest value.
+    /// The largest value.
     pub(super) most: f64,
-    /// 95 % interval of the median, where there are enough values for one.
+    /// The 95 % interval of the median, if there are enough values for one.
     pub(super) interval: Option<(f64, f64)>,
 }
 
-/// Of values in any order; nothing of none.
+/// Returns the statistics of values in any order; `None` if there are none.
 pub(super) fn estimate(values: &[f64]) -> Option<Estimate> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
@@ -33,9 +34,9 @@ pub(super) fn estimate(values: &[f64]) -> Option<Estimate> {
     Some(Estimate { runs, median, least, most, interval })
 }
 
-/// The largest rank l, from 1, such that ranks l and n + 1 − l cover the median with 95 %.
+/// Returns the largest rank l, from 1, such that ranks l and n + 1 − l cover the median with 95 %.
 fn rank(count: usize) -> Option<usize> {
-    // P(fewer than l of n values lie below the median), built up term by term.
+    // P(fewer than l of n values are below the median), computed term by term.
     let (mut term, mut below, mut found) = (0.5f64.powi(i32::try_from(count).ok()?), 0.0, None);
     for rank in 1..=count / 2 {
         below += term;
@@ -48,7 +49,7 @@ fn rank(count: usize) -> Option<usize> {
     found
 }
 
-/// How often an interval is to hold the true median.
+/// The probability with which an interval contains the true median.
 const COVERAGE: f64 = 0.95;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a run has come to, on standard output: for people, or as one JSON object.
+//! Tell: the result of a run on standard output, for people or as one JSON object.
 
 use crate::metrics::{self, METRICS};
 use crate::record::{Performance, Record, Summary, Verdict};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-/// As `println!`, but that readers may close the pipe when they have seen enough.
+/// Prints as `println!` does, but allows the reader to close the pipe.
 macro_rules! say {
     () => { $crate::cli::tell::line(format_args!("")) };
     ($($arguments:tt)+) => { $crate::cli::tell::line(format_args!($($arguments)+)) };
@@ -28,12 +28,12 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
     }
 }
 
-/// 0 where all is well, 2 where an expectation was missed or a check violated.
+/// Returns 0 if the run passed, and 2 if an expectation was missed or a check violated.
 pub(super) fn code(summary: &Summary) -> ExitCode {
     ExitCode::from(if summary.passed { 0 } else { 2 })
 }
 
-/// One JSON object: the summary, and what the run cost under `performance`.
+/// Returns one JSON object: the summary, and the resources of the run under `performance`.
 pub(super) fn json(record: &Record) -> Value {
     let mut told = serde_json::to_value(&record.summary).unwrap_or_default();
     told["performance"] = json!(record.performance);
@@ -42,7 +42,7 @@ pub(super) fn json(record: &Record) -> Value {
     told
 }
 
-/// Question and answer, what was expected, what was checked, figures, and how to have it again.
+/// Prints question and answer, expectations, checks, figures, and how to repeat the run.
 pub(super) fn people(record: &Record) {
     let summary = &record.summary;
     question(summary);
@@ -50,7 +50,7 @@ pub(super) fn people(record: &Record) {
     answer(summary, if summary.passed { "holds" } else { "does not hold" });
 }
 
-/// The question, and what was expected.
+/// Prints the question and the expectations.
 pub(super) fn question(summary: &Summary) {
     say!("{}\n", style(&summary.question).bold());
     if !summary.expectations.is_empty() {
@@ -58,14 +58,15 @@ pub(super) fn question(summary: &Summary) {
     }
 }
 
-/// The answer, in words. The question may be asked either way round: what is expected holds, or does not.
+/// Prints the answer in words. The question may be asked positively or negatively: the expectations hold, or they do
+/// not.
 pub(super) fn answer(summary: &Summary, words: &str) {
     let answer = if summary.passed { style(words).green() } else { style(words).red() };
     say!("answer    {}", answer.bold());
     say!("why       {}", report::why(summary));
 }
 
-/// The same without what it answers: of a run that was ended before its end, nothing was expected.
+/// Prints the same without the answer, since a run that was ended early has no expectations.
 pub(super) fn so_far(record: &Record) {
     let summary = &record.summary;
     measured(summary);
@@ -81,7 +82,7 @@ pub(super) fn so_far(record: &Record) {
     say!("trace     {}", summary.trace);
 }
 
-/// Figures, and what was checked.
+/// Prints figures and checks.
 pub(super) fn measured(summary: &Summary) {
     say!("{}", figures(summary));
     say!("{} metrics in all, also by class, group and flow: --json\n", summary.metrics.len());
@@ -106,7 +107,7 @@ fn expectations(verdicts: &[Verdict]) -> Table {
         let unit = metrics::unit_of(verdict.about());
         let found = verdict.found.map_or_else(|| "nothing to measure".to_owned(), |found| metrics::text(unit, found));
         let by = verdict.margin.map_or_else(String::new, |margin| match verdict.wanted == 0.0 {
-            // A difference of nothing has no sign.
+            // A difference of zero has no sign.
             true => metrics::text(unit, margin + 0.0),
             false => percent(margin),
         });
@@ -116,7 +117,8 @@ fn expectations(verdicts: &[Verdict]) -> Table {
     table
 }
 
-/// What matters in every network, and what went wrong; the rest is in the JSON and the report.
+/// Returns the figures that are important in every network, and those that went wrong; the others are in the JSON and
+/// the report.
 fn figures(summary: &Summary) -> Table {
     let mut table = table(&["METRIC", "VALUE", ""]);
     for metric in METRICS {
@@ -129,22 +131,22 @@ fn figures(summary: &Summary) -> Table {
     table
 }
 
-/// Whether people are shown a metric with that value without asking for it.
+/// Returns whether people are shown a metric with that value without asking for it.
 pub(super) fn is_important(name: &str, value: f64) -> bool {
     ALWAYS.contains(&name) || value != 0.0 && UNLESS_ZERO.contains(&name)
 }
 
-/// The metric that an expectation is about, with its selector: `latency.p99[class=alarm]`.
+/// Returns the metric of an expectation, with its selector: `latency.p99[class=alarm]`.
 pub(super) fn metric_of(expectation: &str) -> &str {
     let bare = expectation.find(|c: char| c.is_whitespace() || "<>=".contains(c)).unwrap_or(expectation.len());
     match expectation.find('[').filter(|open| *open < bare).and_then(|open| expectation[open..].find(']')) {
-        // Within a selector `=` is no comparison.
+        // Within a selector `=` is not a comparison.
         Some(length) => &expectation[..expectation.find('[').unwrap_or_default() + length + 1],
         None => &expectation[..bare],
     }
 }
 
-/// A part of something as per cent, with its sign.
+/// Formats a share as a percentage with its sign.
 pub(super) fn percent(part: f64) -> String {
     format!("{:+.1} %", (part * 1e3).round() / 10.0 + 0.0)
 }
@@ -160,8 +162,7 @@ pub(super) fn right(text: impl Into<String>) -> Cell {
     Cell::new(text.into()).set_alignment(CellAlignment::Right)
 }
 
-/// Metrics that matter in every network.
-/// Those whose description leans on the one before come after it.
+/// The metrics that are important in every network. Those whose description refers to the previous one follow it.
 const ALWAYS: [&str; 16] = [
     "sent",
     "delivered",
@@ -180,7 +181,7 @@ const ALWAYS: [&str; 16] = [
     "reachable.time",
     "ready",
 ];
-/// Those that say what went wrong or was paid, which matter if something did or was.
+/// The metrics of failures and costs, which are important if they are not zero.
 const UNLESS_ZERO: [&str; 20] = [
     "expired",
     "refused",

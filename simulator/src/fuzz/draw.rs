@@ -1,9 +1,9 @@
-//! Drawing a case.
+//! Draw: the case of a seed, drawn at random.
 
 use super::{Case, Part, Table};
 use crate::virtual_os::splitmix;
 
-/// The case of a seed.
+/// Returns the case of a seed.
 pub fn case(seed: u64) -> Case {
     let mut draw = Draw { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xf0_55ed, parts: Vec::new() };
     let routers = draw.between(3, 12);
@@ -41,17 +41,17 @@ impl Draw {
         splitmix(&mut self.state)
     }
 
-    /// One of so many, the last included.
+    /// Draws a number from `least` to `most`, both included.
     fn between(&mut self, least: u32, most: u32) -> u32 {
         least + (self.next() % u64::from(most - least + 1)) as u32
     }
 
-    /// Whether bytes cost money somewhere.
+    /// Returns whether bytes cost money on a bearer.
     fn is_dear(&self) -> bool {
         self.parts.iter().any(|part| part.text.contains("price = "))
     }
 
-    /// Once in so many times.
+    /// Returns true once in `one_in` times, on average.
     fn chance(&mut self, one_in: u64) -> bool {
         self.next().is_multiple_of(one_in)
     }
@@ -70,7 +70,7 @@ impl Draw {
 
     fn realm(&mut self) {
         if self.chance(3) {
-            // An epoch ends while things go wrong.
+            // An epoch ends while faults are active.
             let second = self.between(0, 59);
             self.part(Table::Realm, format!("start = \"2026-01-05T00:57:{second:02}Z\""));
         }
@@ -124,7 +124,7 @@ impl Draw {
         );
     }
 
-    /// Groups and bearers beside the first. Answers who sends besides the routers.
+    /// Draws groups and bearers beside the first. Returns the groups that send besides the routers.
     fn others(&mut self) -> Vec<&'static str> {
         let mut others = Vec::new();
         if self.chance(3) {
@@ -222,7 +222,7 @@ impl Draw {
                     "[[traffic]]\nname = \"{name}\"\nkind = \"{kind}\"\nfrom = \"{from}\"\nto = \"{to}\"\n{pattern}\nsize = {size}\ndeadline = \"{deadline}\"{more}\n@TROUBLE@"
                 ),
             );
-            // What is counted out cannot become more.
+            // A flow with a fixed total of messages cannot be overloaded.
             if !pattern.starts_with("total") {
                 flows.push(name);
             }
@@ -231,7 +231,7 @@ impl Draw {
     }
 
     fn faults(&mut self, trouble: u32, flows: &[String]) {
-        // A part of the kinds, of which each may come several times.
+        // Some of the kinds, each of which may occur several times.
         let last = if flows.is_empty() { KINDS - 1 } else { KINDS };
         let kinds: Vec<u32> = (0..last).filter(|_| self.chance(3)).collect();
         if kinds.is_empty() {
@@ -278,7 +278,7 @@ impl Draw {
     }
 }
 
-/// Kinds of faults.
+/// The number of kinds of faults.
 const KINDS: u32 = 14;
 const HOSTILE: &[&str] = &[
     "how = \"drop\"\nshare = 0.5",
@@ -290,6 +290,6 @@ const HOSTILE: &[&str] = &[
     "how = \"return\"",
     "how = \"stretch\"",
 ];
-/// What has to arrive when all is healed.
+/// The flow that has to arrive after everything has healed.
 const AFTER: &str = "[[traffic]]\nname = \"after\"\nkind = \"send\"\nfrom = \"node\"\nto = \"node\"\nevery = \"7s\"\nsize = 50\n@AFTER@";
 const HEARD: &str = "[[traffic]]\nname = \"heard\"\nkind = \"publish\"\ntopic = \"after/news\"\nfrom = \"node-1\"\nto = \"node\"\nevery = \"5s\"\nsize = 50\n@AFTER@";

@@ -1,16 +1,17 @@
-//! Fuzzing: scenarios drawn from a seed, of which nobody has thought before.
+//! Fuzzing: scenarios drawn from a seed, beyond those that were written by hand.
 //!
-//! A [`Case`] is a small network with some traffic, in which some things go wrong: which topology, which bearers, which messages
-//! and which faults is drawn ([`draw`]). Each draw takes part of the features only, another part each time, since what one feature
-//! hides another may show (A. Groce and others, "Swarm Testing", 2012). First things go wrong, and all checks watch
-//! (safety); then everything heals, and what is sent from then on has to arrive (progress).
+//! A [`Case`] is a small network with some traffic and some faults: topology, bearers, messages and faults are drawn
+//! ([`draw`]). Each draw uses only some of the features, and a different selection each time, since one feature can
+//! hide what another may reveal (A. Groce and others, "Swarm Testing", 2012). First faults strike while all checks
+//! watch (safety); then everything heals, and messages that are sent from then on have to arrive (progress).
 //!
-//! A case is made of [`Part`]s, pieces of a scenario's file. One that fails is made smaller by leaving parts out, as long as it fails in
-//! the same way ([`shrink`]); what is left is an ordinary scenario, for `run`.
+//! A case consists of [`Part`]s, pieces of a scenario's file. A case that fails is reduced by leaving parts out, as
+//! long as it fails in the same manner ([`shrink`]); the result is an ordinary scenario for `run`.
 //!
 //! Invariants
 //! 1. The same seed gives the same case.
-//! 2. A case and all that it shrinks to are files that `run` reads.
+//! 2. A case is a file that `run` reads.
+//! - Every reduction of a case is one, too.
 
 mod draw;
 pub mod shrink;
@@ -24,13 +25,13 @@ use std::fmt::Write;
 /// A scenario in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// What it was drawn from, and its runs are.
+    /// The seed of the drawing and of its runs.
     pub seed: u64,
-    /// Devices that forward.
+    /// The number of devices that forward.
     pub routers: u32,
-    /// Seconds of traffic and faults.
+    /// The seconds of traffic and faults.
     pub trouble: u32,
-    /// Whether bytes cost money somewhere: nodes rest for longer between dials.
+    /// Whether bytes cost money on a bearer, so that nodes pause longer between dials.
     pub dear: bool,
     parts: Vec<Part>,
 }
@@ -38,21 +39,21 @@ pub struct Case {
 /// A piece of a scenario's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
-    /// The table that it belongs to, or is.
+    /// The table to which it belongs, or which it is.
     table: Table,
     text: String,
-    /// Whether there is no scenario without it.
+    /// Whether the scenario is invalid without it.
     needed: bool,
 }
 
-/// Tables of a scenario, in the order in which they are written.
+/// The tables of a scenario, in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
-    /// Keys before any table: expectations.
+    /// Keys before any table, which are the expectations.
     Expect,
-    /// Lines of it.
+    /// Lines of the table of the realm.
     Realm,
-    /// Lines of the bearer that all have.
+    /// Lines of the bearer that all devices have.
     Bearer,
     /// Lines of the group of routers.
     Routers,
@@ -61,7 +62,7 @@ enum Table {
 }
 
 impl Case {
-    /// The scenario's file.
+    /// Returns the text of the scenario's file.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let of = |table: Table| self.parts.iter().filter(move |part| part.table == table);
@@ -71,7 +72,7 @@ impl Case {
         let (trouble, calm) = (self.trouble, self.trouble + HEALING + CALM);
         let deadline = if self.dear { DEAR_DEADLINE } else { DEADLINE };
         let settle = deadline + CLOSING;
-        // Nothing is written to a text that does not take it.
+        // Writing to a string does not fail.
         let _ = write!(
             text,
             "question = \"{question}\"\nseed = {}\nwarmup = \"{WARMUP}s\"\nduration = \"{calm}s\"\nsettle = \"{settle}s\"\nexpect = [\n{expect}]\n\n\
@@ -91,25 +92,25 @@ impl Case {
     }
 }
 
-/// What of a run is a failure: checks that were violated, and expectations that were missed. That a fault has struck nothing is none: what was drawn
-/// may come to nothing.
+/// Returns the failures of a run: checks that were violated, and expectations that were missed. A fault that has struck
+/// nothing is not a failure, since a drawn fault may be without effect.
 pub fn failures(summary: &Summary) -> BTreeSet<String> {
     let violated = summary.checks.iter().filter(|check| check.violated > 0 && check.name != "faults-strike");
     let missed = summary.expectations.iter().filter(|verdict| !verdict.held);
     violated.map(|check| check.name.clone()).chain(missed.map(|verdict| verdict.text.clone())).collect()
 }
 
-/// Seconds in which links come up.
+/// The seconds in which links come up.
 const WARMUP: u32 = 30;
-/// Seconds after all faults are over, before what has to arrive is sent.
+/// The seconds after all faults are over, before the messages that have to arrive are sent.
 const HEALING: u32 = 30;
-/// Seconds in which that is sent.
+/// The seconds in which these messages are sent.
 const CALM: u32 = 40;
-/// Seconds in which it arrives.
+/// The seconds in which they arrive.
 const DEADLINE: u32 = 60;
-/// The same where bytes cost money: an address may rest for two minutes before it is dialled again.
+/// The same if bytes cost money: an address may be left alone for two minutes before it is dialled again.
 const DEAR_DEADLINE: u32 = 120;
-/// Seconds in which receipts come and streams end.
+/// The seconds in which receipts come and streams end.
 const CLOSING: u32 = 15;
 
 #[cfg(test)]
@@ -118,6 +119,7 @@ mod tests {
     use crate::record::Source;
     use crate::scenario;
 
+    /// Invariants 1 and 2.
     #[test]
     fn what_is_drawn_is_a_scenario_and_the_same_each_time() {
         for seed in 0..300 {

@@ -1,12 +1,13 @@
-//! Shrinking: a case that fails, made smaller as long as it fails.
+//! Shrink: a failing case, reduced as long as it fails.
 //!
-//! One round proposes every smaller case that differs in one thing: a part left out, half of the devices, half of the time. The first that
-//! still fails is what the next round begins with, until none does (greedy delta debugging after A. Zeller, 1999).
+//! One round proposes every smaller case that differs in one respect: a part left out, half of the devices, half of the
+//! time. The next round begins with the first of these that still fails, until none does (greedy delta debugging after
+//! A. Zeller, 1999).
 
 use super::Case;
 
 impl Case {
-    /// Cases that are smaller by one thing, those that leave out most first.
+    /// Returns the cases that are smaller in one respect, those that leave out most first.
     pub fn smaller(&self) -> Vec<Self> {
         let mut smaller = Vec::new();
         if self.routers > LEAST_ROUTERS {
@@ -20,7 +21,7 @@ impl Case {
             let (one, other) = optional.split_at(optional.len() / 2);
             smaller.extend([self.without(other), self.without(one)]);
         }
-        // The last first: faults and traffic come after what they need.
+        // The last parts first, since faults and traffic come after the parts that they need.
         smaller.extend(optional.iter().rev().map(|at| self.without(&[*at])));
         if self.trouble > LEAST_TROUBLE {
             smaller.push(Self { trouble: (self.trouble / 2).max(LEAST_TROUBLE), ..self.clone() });
@@ -35,7 +36,7 @@ impl Case {
     }
 }
 
-/// Fewer make no network.
+/// The least number of routers of a network.
 const LEAST_ROUTERS: u32 = 2;
-/// Seconds.
+/// The least number of seconds of traffic and faults.
 const LEAST_TROUBLE: u32 = 20;

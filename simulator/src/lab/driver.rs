@@ -1,4 +1,5 @@
-//! The driver: what happens in a lab at its time. It does what the [world](crate::world) does in a simulation, to real nodes.
+//! Driver: the actions of a lab at their times. It does to real nodes what the [world](crate::world) does in a
+//! simulation.
 
 use super::layout::Layout;
 use super::life::Life;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
-/// See the module's documentation.
+/// A driver: see the module's documentation.
 pub(super) struct Driver {
     pub(super) plan: Plan,
     pub(super) names: Vec<String>,
@@ -32,24 +33,24 @@ pub(super) struct Driver {
     pub(super) lives: Lives,
     pub(super) links: Links,
     pub(super) watch: Watch,
-    /// What went wrong that was no fault of the scenario's.
+    /// Errors that are not faults of the scenario.
     pub(super) broken: Vec<String>,
-    /// By entry of the scenario: how often its faults have done something, and what it is called.
+    /// By entry of the scenario: how often its faults have had an effect, and its label.
     pub(super) struck: BTreeMap<usize, (u64, String)>,
-    /// When all is over, in nanoseconds.
+    /// The end of the run, in nanoseconds.
     pub(super) end: u64,
     agenda: Agenda,
     workload: Workload,
     workers: Vec<mpsc::Sender<Order>>,
     news: mpsc::Receiver<News>,
     teller: mpsc::Sender<News>,
-    /// How many faults keep a device down, and still.
+    /// The number of faults that keep each device down, and in the next field paused.
     down: Vec<u32>,
     still: Vec<u32>,
     looking: bool,
 }
 
-/// The applications, by device; none where its node is down.
+/// The applications by device; `None` if the device's node is down.
 pub(super) struct Lives(pub(super) Vec<Option<Life>>);
 
 impl Site for Lives {
@@ -65,7 +66,7 @@ impl Site for Lives {
 }
 
 impl Driver {
-    /// Of a lab that runs.
+    /// Returns the driver of a running lab.
     pub(super) fn new(layout: Layout, place: Place, events: Events) -> Self {
         let Layout { mut plan, names, .. } = layout;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -103,9 +104,10 @@ impl Driver {
         }
     }
 
-    /// Tells the nodes of their links, puts an application on each, and enters what is known beforehand into the agenda.
+    /// Tells the nodes of their links, starts an application on each, and enters into the agenda what is known in
+    /// advance.
     pub(super) async fn prepare(&mut self) -> Result<(), Problem> {
-        // Twice: the first to be told has measured its round trips when the others were as before.
+        // Twice, since the first nodes to be told have measured their round trips before the others were told.
         for _ in 0..2 {
             let told = self.links.all().map(|(device, links)| {
                 let client = self.place.client(device);
@@ -129,7 +131,7 @@ impl Driver {
         let all_listen = tokio::time::timeout(TO_LISTEN, all_listen).await;
         let all_listen = all_listen.unwrap_or_else(|_| Err("it takes too long".to_owned()));
         all_listen.map_err(|what| Problem::new(format!("the applications do not start: {what}"), "try again"))?;
-        // What this took is no part of the warm-up.
+        // The time that this took does not count as warm-up.
         self.plan.warmup += Duration::from_nanos(now().saturating_sub(NANOS));
         self.end = NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         faults::begin(&self.plan, &self.agenda);
@@ -138,7 +140,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Until all is over.
+    /// Drives the lab until the end of the run.
     pub(super) async fn run(&mut self, process: &mut Process, told: &mut dyn FnMut(Progress)) -> Result<(), Problem> {
         while now() < self.end {
             while let Some((due, item)) = self.agenda.pop_due() {
@@ -192,10 +194,10 @@ impl Driver {
                 self.events.note(device, &What::Up);
                 self.begin_life(device);
             }
-            // It is to go down again.
+            // The node is to go down again.
             News::Up(_) | News::Listens(_) => {}
             News::Broken { device, what } => {
-                // Of one that was killed on purpose it is what was wanted.
+                // If the node was killed on purpose, this was intended.
                 if self.lives.0[device].take().is_some() {
                     self.ledger.handle_down(device);
                     self.broken.push(format!("{} is not as it should be: {what}", self.names[device]));
@@ -216,26 +218,26 @@ impl Driver {
         self.lives.0[device] = Some(Life::begin(device, client, ledger, listening, self.teller.clone()));
     }
 
-    /// Looks at how things stand, unless the look before is not over.
+    /// Looks at the state of the lab, unless the previous look is not finished.
     fn sample(&mut self) {
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
         self.agenda.enter(after + BETWEEN_LOOKS, Item::Sample);
         if !std::mem::replace(&mut self.looking, true) {
             let (nodes, teller) = (self.nodes(), self.teller.clone());
             tokio::spawn(async move {
-                // Nobody waits for it any more when all is over.
+                // At the end of the run there may be no receiver.
                 let _ = teller.send(News::Seen(look(nodes).await)).await;
             });
         }
     }
 
-    /// Nodes that are up and do not stand still.
+    /// Returns the nodes that are up and not paused.
     pub(super) fn nodes(&self) -> Vec<(usize, Client)> {
         let answers = |device: &usize| self.lives.is_on(*device) && self.still[*device] == 0;
         (0..self.names.len()).filter(answers).map(|device| (device, self.place.client(device))).collect()
     }
 
-    /// Links that could be and are not: those that are not cut, between devices that are up.
+    /// Returns the links that could be up and are not: those that are not cut, between devices that are up.
     pub(super) fn missing(&self, seen: &Seen) -> Vec<usize> {
         let missing = |link: &usize| {
             let edge = &self.plan.edges[*link];
@@ -290,7 +292,7 @@ impl Driver {
         }
     }
 
-    /// A flapping link goes or comes, and will again.
+    /// Takes a flapping link down or up, and enters the next change.
     fn handle_flap(&mut self, fault: usize, goes: bool) {
         let Some(planned) = self.plan.faults.get(fault).cloned() else { return };
         let FaultKind::Flap { edges, down, up } = planned.what else { return };
@@ -299,12 +301,12 @@ impl Driver {
         let next = after + if goes { down } else { up };
         let over = self.plan.warmup + planned.until.unwrap_or(self.plan.duration).min(self.plan.duration);
         if goes || next < over {
-            // What has gone comes back, at the end of the fault if not before.
+            // A link that is down comes up at the end of the fault at the latest.
             self.agenda.enter(if goes { next.min(over) } else { next }, Item::Flap { fault, down: !goes });
         }
     }
 
-    /// Everything heals.
+    /// Heals everything.
     fn handle_calm(&mut self) {
         let open = |fault: &crate::plan::Fault| fault.until.is_none_or(|until| until >= self.plan.duration);
         let faults: Vec<usize> = (0..self.plan.faults.len()).filter(|fault| open(&self.plan.faults[*fault])).collect();
@@ -320,7 +322,7 @@ impl Driver {
         devices.into_iter().for_each(|device| self.order(device, Order::Links(self.links.of(device))));
     }
 
-    /// A device's process is killed, or started again. Answers whether it was killed.
+    /// Kills a device's process, or starts it again. Returns whether it was killed.
     fn set_down(&mut self, device: usize, down: bool) -> bool {
         let reasons = &mut self.down[device];
         *reasons = if down { *reasons + 1 } else { reasons.saturating_sub(1) };
@@ -338,7 +340,7 @@ impl Driver {
         false
     }
 
-    /// A device's process stands still, or goes on. Answers whether it was stopped.
+    /// Pauses a device's process, or resumes it. Returns whether it was paused.
     fn set_still(&mut self, device: usize, still: bool) -> bool {
         let reasons = &mut self.still[device];
         *reasons = if still { *reasons + 1 } else { reasons.saturating_sub(1) };
@@ -360,11 +362,11 @@ impl Driver {
     }
 }
 
-/// From one look at the lab to the next.
+/// The interval of looks at the lab.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
-/// Orders that wait for a device's worker; what would be more is an error.
+/// The number of orders that may wait for a device's worker; an order beyond it is an error.
 const MOST_ORDERS: usize = 1_024;
-/// News that wait; those who bring more wait themselves.
+/// The number of news items that may wait; senders of more wait.
 const MOST_NEWS: usize = 1_024;
-/// How long applications may take to listen to all that they are to hear.
+/// The time within which applications have to listen to all that they are to hear.
 const TO_LISTEN: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The end of a lab: what is left to ask the nodes, and the answer to the scenario's question.
+//! Ending: the last questions to the nodes of a lab, and the answer to the scenario's question.
 
 use super::Played;
 use super::driver::Driver;
@@ -20,19 +20,19 @@ use m2mesh::gateway::dto::{InboxPage, InboxQuery, LogVerdict, Status};
 use m2mesh::metrics::Gauges;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a node says when all is over.
+/// The state of a node at the end of the run.
 #[derive(Default)]
 struct Said {
     counters: BTreeMap<String, u64>,
     gauges: Gauges,
-    /// Messages in its inbox that nobody has taken.
+    /// The messages in its inbox that have not been taken.
     lying: BTreeSet<u64>,
-    /// What is wrong with its event log, if something is.
+    /// The defect of its event log, if it has one.
     log: Option<String>,
 }
 
 impl Driver {
-    /// Asks what is left to ask, and answers.
+    /// Asks the nodes for their last state, and answers the scenario's question.
     pub(super) async fn finish(mut self) -> Result<Played, Problem> {
         let end = now();
         let seen = look(self.nodes()).await;
@@ -83,7 +83,7 @@ impl Driver {
     fn answer(&self, book: &Book, said: BTreeMap<usize, Said>, end: u64) -> Played {
         let plan = &self.plan;
         let mut totals = Totals::default();
-        // Whom the lab's topology keeps apart is no concern of the scenario's.
+        // Connections that the lab's topology prevents do not concern the scenario.
         let kept_apart = Counter::ConnectionsCut.name();
         for Said { mut counters, gauges, .. } in said.into_values() {
             counters.remove(kept_apart);
@@ -106,7 +106,7 @@ impl Driver {
                 let whole = self.watch.whole_at.map_or(0.0, |at| (seconds(at) - over).max(0.0));
                 put("converged", whole);
             }
-            // Not by the end: nothing to measure.
+            // The time was not reached by the end, so there is nothing to measure.
             (Some(_), _) => {}
         }
         put("queue.max", self.watch.queued as f64);
@@ -156,5 +156,5 @@ async fn ask(client: &Client) -> Result<Said, ClientError> {
     }
 }
 
-/// Messages asked for at a time.
+/// The number of messages that are asked for at a time.
 const PAGE: usize = 1_000;

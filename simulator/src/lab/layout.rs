@@ -1,14 +1,16 @@
-//! Layout: a plan as a lab can do it, and what of it a lab cannot do.
+//! Layout: a plan in the form that a lab can carry out, and the parts of it that a lab cannot.
 //!
-//! Devices become `node-1`, `node-2` and on, in their order; each pair of devices with an edge becomes a link of the lab's topology, and the
-//! edge's shapes those of the link's two directions. Messages travel as text, a line each, so that of a flow's bytes three in four
-//! are left for what the ledger makes of them, and the lines are as long as the scenario says.
+//! Devices become `node-1`, `node-2` and so on, in their order. Each pair of devices with an edge becomes a link of the
+//! lab's topology, and the edge's shapes become those of the link's two directions. Messages travel as text, each on
+//! one line. The ledger therefore uses three of four bytes of a flow's size, and the lines are as long as the scenario
+//! says.
 //!
-//! What a lab cannot do is told in sentences ([`Beyond`]), each with what becomes of it if it is left out. Nothing is left out in silence.
+//! The parts that a lab cannot carry out are listed in sentences ([`Beyond`]), each with the replacement that is used
+//! if it is left out. No part is left out without being listed.
 //!
 //! Invariants
-//! 1. The plan that comes out has nothing in it that is [`Beyond`], and the same devices and flows, in their order.
-//! 2. Each pair of devices has one edge at most, and all edges are known from the start and within reach.
+//! 1. The resulting plan contains no part that is [`Beyond`], and the same devices and flows, in their order.
+//! 2. Each pair of devices has at most one edge, and all edges are known from the start and within reach.
 
 use super::measured::is_measured;
 use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan};
@@ -20,23 +22,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// A plan as a lab can do it.
+/// A plan in the form that a lab can carry out.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The plan, with the names that its devices have in the lab.
     pub plan: Plan,
-    /// By device: its name in the scenario.
+    /// The names of the devices in the scenario, by device.
     pub names: Vec<String>,
-    /// What a lab cannot do of it.
+    /// The parts that a lab cannot carry out.
     pub beyond: Vec<Beyond>,
 }
 
-/// Something that a lab cannot do.
+/// A part of a scenario that a lab cannot carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beyond {
-    /// What, and where.
+    /// The part and its place.
     pub what: String,
-    /// What there is instead when it is left out.
+    /// The replacement that is used if it is left out.
     pub instead: &'static str,
 }
 
@@ -46,7 +48,7 @@ impl fmt::Display for Beyond {
     }
 }
 
-/// Lays a plan out. `most` shortens the measured time. An error says what no lab can do at all.
+/// Lays a plan out. `most` shortens the measured time. An error says what no lab can carry out at all.
 pub fn lay_out(plan: Plan, most: Option<Duration>) -> Result<Layout, Problem> {
     let names: Vec<String> = plan.devices.iter().map(|device| device.name.to_string()).collect();
     if names.len() > MOST_DEVICES {
@@ -71,12 +73,12 @@ pub fn lay_out(plan: Plan, most: Option<Duration>) -> Result<Layout, Problem> {
     Ok(layout)
 }
 
-/// What a device is called in a lab.
+/// Returns the name of a device in a lab.
 pub fn node(device: usize) -> String {
     format!("node-{}", device + 1)
 }
 
-/// The number of a device by its name in a lab.
+/// Returns the index of a device by its name in a lab.
 pub fn device(node: &str) -> Option<usize> {
     node.strip_prefix("node-")?.parse::<usize>().ok()?.checked_sub(1)
 }
@@ -86,7 +88,7 @@ impl Layout {
         self.beyond.push(Beyond { what: what.into(), instead });
     }
 
-    /// Ends the measured time sooner, and leaves out the faults that would come after it.
+    /// Ends the measured time sooner, and leaves out the faults that would come after its end.
     fn shorten(&mut self, most: Option<Duration>) {
         let Some(most) = most.filter(|most| *most < self.plan.duration) else { return };
         self.plan.duration = most;
@@ -111,7 +113,7 @@ impl Layout {
         for (is, what, instead) in kinds {
             let these: Vec<&str> =
                 devices.iter().zip(&self.names).filter(|(device, _)| is(device)).map(|(_, name)| &**name).collect();
-            // All in one area of whatever number are as all in the first.
+            // If all devices are in one area, its number does not matter.
             if !these.is_empty() && (what != "are in areas" || areas) {
                 found.push((format!("{} {what}", listed(&these)), instead));
             }
@@ -151,7 +153,8 @@ impl Layout {
         found.into_iter().for_each(|(what, instead)| self.tell(what, instead));
     }
 
-    /// One edge for a pair. Answers, for each edge of the scenario, what it is now.
+    /// Reduces the edges to one for each pair. Returns, for each edge of the scenario, the index of the edge that
+    /// replaces it.
     fn settle_edges(&mut self) -> Vec<Option<usize>> {
         let (mut kept, mut edges, mut pairs) = (Vec::new(), Vec::<Edge>::new(), BTreeSet::new());
         let (mut second, mut unknown, mut odd) = (Vec::new(), Vec::new(), Vec::new());
@@ -251,7 +254,7 @@ impl Layout {
         }
     }
 
-    /// Whether every node can be asked for all that it is to do at the same time.
+    /// Checks that every node can serve all streams that it needs at the same time.
     fn bound(&self) -> Result<(), Problem> {
         for device in 0..self.names.len() {
             let streams = self.streams(device);
@@ -268,7 +271,7 @@ impl Layout {
         Ok(())
     }
 
-    /// To how many receivers and topics a device sends, and to how many it listens.
+    /// Returns the number of receivers and topics to which a device sends, plus those to which it listens.
     fn streams(&self, device: usize) -> usize {
         let flows = self.plan.flows.iter().map(|flow| {
             let place = flow.from.iter().position(|from| *from == device);
@@ -284,7 +287,7 @@ impl Layout {
     }
 }
 
-/// A fault with the edges as they are now.
+/// Returns a fault with the indices of the edges that replace its own.
 fn remapped(mut fault: Fault, kept: &[Option<usize>]) -> Fault {
     if let FaultKind::Cut { edges, .. } | FaultKind::Flap { edges, .. } | FaultKind::Degrade { edges, .. } =
         &mut fault.what
@@ -294,7 +297,7 @@ fn remapped(mut fault: Fault, kept: &[Option<usize>]) -> Fault {
     fault
 }
 
-/// Names in a row, the first of many.
+/// Lists names in a sentence, the first few of many.
 fn listed(names: &[&str]) -> String {
     match names.split_at_checked(NAMED) {
         Some((first, more)) if !more.is_empty() => format!("{} and {} more", first.join(", "), more.len()),
@@ -302,11 +305,12 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Devices of a lab: each is a process, and all share one machine.
+/// The number of devices of a lab: each is a process, and all share one machine.
 pub const MOST_DEVICES: usize = 20;
-/// Streams of one program that a node serves, of the 96 that its local API grants, with room for requests.
+/// The number of streams of one program that a node serves, out of the 96 that its local API grants, with room for
+/// requests.
 const MOST_STREAMS: usize = 64;
-/// Names that are told.
+/// The number of names that are listed.
 const NAMED: usize = 3;
 
 #[cfg(test)]

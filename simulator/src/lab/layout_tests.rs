@@ -1,4 +1,4 @@
-//! What becomes of plans, and what is refused.
+//! Tests of the layout of plans, and of the parts that are refused.
 
 use super::*;
 use crate::plan::Bursts;
@@ -22,11 +22,12 @@ fn laid_out(plan: Plan) -> Layout {
     lay_out(plan, None).expect("a lab can")
 }
 
-/// What a lab cannot do of it, in words.
+/// Returns the descriptions of the parts that a lab cannot carry out.
 fn beyond(plan: Plan) -> Vec<String> {
     laid_out(plan).beyond.iter().map(ToString::to_string).collect()
 }
 
+/// Invariant 1.
 #[test]
 fn a_plan_keeps_its_devices_links_and_flows_under_the_labs_names() {
     let plan = planned("[[faults]]\nkind = \"crash\"\ndevices = \"meter-1\"\nat = \"5m\"\nfor = \"10s\"\n");
@@ -42,7 +43,7 @@ fn a_plan_keeps_its_devices_links_and_flows_under_the_labs_names() {
         assert_eq!((edge.a, edge.b, edge.shapes[0].delay), (planned.a, planned.b, planned.shapes[0].delay));
         assert_eq!(edge.shapes.map(|shape| shape.price), [2_500_000; 2]);
     }
-    // In base64 that is the hundred bytes of the scenario.
+    // In base64 these are the hundred bytes of the scenario.
     assert_eq!((plan.flows[0].size, layout.plan.flows[0].size), (100, 75));
 }
 
@@ -57,6 +58,7 @@ fn the_measured_time_is_shortened_with_what_would_come_after_it() {
     assert_eq!((longer.plan.duration.as_secs(), longer.plan.faults.len()), (3_600, 2));
 }
 
+/// Invariants 1 and 2.
 #[test]
 fn what_a_lab_cannot_do_is_named_and_left_out() {
     let mut plan = planned("");
@@ -87,7 +89,7 @@ fn what_a_lab_cannot_do_is_named_and_left_out() {
             "meter-3–node-1: the line is slower, or loses more, than a lab's links can",
         ]
     );
-    // What is left has none of it.
+    // The remaining plan contains none of them.
     assert!(beyond(layout.plan).is_empty());
 }
 

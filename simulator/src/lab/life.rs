@@ -1,13 +1,14 @@
-//! The application on a lab's node, for one life of its process: it does by the node's local API what the simulated
-//! [application](crate::world::application) does by calls.
+//! Life: the application on a lab's node, for one life of its process. It does by the node's local API what the
+//! simulated [application](crate::world::application) does by calls.
 //!
-//! It reads the inbox as it grows, listens and answers as the workload has it, all in one task that ends with the node. Messages for
-//! one receiver, and publications under one topic, go down a stream of lines each, in their order; requests are calls of their own.
-//! A payload is the ledger's in base64, since a line ends with its text.
+//! It reads the inbox as it grows, and listens and answers as the workload says, all in one task that ends with the
+//! node. Messages for one receiver, and publications under one topic, are written as lines to a stream of their own, in
+//! their order; requests are separate calls. A payload is the ledger's in base64, since a line consists of text.
 //!
 //! Invariants
-//! 1. Nothing of a life goes on when it is let go of.
-//! 2. At most [`MOST_WAITING`] lines of a stream wait for it, and [`MOST_REQUESTS`] requests are under way; what would be more is refused.
+//! - When a life is dropped, nothing of it continues.
+//! - At most [`MOST_WAITING`] lines wait for their stream, and at most [`MOST_REQUESTS`] requests are under way;
+//!   further ones are refused.
 
 use super::worker::News;
 use crate::world::application::SERVICE;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-/// See the module's documentation.
+/// A life: see the module's documentation.
 pub struct Life {
     device: usize,
     client: Client,
@@ -43,7 +44,7 @@ pub struct Life {
     requests: Arc<Semaphore>,
 }
 
-/// A task that ends when it is let go of.
+/// A task that ends when it is dropped.
 struct Task(JoinHandle<()>);
 
 impl Drop for Task {
@@ -52,25 +53,25 @@ impl Drop for Task {
     }
 }
 
-/// Lines on their way to the node.
+/// The lines that are written to the node.
 struct Stream {
     route: Route,
     lines: mpsc::Sender<Bytes>,
-    /// Numbers in the ledger of all lines so far.
+    /// The numbers in the ledger of all lines so far.
     ids: Ids,
     _task: Task,
 }
 
 type Ids = Arc<Mutex<Vec<u64>>>;
 
-/// Where lines go.
+/// The destination of lines.
 #[derive(Clone, Debug, PartialEq)]
 enum Route {
     Send(SendLinesQuery),
     Publish(PublishLinesQuery),
 }
 
-/// What comes by a subscription.
+/// An item that a subscription yields.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Heard {
@@ -79,7 +80,7 @@ enum Heard {
 }
 
 impl Life {
-    /// Begins to listen, and tells when all of that stands.
+    /// Begins to listen, and reports when all subscriptions are in force.
     pub fn begin(
         device: usize,
         client: Client,
@@ -93,7 +94,7 @@ impl Life {
                 Ok(()) => "its node has ended a stream".to_owned(),
                 Err(error) => error.to_string(),
             };
-            // Whoever drives the lab knows whether it was killed on purpose, and is gone when all is over.
+            // The driver knows whether the node was killed on purpose, and has ended at the end of the run.
             let _ = news.send(News::Broken { device, what: told }).await;
         });
         Self {
@@ -106,7 +107,7 @@ impl Life {
         }
     }
 
-    /// Sends a message, a request or a publication, and reports how it ended.
+    /// Sends a message, a request or a publication, and reports its outcome.
     pub fn send(&self, id: u64, command: Command) {
         match command {
             Command::Send(Send { to, payload, ack, class, policy, lifetime, id: _ }) => {
@@ -127,7 +128,7 @@ impl Life {
                 self.line(Route::Publish(query), id, &payload);
             }
             Command::Request { send, service } => self.request(id, send, service),
-            // A workload has no others.
+            // A workload has no other commands.
             _ => {}
         }
     }
@@ -136,14 +137,14 @@ impl Life {
         let mut line = BASE64_NOPAD.encode(payload).into_bytes();
         line.push(b'\n');
         let mut streams = self.streams.borrow_mut();
-        // One that has broken off is begun anew.
+        // A stream that has ended is replaced by a new one.
         streams.retain(|stream| !stream.lines.is_closed());
         let at = streams.iter().position(|stream| stream.route == route).unwrap_or_else(|| {
             streams.push(self.stream(route));
             streams.len() - 1
         });
         let Stream { lines, ids, .. } = &streams[at];
-        // Under one lock, so that the line's number is its place.
+        // Under one lock, so that the line's number is its place in the list.
         let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
         match lines.try_send(Bytes::from(line)) {
             Ok(()) => ids.push(id),
@@ -161,7 +162,7 @@ impl Life {
         let way = route.clone();
         let task = tokio::spawn(async move {
             if let Err(ClientError::Api(error)) = carry(&client, &way, waiting, &numbers, &ledger, device).await {
-                // The node has not taken the stream, so none of its lines.
+                // The node has not accepted the stream, and so none of its lines.
                 let ids = numbers.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 ids.into_iter().for_each(|id| refuse(&ledger, device, id, &error.error));
             }
@@ -192,7 +193,7 @@ impl Life {
             match client.post::<Outcome>("/v1/request", &body).await {
                 Ok(outcome) => report(&ledger, device, id, &outcome),
                 Err(ClientError::Api(error)) => refuse(&ledger, device, id, &error.error),
-                // The node has gone, and what became of it is not known.
+                // The node is gone, and the outcome is unknown.
                 Err(_) => {}
             }
             drop(permit);
@@ -203,7 +204,7 @@ impl Life {
     }
 }
 
-/// Has the node take lines until it or their sender is gone.
+/// Lets the node take lines until the node or their sender is gone.
 async fn carry(
     client: &Client,
     route: &Route,
@@ -231,7 +232,7 @@ async fn carry(
     Ok(())
 }
 
-/// What a life listens to.
+/// The listening part of a life.
 struct Listener {
     device: usize,
     client: Client,
@@ -251,7 +252,7 @@ impl Listener {
             true => Some(self.client.events(&format!("/v1/offers/{}", escape(SERVICE)), &()).await?),
             false => None,
         };
-        // Nobody waits for it any more when all is over.
+        // At the end of the run there may be no receiver.
         let _ = news.send(News::Listens(self.device)).await;
         let (inbox, heard, calls) = futures::join!(self.read(inbox), join_all(subscriptions), self.answer(calls));
         heard.into_iter().collect::<Result<(), _>>().and(inbox).and(calls)
@@ -313,7 +314,7 @@ impl Listener {
     }
 }
 
-/// The ledger's payload, if it is one; what is none is shown to the ledger as it came.
+/// Returns the ledger's payload; a payload that is not of the ledger is returned as it came.
 pub fn bytes(payload: Payload) -> Vec<u8> {
     let text = payload.into_bytes().unwrap_or_default();
     BASE64_NOPAD.decode(&text).unwrap_or(text)
@@ -359,7 +360,8 @@ fn told_class(class: Class) -> dto::Class {
     }
 }
 
-/// Lines that wait for their stream: as many as an application holds back in a simulation.
+/// The number of lines that may wait for their stream: as many as an application holds back in a simulation.
 const MOST_WAITING: usize = 4_096;
-/// Requests of one device under way. With the streams they are within what a node serves of one program.
+/// The number of requests of one device that may be under way. Together with the streams they are within what a node
+/// serves of one program.
 const MOST_REQUESTS: usize = 24;

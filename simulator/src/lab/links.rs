@@ -1,13 +1,15 @@
-//! Links as they are to be: which are cut, and how each direction of the others behaves, for each node to be told.
+//! Links: the wanted state of the links, which each node is told: which are cut, and the shape of each direction of the
+//! others.
 //!
-//! Several faults may bear on one link at a time: it stays cut until the last of them is over, and of those that degrade it the last holds.
+//! Several faults may affect one link at a time: it stays cut until the last of them is over, and of those that degrade
+//! it the last is in force.
 
 use super::layout::node;
 use crate::plan::Plan;
 use m2mesh::gateway::dto::{Lab, Shape};
 use m2mesh::net::emulation;
 
-/// See the module's documentation.
+/// The wanted state of the links: see the module's documentation.
 pub struct Links {
     devices: usize,
     links: Vec<Link>,
@@ -17,13 +19,13 @@ struct Link {
     ends: [usize; 2],
     planned: [emulation::Shape; 2],
     degraded: [Option<emulation::Shape>; 2],
-    /// How many faults cut it, and of those how many without telling its ends.
+    /// The number of faults that cut it, and of those the number that do so silently.
     cuts: u32,
     silent: u32,
 }
 
 impl Links {
-    /// As planned.
+    /// Returns the links as planned.
     pub fn new(plan: &Plan) -> Self {
         let link = |edge: &crate::plan::Edge| Link {
             ends: [edge.a, edge.b],
@@ -35,7 +37,7 @@ impl Links {
         Self { devices: plan.devices.len(), links: plan.edges.iter().map(link).collect() }
     }
 
-    /// A fault cuts a link, or no longer does. Answers its ends.
+    /// Notes that a fault cuts a link, or no longer does. Returns the link's ends.
     pub fn cut(&mut self, link: usize, silent: bool, begins: bool) -> [usize; 2] {
         let link = &mut self.links[link];
         let change = |count: &mut u32| *count = if begins { *count + 1 } else { count.saturating_sub(1) };
@@ -46,19 +48,19 @@ impl Links {
         link.ends
     }
 
-    /// A link behaves otherwise, in the directions of which that is said. Answers its ends.
+    /// Sets the shapes of a link, in the directions for which one is given. Returns the link's ends.
     pub fn degrade(&mut self, link: usize, shapes: [Option<emulation::Shape>; 2]) -> [usize; 2] {
         let link = &mut self.links[link];
         link.degraded = shapes;
         link.ends
     }
 
-    /// Whether a link is not cut.
+    /// Returns whether a link is not cut.
     pub fn is_open(&self, link: usize) -> bool {
         self.links[link].cuts == 0
     }
 
-    /// What a device's node is to be told.
+    /// Returns the settings for a device's node.
     pub fn of(&self, device: usize) -> Lab {
         let mut told = Lab { only: Some(Default::default()), ..Lab::default() };
         for link in &self.links {
@@ -79,7 +81,7 @@ impl Links {
         told
     }
 
-    /// What each node is to be told.
+    /// Returns the settings for each node.
     pub fn all(&self) -> impl Iterator<Item = (usize, Lab)> {
         (0..self.devices).map(|device| (device, self.of(device)))
     }
@@ -103,7 +105,7 @@ mod tests {
         let cuts = |links: &Links| (links.of(1).cut.len(), links.of(1).silent.len(), links.is_open(0));
         assert_eq!(links.cut(0, true, true), [0, 1]);
         assert_eq!(cuts(&links), (0, 1, false));
-        // Of two, the one that is told of holds.
+        // Of two cuts, the one that is reported to the ends is in force.
         links.cut(0, false, true);
         assert_eq!(cuts(&links), (1, 0, false));
         links.cut(0, false, false);

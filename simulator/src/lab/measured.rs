@@ -1,11 +1,12 @@
-//! What of a lab is measured, and what is expected held against that.
+//! Measured: the metrics of a lab, and the expectations judged by them.
 //!
-//! A lab sees what applications see: messages at both ends, how their senders' nodes say that they ended, links as nodes tell of them, and
-//! what nodes count. It does not see the wire, so what is on links, what they cost and what radios take is not measured; nor how
-//! long the network took to come up, since it comes up before its lines are shaped.
+//! A lab sees what applications see: messages at both ends, the outcomes that their senders' nodes report, links as
+//! nodes report them, and the nodes' counters. It does not see the wire, so traffic on links, its cost, and the energy
+//! of radios are not measured. Neither is the time that the network took to come up, since it comes up before its lines
+//! are shaped.
 //!
 //! Invariants
-//! 1. An expectation of what is not measured is neither held nor missed: it is told apart.
+//! 1. An expectation of a metric that is not measured is neither held nor missed: it is listed separately.
 
 use crate::metrics::{self, SELECTORS};
 use crate::plan::{Expectation, Wanted};
@@ -13,17 +14,16 @@ use crate::record::Verdict;
 use crate::world::verdicts::judge;
 use std::collections::BTreeMap;
 
-/// Whether a metric, with its selector or without, is measured in a lab.
+/// Returns whether a metric, with its selector or without, is measured in a lab.
 pub fn is_measured(key: &str) -> bool {
     let name = key.split('[').next().unwrap_or(key);
     let of_messages = metrics::find(name).is_some_and(|metric| metric.selectors == SELECTORS);
     of_messages || name.starts_with("publications.") || metrics::of_nodes(name).is_some() || OTHERS.contains(&name)
 }
 
-/// What came of an expectation; nothing where that cannot be said.
+/// Returns the verdict on an expectation; `None` if none is possible.
 ///
-/// Of several of which one is to hold, those that are measured are held against it. If none of them holds, one that is not
-/// measured might.
+/// Of several alternatives, those that are measured are judged. If none of them holds, one that is not measured might.
 pub fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Option<Verdict> {
     let sees = |one: &&Expectation| {
         let other = if let Wanted::Metric(other) = &one.wanted { is_measured(other) } else { true };
@@ -45,7 +45,7 @@ pub fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Optio
     })
 }
 
-/// Metrics besides those of messages and publications, counters and gauges.
+/// The metrics besides those of messages and publications, counters and gauges.
 const OTHERS: [&str; 4] = ["converged", "queue.max", "dropped", "violations"];
 
 #[cfg(test)]
@@ -75,6 +75,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn what_is_not_measured_is_neither_held_nor_missed() {
         let metrics = BTreeMap::from([("late".to_owned(), 3.0)]);
@@ -83,7 +84,7 @@ mod tests {
         assert_eq!(of(&expected("bytes.total", 1e9)), None);
         let other = Expectation { wanted: Wanted::Metric("bytes.total".to_owned()), ..expected("late", 9.0) };
         assert_eq!(of(&other), None);
-        // One of two is enough, and the other might hold.
+        // One of two alternatives is sufficient, and the other might hold.
         let or = |most| Expectation { or: vec![expected("bytes.total", 0.0)], ..expected("late", most) };
         assert_eq!([of(&or(3.0)), of(&or(2.0))], [Some(true), None]);
         let both = Expectation { or: vec![expected("late", 5.0)], ..expected("late", 2.0) };

@@ -1,11 +1,12 @@
-//! The lab: a scenario played by real processes, in real time.
+//! Lab: a scenario played by real processes, in real time.
 //!
-//! **Mechanism.** [`layout`] says what of a plan a lab can do, and in which form. [`drive`] starts `m2mesh lab` with a node for each device
-//! ([`process`]), tells the nodes how their links behave ([`links`]), puts an application on each ([`life`]), and then goes round as the
-//! world of a simulation does: the same workload draws the same messages from the same seed, the same agenda says when which fault
-//! begins and ends, and the same ledger is told what was sent, how it ended and what arrived. What is done to a node takes time, so a
-//! worker for each does it ([`worker`]). When all is over the ledger is checked as after a simulation, and [`measured`] says which
-//! expectations can be held against it.
+//! **Mechanism.** [`layout`] determines which parts of a plan a lab can carry out, and in which form. [`drive`] starts
+//! `m2mesh lab` with a node for each device ([`process`]), tells the nodes the shapes of their links ([`links`]), starts an
+//! application on each ([`life`]), and then proceeds as the world of a simulation does: the same workload draws the same
+//! messages from the same seed, the same agenda has the beginning and the end of each fault, and the same ledger is told
+//! which messages were sent, how they ended and which arrived. Actions on a node take time, so a worker for each node does
+//! them ([`worker`]). At the end of the run the ledger is checked as after a simulation, and [`measured`] says which
+//! expectations can be judged.
 //!
 //! ```text
 //! plan ──▶ layout ──▶ drive ──▶ verdicts, checks, what was not measured
@@ -16,10 +17,10 @@
 //! ```
 //!
 //! Invariants
-//! 1. Everything that was started is stopped when [`drive`] returns or is let go of.
-//! 2. The ledger and all that is told to it is on one thread, whose [clock](crate::world::clock) is real.
-//! 3. What of a scenario a lab does not do is in [`Layout::beyond`](layout::Layout::beyond), and what it does not measure in
-//!    [`Played::unmeasured`]; neither is silent.
+//! 1. Everything that was started is stopped when [`drive`] returns or is dropped.
+//! 2. The parts of a scenario that a lab leaves out are listed in [`Layout::beyond`](layout::Layout::beyond), and the
+//!    expectations that it does not measure in [`Played::unmeasured`]; both are shown to the user.
+//! - The ledger and all reports to it are on one thread, whose [clock](crate::world::clock) is real.
 
 mod driver;
 mod ending;
@@ -42,25 +43,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How to play.
+/// The options of a lab.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The node's program, instead of the one beside this.
+    /// The node's program, instead of the one beside this program.
     pub program: Option<PathBuf>,
-    /// Where to write events, a JSON object a line.
+    /// The file for events, with a JSON object a line.
     pub events: Option<PathBuf>,
 }
 
-/// What came of it.
+/// The results of a lab.
 #[derive(Debug)]
 pub struct Played {
-    /// As of a simulation; expectations that are not measured are not among its.
+    /// The summary, as of a simulation, without the expectations that are not measured.
     pub summary: Summary,
-    /// Expectations that could not be held against anything.
+    /// The expectations of metrics that are not measured.
     pub unmeasured: Vec<String>,
 }
 
-/// Plays a scenario in a directory of its own, and tells how far it is.
+/// Plays a scenario in a directory of its own, and reports its progress.
 pub fn play(
     layout: Layout,
     options: &Options,
@@ -105,7 +106,7 @@ async fn drive(
     driver.finish().await
 }
 
-/// Ready when this process is told to end.
+/// Returns a future that is ready when this process receives a signal to end.
 fn interrupted() -> Result<impl Future<Output = ()>, Problem> {
     let failed = |error: std::io::Error| Problem::new(format!("cannot listen for signals: {error}"), "try again");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -120,5 +121,6 @@ fn interrupted() -> Result<impl Future<Output = ()>, Problem> {
     })
 }
 
-/// How much longer than its scenario a lab may run: it starts and is told of its links before, and is asked afterwards.
+/// The time by which a lab may run longer than its scenario: it starts and is told of its links before, and is asked
+/// for its last state afterwards.
 const SPARE: Duration = Duration::from_secs(300);

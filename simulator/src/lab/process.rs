@@ -1,7 +1,7 @@
-//! The lab's process: started, given orders, stopped whatever happens.
+//! Process: the lab's process, which is started, given orders, and stopped in every case.
 //!
-//! A lab ends its nodes when it is interrupted, and nodes end with the lab that started them if that had to be killed. Should this
-//! process be killed itself, the lab ends when the time that it was given is over.
+//! A lab ends its nodes when it is interrupted, and nodes end with the lab that started them if the lab had to be
+//! killed. Should this process be killed itself, the lab ends when its given time is over.
 
 use super::layout::{Layout, node};
 use crate::scenario::Problem;
@@ -14,36 +14,36 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Where a lab is, and by which program it is given orders.
+/// The directory of a lab, and the program by which it is given orders.
 #[derive(Clone, Debug)]
 pub struct Place {
     program: PathBuf,
     directory: PathBuf,
 }
 
-/// A lab's process, interrupted when it is let go of.
+/// A lab's process, which is interrupted when this is dropped.
 #[derive(Debug)]
 pub struct Process(Child);
 
 impl Place {
-    /// In that directory. The program is the one beside this, unless another is named.
+    /// Returns the place in that directory. The program is the one beside this program, unless another is named.
     pub fn new(program: Option<PathBuf>, directory: PathBuf) -> Self {
         let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("m2mesh"));
         let program = program.or_else(beside).unwrap_or_else(|| PathBuf::from("m2mesh"));
         Self { program, directory }
     }
 
-    /// The directory of a device's node.
+    /// Returns the directory of a device's node.
     pub fn node(&self, device: usize) -> PathBuf {
         self.directory.join(node(device))
     }
 
-    /// The local API of a device's node.
+    /// Returns a client of the local API of a device's node.
     pub fn client(&self, device: usize) -> Client {
         Client::new(self.node(device))
     }
 
-    /// Starts a lab, and waits until all its links stand. `longest` is how long it may run.
+    /// Starts a lab, and waits until all its links are up. `longest` is the time for which it may run.
     pub async fn start(&self, layout: &Layout, topology: &Path, longest: Duration) -> Result<Process, Problem> {
         let links = layout.plan.edges.iter().map(|edge| format!("{} {}\n", node(edge.a), node(edge.b)));
         let written = std::fs::write(topology, links.collect::<String>());
@@ -67,7 +67,7 @@ impl Place {
         }
     }
 
-    /// Has the lab kill or start a device's node, and waits until that is done. An error says why not.
+    /// Orders the lab to kill or start a device's node, and waits until this is done. An error gives the reason.
     pub async fn order(&self, verb: &str, device: usize) -> Result<(), String> {
         let name = node(device);
         let done = self.command(&["lab", verb, &name]).stderr(Stdio::piped()).output().await;
@@ -89,8 +89,8 @@ impl Place {
 }
 
 impl Process {
-    /// Whether the lab says that it is ready before it ends. What it says afterwards is read and forgotten, or it would end because nobody
-    /// hears it.
+    /// Returns whether the lab reports that it is ready before it ends. Its later output is read and discarded, since
+    /// the lab would end if nothing read it.
     async fn ready(&mut self) -> bool {
         let Some(output) = self.0.stdout.take() else { return false };
         let mut lines = BufReader::new(output).lines();
@@ -103,12 +103,12 @@ impl Process {
         false
     }
 
-    /// Whether it runs.
+    /// Returns whether the process runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
 
-    /// Interrupts it, as Ctrl-C does, and waits for its end; kills it if that takes too long.
+    /// Interrupts the process, as Ctrl-C does, and waits for its end; kills it if that takes too long.
     fn stop(&mut self) -> std::io::Result<()> {
         let Some(process) = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else {
             return Ok(());
@@ -116,7 +116,7 @@ impl Process {
         if self.0.try_wait()?.is_some() {
             return Ok(());
         }
-        // One that has ended by itself meanwhile needs no telling.
+        // The process may have ended by itself meanwhile.
         let _ = kill_process(process, Signal::INT);
         let began = Instant::now();
         while began.elapsed() < TO_STOP {
@@ -131,15 +131,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that does not end is not waited for any longer than it was in `stop`.
+        // A process that does not end has been waited for in `stop`.
         let _ = self.stop();
     }
 }
 
-/// How the names of the environment begin that a lab is not to take over: its nodes are nobody's.
+/// The prefix of the environment variables that a lab must not inherit.
 const OWN: &str = "M2MESH_";
-/// How long a lab may take to be ready, and to stop: many times as long as twenty nodes need.
+/// The time that a lab may take to be ready, and to stop: many times as long as twenty nodes need.
 const TO_START: Duration = Duration::from_secs(120);
 const TO_STOP: Duration = Duration::from_secs(30);
-/// From one look to the next whether it has stopped.
+/// The interval of checks whether it has stopped.
 const LOOK: Duration = Duration::from_millis(20);

@@ -1,4 +1,5 @@
-//! How a lab stands: which links there are, as the nodes at their ends say, and how much waits at them.
+//! Watch: the state of a lab, which is the links that the nodes at their ends report, and the number of messages that
+//! wait at them.
 
 use super::layout::device;
 use crate::world::clock::now;
@@ -8,18 +9,19 @@ use m2mesh::gateway::dto::{Peer, Status};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What was seen at one moment.
+/// The state of a lab at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// When, in nanoseconds of the run's time.
+    /// The time of the look, in nanoseconds of the run's time.
     pub at: u64,
-    /// Pairs of devices with a link of which one at least tells, the lower first; those that do not answer have none.
+    /// The pairs of devices with a link that at least one of them reports, the lower first; a node that does not answer
+    /// reports none.
     pub links: BTreeSet<(usize, usize)>,
-    /// Messages on their way out, at the node with most.
+    /// The number of outgoing messages at the node with most.
     pub queued: u64,
 }
 
-/// Looks at these nodes. One that does not answer in time says nothing.
+/// Looks at these nodes. A node that does not answer in time reports nothing.
 pub async fn look(nodes: Vec<(usize, Client)>) -> Seen {
     let answers = nodes.iter().map(|(at, client)| async move {
         let asked = async {
@@ -40,19 +42,19 @@ pub async fn look(nodes: Vec<(usize, Client)>) -> Seen {
     seen
 }
 
-/// Since when nothing is missing, and what waited most.
+/// The time since which no link is missing, and the largest queue.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    /// Links that could be and are not, at the last look.
+    /// The number of links that could be up and are not, at the last look.
     pub missing: usize,
-    /// When the last of them came.
+    /// The time at which the last of them came up.
     pub whole_at: Option<u64>,
-    /// Most messages seen on their way out at one node.
+    /// The largest number of outgoing messages seen at one node.
     pub queued: u64,
 }
 
 impl Watch {
-    /// So many links were missing at a look.
+    /// Notes the number of links that were missing at a look.
     pub fn handle(&mut self, seen: &Seen, missing: usize) {
         if self.missing > 0 && missing == 0 {
             self.whole_at = Some(seen.at);
@@ -62,5 +64,5 @@ impl Watch {
     }
 }
 
-/// How long a node may take to answer.
+/// The time that a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,8 +1,9 @@
-//! What is done to a node, one thing after the other: a worker for each device takes orders and tells what came of them.
+//! Worker: the actions on a node, one after the other. The worker of each device takes orders and reports their
+//! results.
 //!
-//! Orders to one node are carried out in the order in which they were given, so that no cut is undone by the shape before it, and no start
-//! comes before its kill. A node that stands still is told of its links when it goes on; one that is down finds them in its directory
-//! when it starts.
+//! Orders to one node are carried out in the order in which they were given, so that a cut is not undone by an earlier
+//! shape, and a start does not precede its kill. A paused node is told of its links when it resumes; a node that is
+//! down finds them in its directory when it starts.
 
 use super::process::Place;
 use m2mesh::config;
@@ -12,42 +13,42 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 
-/// What to do.
+/// An order to a worker.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Its process is killed.
+    /// Kills the process.
     Kill,
-    /// It is started again.
+    /// Starts the process again.
     Start,
-    /// Its process stands still.
+    /// Pauses the process.
     Pause,
-    /// It goes on.
+    /// Resumes the process.
     GoOn,
-    /// With whom it links, and how.
+    /// Sets the links of the node and their shapes.
     Links(Lab),
 }
 
-/// What whoever drives a lab is told.
+/// A report to the driver of a lab.
 #[derive(Debug)]
 pub enum News {
     /// A device's node runs again.
     Up(usize),
-    /// Its application listens to all that it is to hear.
+    /// A device's application listens to all that it is to hear.
     Listens(usize),
-    /// Its application's streams have ended.
+    /// The streams of a device's application have ended.
     Broken {
-        /// Which.
+        /// The index of the device.
         device: usize,
-        /// Why.
+        /// The reason.
         what: String,
     },
     /// An order could not be carried out.
     Failed(String),
-    /// How things stand.
+    /// The state of the lab.
     Seen(super::watch::Seen),
 }
 
-/// The worker of one device. It ends when nobody can give it orders any more.
+/// Runs the worker of one device, which ends when the sender of its orders is dropped.
 pub async fn work(device: usize, place: Place, mut orders: mpsc::Receiver<Order>, news: mpsc::Sender<News>) {
     let mut node = Node { client: place.client(device), directory: place.node(device), still: None, held: None };
     while let Some(order) = orders.recv().await {
@@ -78,16 +79,16 @@ pub async fn work(device: usize, place: Place, mut orders: mpsc::Receiver<Order>
             return;
         }
     }
-    // A process that stands still cannot be stopped in good order.
+    // A paused process cannot be stopped in an orderly manner.
     let _ = node.go_on().await;
 }
 
 struct Node {
     client: Client,
     directory: PathBuf,
-    /// While it stands still.
+    /// The paused process.
     still: Option<Pid>,
-    /// What it is to be told of its links when it goes on.
+    /// The links that the node is to be told of when it resumes.
     held: Option<Lab>,
 }
 
@@ -111,7 +112,7 @@ impl Node {
 
     async fn go_on(&mut self) -> Result<(), String> {
         if let Some(process) = self.still.take() {
-            // One that has been killed meanwhile needs not to.
+            // A process that has been killed meanwhile does not need this.
             let _ = kill_process(process, Signal::CONT);
         }
         self.tell_held().await
@@ -125,7 +126,7 @@ impl Node {
     }
 }
 
-/// Tells a node that runs with whom it links, and how.
+/// Tells a running node of its links and their shapes.
 pub async fn put(client: &Client, links: &Lab) -> Result<(), ClientError> {
     client.put::<Lab>("/v1/lab", links).await.map(drop)
 }

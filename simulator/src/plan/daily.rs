@@ -1,8 +1,8 @@
-//! A profile over the day: a factor for each part of it, by the wall clock.
+//! A daily profile: a factor for each part of the day, by the wall clock.
 
 use std::time::Duration;
 
-/// Factors over the day in UTC. Each holds from its time until that of the next, the last one over midnight.
+/// Factors over the day in UTC. Each holds from its time until that of the next; the last one holds over midnight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Daily {
     /// Times after midnight, ascending, each with the factor from then on; at least one, and one factor above zero.
@@ -12,7 +12,7 @@ pub struct Daily {
 }
 
 impl Daily {
-    /// The factor at a time after the warm-up.
+    /// Returns the factor at a time after the warm-up.
     pub fn factor(&self, after: Duration) -> f64 {
         let time = Duration::from_nanos(u64::try_from((self.dawn + after).as_nanos() % DAY.as_nanos()).unwrap_or(0));
         let passed = self.steps.partition_point(|(from, _)| *from <= time);
@@ -20,12 +20,12 @@ impl Daily {
         step.map_or(1.0, |(_, factor)| *factor)
     }
 
-    /// The largest factor of the day.
+    /// Returns the largest factor of the day.
     pub fn most(&self) -> f64 {
         self.steps.iter().map(|(_, factor)| *factor).fold(0.0, f64::max)
     }
 
-    /// The mean factor between two times after the warm-up.
+    /// Returns the mean factor between two times after the warm-up.
     pub fn mean(&self, from: Duration, to: Duration) -> f64 {
         let (mut at, mut sum) = (from, 0.0);
         while at < to {
@@ -36,7 +36,7 @@ impl Daily {
         sum / (to.saturating_sub(from)).as_secs_f64().max(1e-9)
     }
 
-    /// When the factor may next change.
+    /// Returns the time at which the factor may next change.
     fn next_step(&self, after: Duration) -> Duration {
         let time = (self.dawn + after).as_nanos() % DAY.as_nanos();
         let later = self.steps.iter().map(|(from, _)| from.as_nanos()).find(|from| *from > time);
@@ -46,7 +46,7 @@ impl Daily {
     }
 }
 
-/// A day.
+/// The length of a day.
 pub const DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Where a device is at a time: on straight lines between the points of its track.
+//! Track: the position of a device at a time, on straight lines between the points of its track.
 
 use super::Waypoint;
 use std::time::Duration;
 
-/// Metres east and north at a time after the start.
+/// Returns the position in metres east and north at a time after the start.
 pub fn place(track: &[Waypoint], at: Duration) -> (f64, f64) {
     let next = track.partition_point(|point| point.at <= at);
     match (next.checked_sub(1).and_then(|before| track.get(before)), track.get(next)) {

@@ -1,12 +1,12 @@
-//! The answer in one sentence or two: why a run passed, or what it failed by.
+//! Answer: one or two sentences on why a run passed, or why it failed.
 
 use crate::metrics;
 use crate::record::{Check, Summary, Verdict};
 
-/// Missed expectations, and violated checks, that are named; more are counted.
+/// The number of missed expectations, and of violated checks, that are named; further ones are counted.
 const NAMED: usize = 2;
 
-/// Why the answer is what it is.
+/// Returns the reason for the answer.
 pub fn why(summary: &Summary) -> String {
     let missed: Vec<&Verdict> = summary.expectations.iter().filter(|verdict| !verdict.held).collect();
     let violated: Vec<&Check> = summary.checks.iter().filter(|check| check.violated > 0).collect();
@@ -35,8 +35,8 @@ pub fn why(summary: &Summary) -> String {
     format!("{expected}, and {checked}.{}", closest(&summary.expectations))
 }
 
-/// Which expectation could next be missed, where there is more than one to choose from. Margins to 0 are not relative, and
-/// so not compared.
+/// Names the expectation that is closest to being missed, if there are several. Margins to 0 are not relative, and so
+/// are not compared.
 fn closest(expectations: &[Verdict]) -> String {
     let relative = expectations.iter().filter(|verdict| verdict.wanted != 0.0);
     let measured = relative.filter_map(|verdict| Some((verdict.margin?, verdict)));

@@ -1,7 +1,8 @@
-//! The figures as files, to be put into documents: vectors (SVG) and pixels (PNG).
+//! Charts: the figures as files for documents, as vectors (SVG) and pixels (PNG).
 //!
-//! They show what the page's plots show, drawn by `plotters` from the same samples. Text is set in DejaVu Sans, which comes
-//! with the program: a machine that draws pixels may have no fonts. In an SVG the reader's own sans-serif stands for it.
+//! They show the same as the page's plots, drawn by `plotters` from the same samples. Text is set in DejaVu Sans, which
+//! is part of the program, since a machine that draws pixels may have no fonts. An SVG uses the reader's own sans-serif
+//! font.
 //!
 //! Invariants
 //! 1. The same record gives the same files.
@@ -16,12 +17,12 @@ use std::sync::OnceLock;
 /// A figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
-    /// Its file's name, without an ending.
+    /// The name of its file, without the extension.
     pub name: &'static str,
     title: String,
-    /// What the vertical axis measures.
+    /// The unit of the vertical axis.
     unit: Unit,
-    /// Whether the horizontal axis is the logarithm of time; else it is time.
+    /// Whether the horizontal axis is the logarithm of time; otherwise it is time.
     logarithmic: bool,
     lines: Vec<Line>,
 }
@@ -33,7 +34,7 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// The figures of a run that have something to show.
+/// Returns the figures of a run that have something to show.
 pub fn charts(record: &Record) -> Vec<Chart> {
     let over_time = |name, title: &str, unit, lines: Vec<Line>| Chart {
         name,
@@ -112,7 +113,7 @@ fn latency(record: &Record) -> Chart {
     }
 }
 
-/// A cumulative count as a rate, over at most [`SPANS`] spans: finer ones show noise.
+/// Returns a cumulative count as a rate, over at most [`SPANS`] spans: finer ones show noise.
 fn rate(record: &Record, pick: &dyn Fn(&crate::record::Sample) -> u64) -> Vec<(f64, f64)> {
     let step = record.samples.len().div_ceil(SPANS).max(1);
     let kept: Vec<_> = record.samples.iter().step_by(step).collect();
@@ -124,7 +125,7 @@ fn rate(record: &Record, pick: &dyn Fn(&crate::record::Sample) -> u64) -> Vec<(f
     rates.collect()
 }
 
-/// As an SVG document.
+/// Draws a figure as an SVG document.
 pub fn svg(chart: &Chart) -> Result<String, String> {
     let mut text = String::new();
     {
@@ -134,7 +135,7 @@ pub fn svg(chart: &Chart) -> Result<String, String> {
     Ok(text)
 }
 
-/// As a PNG.
+/// Draws a figure as a PNG.
 pub fn png(chart: &Chart) -> Result<Vec<u8>, String> {
     let mut pixels = vec![0; SIZE.0 as usize * SIZE.1 as usize * 3];
     {
@@ -177,7 +178,7 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
         .build_cartesian_2d(least..most, 0.0..high)
         .map_err(|error| said(&error))?;
     let time = |at: &f64| {
-        // Of a logarithm, two digits are enough.
+        // Two digits are sufficient for a logarithm.
         let at = if chart.logarithmic { format!("{:.1e}", 10f64.powf(*at)).parse().unwrap_or(*at) } else { *at };
         metrics::text(Some(Unit::Seconds), at)
     };
@@ -217,15 +218,15 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
     area.present().map_err(|error| said(&error))
 }
 
-/// Width and height.
+/// The width and the height.
 const SIZE: (u32, u32) = (960, 480);
 const FAMILY: &str = "sans-serif";
-/// Colours that are told apart by those who see few, too (Okabe and Ito 2008), but for the yellow.
+/// Colours that people with impaired colour vision can distinguish (Okabe and Ito 2008), without the yellow.
 const COLOURS: [[u8; 3]; 7] =
     [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [230, 159, 0], [60, 60, 60]];
-/// Seconds below which a latency is drawn as that.
+/// The seconds below which a latency is drawn as this value.
 const SHORTEST: f64 = 1e-4;
-/// Spans over which a rate is drawn.
+/// The number of spans over which a rate is drawn.
 const SPANS: usize = 140;
 
 #[cfg(test)]
@@ -233,6 +234,7 @@ mod tests {
     use super::*;
     use crate::report::fixture::{alone, empty, typical};
 
+    /// Invariant 1.
     #[test]
     fn every_figure_is_a_sound_svg_with_its_lines_named_and_a_sound_png() {
         let mut record = typical();

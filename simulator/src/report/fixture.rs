@@ -1,9 +1,9 @@
-//! Records for tests: a run that never was, of fifty nodes with five flows and three faults, and sparse ones.
+//! Records for tests: an invented run of fifty nodes with five flows and three faults, and sparse ones.
 
 use crate::record::*;
 use std::collections::BTreeMap;
 
-/// Numbers that look random and are always the same (splitmix64).
+/// A generator of pseudo-random numbers that are always the same (splitmix64).
 struct Lots(u64);
 
 impl Lots {
@@ -20,7 +20,7 @@ impl Lots {
     }
 }
 
-/// To 1/4096, so that a decimal says it exactly.
+/// Rounds to 1/4096, which a decimal number expresses exactly.
 fn exact(value: f64) -> f64 {
     (value * 4096.0).round() / 4096.0
 }
@@ -31,16 +31,16 @@ const END: f64 = 1380.0;
 const SAMPLES: usize = 277;
 const FLOWS: [&str; 5] = ["alarms", "commands", "firmware", "readings", "status"];
 
-/// The question asked by [`typical`].
+/// The question of [`typical`].
 pub const QUESTION: &str =
     "Do fifty meters keep reporting while the mast falls, the mains fail and a meter is taken over?";
 
-/// Fifty nodes, five flows, three faults; everything that a record can hold.
+/// Returns a record with fifty nodes, five flows and three faults, which uses everything that a record can contain.
 pub fn typical() -> Record {
     sized(50, 6)
 }
 
-/// So many nodes, each with about so many links.
+/// Returns a record with this number of nodes, each with about this number of links.
 pub fn sized(count: usize, degree: usize) -> Record {
     let mut lots = Lots(7);
     let nodes: Vec<Node> = (0..count).map(|i| node(i, &mut lots)).collect();
@@ -88,7 +88,7 @@ pub fn sized(count: usize, degree: usize) -> Record {
     }
 }
 
-/// A run of which nothing came: no nodes, no messages, no samples.
+/// Returns a run without results: no nodes, no messages, no samples.
 pub fn empty() -> Record {
     Record {
         summary: Summary::default(),
@@ -110,7 +110,7 @@ pub fn empty() -> Record {
     }
 }
 
-/// One node that talks to nobody; it passes.
+/// Returns a run of one node without links, which passes.
 pub fn alone() -> Record {
     let mut record = sized(1, 0);
     record.summary.question = "Does one node stay up on its own?".into();
@@ -131,7 +131,7 @@ pub fn alone() -> Record {
     record
 }
 
-/// As [`typical`], but all nodes stand on one point, and nothing was sent nor went wrong.
+/// Returns [`typical`] with all nodes at one point, without messages and faults.
 pub fn silent() -> Record {
     let mut record = typical();
     record.nodes.iter_mut().for_each(|node| (node.x, node.y, node.sent, node.received) = (0.0, 0.0, 0, 0));
@@ -148,7 +148,7 @@ pub fn silent() -> Record {
     record
 }
 
-/// Every device on the radio, every third over the mobile network too.
+/// Returns the spending of devices that are all on the radio, and of which every third is on the mobile network too.
 fn spending(count: usize) -> Vec<Spending> {
     let of = |node: usize| {
         let bytes = 150_000 + 1_000 * node as u64;
@@ -159,7 +159,7 @@ fn spending(count: usize) -> Vec<Spending> {
     (0..count).flat_map(of).collect()
 }
 
-/// Two devices that missed publications, one of them late.
+/// Returns two devices that missed publications, one of which came late.
 fn missed(count: usize) -> Vec<Missed> {
     let one = |message: u64, to: usize, late_s: Option<f64>| Missed {
         message,

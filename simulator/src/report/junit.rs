@@ -1,10 +1,12 @@
-//! The answer as JUnit's XML, which CI systems show: each expectation and each check across nodes is a test case.
+//! JUnit: the answer as JUnit's XML, which CI systems show. Each expectation and each check across nodes is a test
+//! case.
 //!
 //! The form is that of the schema that Jenkins' plug-in reads (`testsuites`, `testsuite`, `testcase` with `failure` or
-//! `skipped`). A check that found nothing to look at is skipped.
+//! `skipped`). A check that was never exercised is skipped.
 //!
 //! Invariants
-//! 1. The document is well-formed whatever a scenario's texts hold: what XML 1.0 does not allow is left out.
+//! 1. The document is well-formed whatever a scenario's texts contain: characters that XML 1.0 does not allow are left
+//!    out.
 
 use super::escaped;
 use crate::metrics;
@@ -14,13 +16,13 @@ use std::fmt::Write;
 /// One run.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// What came of it.
+    /// The results of the run.
     pub summary: &'a Summary,
-    /// What it cost; nothing where that is not known.
+    /// The resources that it took; `None` if they are unknown.
     pub performance: Option<&'a Performance>,
 }
 
-/// Runs, a test suite each.
+/// Returns the document of these runs, each of which is a test suite.
 pub fn document<'a>(runs: impl IntoIterator<Item = Run<'a>>) -> String {
     let suites: Vec<String> = runs.into_iter().map(suite).collect();
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"m2mesh-sim\">\n".to_owned();
@@ -105,7 +107,7 @@ fn of_check(check: &Check) -> Case {
     }
 }
 
-/// Text that may stand in an attribute or element of XML 1.0.
+/// Returns text that is allowed in an attribute or element of XML 1.0.
 fn xml(text: &str) -> String {
     let allowed =
         |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
@@ -117,6 +119,7 @@ mod tests {
     use super::*;
     use crate::report::fixture::typical;
 
+    /// Invariant 1.
     #[test]
     fn every_expectation_and_check_is_a_case_and_hostile_text_stays_text() {
         let mut record = typical();

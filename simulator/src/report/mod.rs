@@ -1,17 +1,17 @@
-//! The report: one self-contained HTML page about one run; and beside it what other programs take: tables ([`tables`]), figures
-//! as files ([`charts`]) and the answer for a CI system ([`junit`]).
+//! Report: one self-contained HTML page about one run, and files for other programs: tables ([`tables`]), figures as
+//! files ([`charts`]) and the answer for a CI system ([`junit`]).
 //!
-//! The page is put together from a template, a style sheet and scripts that lie beside this file. What must be seen first
-//! and without scripts, the question and its answer, is written here as text. Everything else the scripts draw in the
-//! browser, from the record, which the page carries as JSON; [`read`] gets it back, so that a report is also what a run
-//! is repeated from.
+//! The page is made from a template, a style sheet and scripts that are beside this file. The question and its answer,
+//! which must be visible first and without scripts, are written here as text. The scripts draw everything else in the
+//! browser, from the record, which the page contains as JSON. [`read`] extracts it, so that a run can also be repeated
+//! from its report.
 //!
 //! Invariants
-//! 1. The page asks for nothing from anywhere: no address in it, and its content security policy forbids all requests.
+//! 1. The page makes no requests: it contains no address, and its content security policy forbids all requests.
 //! 2. No text of a scenario becomes markup. Here it is escaped, in JSON no `<`, `>` or `&` is left as such, and scripts
 //!    put text into text nodes and attributes only.
-//! 3. What the page carries is the record: [`read`] of a [`page`] gives it back. A number that JSON has no word for,
-//!    infinity or no number at all, is carried as `null`: it is shown as missing, and cannot be read back.
+//! 3. The page contains the record: [`read`] of a [`page`] returns it. A number that JSON cannot express, infinity or
+//!    NaN, is written as `null`: it is shown as missing, and cannot be read back.
 //! 4. The same record gives the same page, byte for byte.
 
 mod answer;
@@ -30,7 +30,7 @@ use serde::Serialize;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-/// In the order in which they build on one another.
+/// The scripts in the order of their dependencies.
 const SCRIPTS: [&str; 12] = [
     include_str!("script/base.js"),
     include_str!("script/answer.js"),
@@ -48,7 +48,7 @@ const SCRIPTS: [&str; 12] = [
 const RECORD_BEGINS: &str = r#"<script type="application/json" id="record">"#;
 const RECORD_ENDS: &str = "</script>";
 
-/// The page.
+/// Returns the page of a record.
 pub fn page(record: &Record) -> String {
     let summary = &record.summary;
     fill(TEMPLATE, |marker| match marker {
@@ -68,7 +68,7 @@ pub fn page(record: &Record) -> String {
     })
 }
 
-/// The record that a page carries. The error says what is wrong with the page, without its name.
+/// Returns the record that a page contains. The error says what is wrong with the page, without its name.
 pub fn read(page: &str) -> Result<Record, String> {
     let (_, rest) = page
         .split_once(RECORD_BEGINS)
@@ -80,7 +80,7 @@ pub fn read(page: &str) -> Result<Record, String> {
         .map_err(|error| format!("holds a record that this version does not read ({error}); run the scenario again"))
 }
 
-/// A metric, as the scripts look it up.
+/// A metric, in the form in which the scripts look it up.
 #[derive(Serialize)]
 struct Entry {
     name: &'static str,
@@ -107,7 +107,7 @@ fn catalogue() -> Vec<Entry> {
         .collect()
 }
 
-/// Puts a value in the place of each `{{marker}}`, in one pass: what looks like a marker within a value stays as it is.
+/// Replaces each `{{marker}}` by its value, in one pass: text within a value that looks like a marker stays as it is.
 fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut page = String::with_capacity(template.len());
     let mut rest = template;
@@ -121,8 +121,8 @@ fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     page
 }
 
-/// JSON that can stand within a script element: the three characters that HTML takes for its own occur in strings only,
-/// where JSON has another way to write them.
+/// Returns JSON that is allowed within a script element: the three characters that have a meaning in HTML occur in
+/// strings only, in which JSON can escape them.
 fn json(value: &impl Serialize) -> String {
     let text =
         serde_json::to_string(value).expect("keys are text, and nothing else in a record can fail to be written");
@@ -134,7 +134,7 @@ fn json(value: &impl Serialize) -> String {
     })
 }
 
-/// Text that can stand in an element or in a quoted attribute.
+/// Returns text that is allowed in an element or in a quoted attribute.
 fn escaped(text: &str) -> String {
     replaced(text, |character| match character {
         '<' => Some("&lt;"),

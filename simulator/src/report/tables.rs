@@ -1,4 +1,4 @@
-//! The figures as tables: a CSV (RFC 4180) for each, which spreadsheets and scripts read.
+//! Tables: the figures as CSV files (RFC 4180), which spreadsheets and scripts read.
 //!
 //! Numbers are as they were measured, in the units that the first line names: seconds, bytes, metres, units of money.
 
@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Its file: `series.csv`.
+    /// The name of its file, such as `series.csv`.
     pub file: &'static str,
     /// Its text.
     pub text: String,
 }
 
-/// All tables of a run. One that has no rows is there with its first line.
+/// Returns all tables of a run. A table without rows consists of its first line.
 pub fn tables(record: &Record) -> Vec<Table> {
     vec![
         series(record),
@@ -32,7 +32,7 @@ pub fn tables(record: &Record) -> Vec<Table> {
     ]
 }
 
-/// Rows as they are written.
+/// The rows in the form in which they are written.
 struct Rows {
     file: &'static str,
     text: String,
@@ -56,7 +56,7 @@ impl Rows {
     }
 }
 
-/// As a field: in quotes only where it needs them.
+/// Returns a field, in quotes only if it needs them.
 fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\r', '\n']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -81,7 +81,7 @@ fn bearer(record: &Record, bearer: usize) -> String {
     record.bearers.get(bearer).cloned().unwrap_or_default()
 }
 
-/// Everything over time.
+/// Returns the table of the samples over time.
 fn series(record: &Record) -> Table {
     let fixed = ["at_s", "sent", "delivered", "failed", "reachable", "links", "queued", "queued_most", "cost"];
     let columns = fixed.iter().map(|column| (*column).to_owned());
@@ -106,7 +106,7 @@ fn series(record: &Record) -> Table {
     rows.done()
 }
 
-/// The distribution of latency, by flow.
+/// Returns the distribution of latency, by flow.
 fn latency(record: &Record) -> Table {
     let mut rows = Rows::new("latency.csv", ["flow", "seconds", "share"]);
     for (flow, points) in &record.latencies {
@@ -115,7 +115,7 @@ fn latency(record: &Record) -> Table {
     rows.done()
 }
 
-/// What was measured of some messages: a row for each flow, class or group, a column for each metric.
+/// Returns the metrics of some messages: a row for each flow, class or group, a column for each metric.
 fn by(record: &Record, selector: &'static str, file: &'static str) -> Table {
     let mut found = BTreeMap::<&str, BTreeMap<&str, f64>>::new();
     for (key, value) in &record.summary.metrics {
@@ -155,7 +155,7 @@ fn links(record: &Record) -> Table {
     rows.done()
 }
 
-/// By device and bearer, with what a month would come to.
+/// Returns the traffic by device and bearer, with its projection to a month.
 fn spending(record: &Record) -> Table {
     let mut rows =
         Rows::new("spending.csv", ["device", "group", "bearer", "bytes", "cost", "bytes_month", "cost_month"]);
@@ -176,7 +176,7 @@ fn spending(record: &Record) -> Table {
     rows.done()
 }
 
-/// Months of 30 days in the measured time, if that has any length.
+/// Returns the number of months of 30 days in the measured time, if that time is not zero.
 fn months(record: &Record) -> Option<f64> {
     let measured = record.times.end_s - record.times.warm_s;
     (measured > 0.0).then_some(measured / MONTH_S)
@@ -210,7 +210,7 @@ fn faults(record: &Record) -> Table {
     rows.done()
 }
 
-/// Seconds of the month that costs are told for.
+/// The seconds of the month for which costs are stated.
 const MONTH_S: f64 = 30.0 * 86_400.0;
 
 #[cfg(test)]
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::report::fixture::{empty, typical};
 
-    /// Fields of a line without quotes.
+    /// Returns the fields of a line without quotes.
     fn fields(line: &str) -> Vec<&str> {
         line.split(',').collect()
     }

@@ -1,11 +1,12 @@
-//! What a page promises, seen in its text.
+//! Tests of the promises of a page, by its text.
 
 use super::fixture::{QUESTION, alone, empty, silent, sized, typical};
 use super::{catalogue, page, read};
 use crate::metrics::METRICS;
 use crate::record::{Record, Verdict};
 
-/// What would end a script, open a comment, an element or an attribute, or be taken for a marker of the template.
+/// A text that would end a script, open a comment, an element or an attribute, or be taken for a marker of the
+/// template.
 const HOSTILE: &str = "</script><script>alert(1)</script><!-- \"' onload=x {{record}} {{style}} &amp; \u{2028} ]]>";
 
 fn hostile() -> Record {
@@ -31,14 +32,14 @@ fn variants() -> [Record; 6] {
     [typical(), empty(), alone(), silent(), hostile(), sized(3, 2)]
 }
 
-/// The page without the record that it carries.
+/// Returns the page without the record that it contains.
 fn without_record(page: &str) -> String {
     let (before, rest) = page.split_once(super::RECORD_BEGINS).expect("a record begins");
     let (_, after) = rest.split_once(super::RECORD_ENDS).expect("a record ends");
     format!("{before}{after}")
 }
 
-/// The text between `from` and `to`.
+/// Returns the text between `from` and `to`.
 fn between<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
     page.split_once(from).and_then(|(_, rest)| rest.split_once(to)).expect("both are there").0
 }
@@ -93,6 +94,7 @@ fn a_share_just_missed_is_not_rounded_to_what_was_asked() {
     assert!(said.contains("(found 99.998 %)"), "{}", between(&said, r#"<p class="why">"#, "</p>"));
 }
 
+/// Invariant 2.
 #[test]
 fn hostile_text_stays_text() {
     let record = hostile();
@@ -109,6 +111,7 @@ fn hostile_text_stays_text() {
     assert_eq!(read(&written).expect("it reads"), record);
 }
 
+/// Invariant 3.
 #[test]
 fn the_page_carries_the_record() {
     for record in variants() {
@@ -126,6 +129,7 @@ fn what_is_no_page_is_not_read() {
     assert!(read(&other).expect_err("another version").contains("run the scenario again"));
 }
 
+/// Invariant 3.
 #[test]
 fn a_number_that_json_does_not_know_leaves_a_page_with_valid_json() {
     let mut record = typical();
@@ -136,6 +140,7 @@ fn a_number_that_json_does_not_know_leaves_a_page_with_valid_json() {
     assert!(value["summary"]["metrics"]["latency.p99"].is_null());
 }
 
+/// Invariant 1.
 #[test]
 fn nothing_is_asked_for_from_anywhere() {
     for record in variants() {
@@ -149,6 +154,7 @@ fn nothing_is_asked_for_from_anywhere() {
     }
 }
 
+/// Invariant 2.
 #[test]
 fn scripts_make_no_markup_out_of_text() {
     for script in super::SCRIPTS {
@@ -169,12 +175,13 @@ fn every_metric_is_explained_with_its_unit() {
     assert!(entries.iter().all(|entry| units.contains(entry.unit)), "the scripts can write each unit");
 }
 
+/// Invariant 4.
 #[test]
 fn the_same_record_gives_the_same_page() {
     assert_eq!(page(&typical()), page(&typical()));
 }
 
-/// The pages that people look at: `M2MESH_SIM_PAGES=DIR` keeps them, to be opened in a browser.
+/// Writes the pages that people look at: `M2MESH_SIM_PAGES=DIR` keeps them, to be opened in a browser.
 #[test]
 fn pages_of_all_kinds_are_written_to_files_and_read_back() {
     let temporary = tempfile::tempdir().expect("a directory");

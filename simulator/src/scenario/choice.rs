@@ -1,7 +1,8 @@
-//! Values that can be written in several forms: a name or a list of names, a word or a table, a truth value or a number.
+//! Choice: values that can be written in several forms: a name or a list of names, a word or a table, a truth value or
+//! a number.
 //!
-//! Each type says which forms it takes ([`Forms`]); what is written in another is an error that names those it takes. The
-//! forms are told apart by their TOML type alone, so that an error within a table keeps its line.
+//! Each type states the forms that it takes ([`Forms`]); a value in another form is an error that names the accepted
+//! ones. The forms are distinguished by their TOML type alone, so that an error within a table keeps its line.
 
 use super::model::Sleep;
 use super::quantity::{Quantity, Share};
@@ -11,73 +12,73 @@ use std::fmt;
 use std::marker::PhantomData;
 use toml::Spanned;
 
-/// Names of groups and devices; `all` for everybody.
+/// Names of groups and devices; `all` for all devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members(pub Vec<String>);
 
-/// Whose addresses are known from the start.
+/// The devices whose addresses are known from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Nobody's.
+    /// None.
     No,
-    /// Everybody's with whom one can link.
+    /// All with which a device can link.
     All,
-    /// Of so many of those, drawn for each device.
+    /// This number of those, drawn for each device.
     Some(usize),
 }
 
-/// Where devices stand.
+/// The positions of devices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Placement {
-    /// Anywhere in the area.
+    /// Random positions in the area.
     Random,
     /// In rows and columns.
     Grid,
-    /// One after the other.
+    /// In a line.
     Line,
     /// All at one point.
     At([f64; 2]),
 }
 
-/// Devices that a fault strikes.
+/// The devices that a fault strikes.
 #[derive(Clone, Debug)]
 pub enum Struck {
     /// By name or group.
     Named(Members),
-    /// Drawn, or by where they are.
+    /// Drawn, or by position.
     Drawn(StruckTable),
 }
 
-/// See [`Struck`]. One of `any`, `share` and `within`.
+/// The table of [`Struck`], with one of `any`, `share` and `within`.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StruckTable {
     pub any: Option<usize>,
     pub share: Option<Share>,
-    /// East, north, radius, in metres.
+    /// A circle: east, north and radius, in metres.
     pub within: Option<[f64; 3]>,
-    /// Of which groups or devices; everybody without.
+    /// The groups or devices from which they are taken; all devices if it is absent.
     pub of: Option<Spanned<Members>>,
 }
 
-/// Links that a fault strikes.
+/// The links that a fault strikes.
 #[derive(Clone, Debug)]
 pub enum StruckLinks {
-    /// All.
+    /// All links.
     All,
-    /// Those between one and the other of each pair of names.
+    /// The links between the two names of each pair.
     Pairs(Vec<Spanned<[String; 2]>>),
-    /// Drawn.
+    /// Drawn links.
     Drawn(StruckLinksTable),
 }
 
-/// See [`StruckLinks`]. One of `any` and `share`, or neither for all.
+/// The table of [`StruckLinks`], with one of `any` and `share`, or neither for all links.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StruckLinksTable {
     pub any: Option<usize>,
     pub share: Option<Share>,
-    /// Only links between one and the other; all without.
+    /// Only links between the two names; all links if it is absent.
     pub between: Option<Spanned<[String; 2]>>,
 }
 
@@ -86,34 +87,34 @@ pub struct StruckLinksTable {
 pub enum Side {
     /// By name.
     Named(Members),
-    /// So many of those on no side by name, drawn.
+    /// This share of the devices that are on no side by name, drawn.
     Share(Share),
 }
 
-/// What is expected: one thing, or one of several.
+/// An expectation, or several of which one has to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected(pub Vec<String>);
 
-/// When devices are awake: in one pattern, or in several of which each has them awake.
+/// The times at which devices are awake: one pattern, or several, of which each has them awake.
 #[derive(Clone, Debug)]
 pub struct Sleeps(pub Vec<Sleep>);
 
-/// Metres a second, or from and to between which it is drawn.
+/// A speed in metres a second, or a range from which it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speed {
-    /// At least.
+    /// The least speed.
     pub least: f64,
-    /// At most.
+    /// The greatest speed.
     pub most: f64,
 }
 
-/// In which forms a type is written.
+/// The forms in which a type is written.
 trait Forms: Sized {
-    /// As in "expected …".
+    /// The text after "expected …" in errors.
     const WANTED: &str;
-    /// What a list is read as.
+    /// The type as which a list is read.
     type List: for<'de> Deserialize<'de>;
-    /// What a table is read as.
+    /// The type as which a table is read.
     type Table: for<'de> Deserialize<'de>;
 
     fn text(_text: &str) -> Option<Self> {
@@ -133,7 +134,7 @@ trait Forms: Sized {
     }
 }
 
-/// What is never written in that form.
+/// The type for a form in which a value is never written.
 struct Never;
 
 impl<'de> Deserialize<'de> for Never {

@@ -1,4 +1,4 @@
-//! What scenarios say of the day, and of one thing or another: arrivals, sleep, expectations.
+//! Tests of daily profiles and of alternatives in scenarios: arrivals, sleep, expectations.
 
 use super::messages;
 use super::tests::{FLOW, RING, loaded, says, small};

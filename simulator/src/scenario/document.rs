@@ -1,17 +1,17 @@
-//! A document: a scenario's TOML with its settings, and the place of everything in it.
+//! Document: a scenario's TOML with its settings, and the place of each value in it.
 //!
-//! Values keep the byte range where they stand in the file. A value that came from a setting has a range beyond the
-//! file's end instead, one byte for each setting, so that an error about it names the setting. [`Document::place`] turns a
-//! range into words; [`Document::problem`] makes an error of it.
+//! Values keep the byte range of their place in the file. A value that came from a setting has a range beyond the
+//! file's end instead, one byte for each setting, so that an error about it names the setting. [`Document::place`]
+//! turns a range into words; [`Document::problem`] makes an error of it.
 //!
-//! A setting `key.path=value` is a path of keys, where an element of an array is named by its number from 0 or by its
-//! `name`. The value is taken as TOML, and as text where it is none. Keys that the file leaves out may be set; groups,
-//! bearers and elements of arrays that it does not have may not, as a mistyped one would go unnoticed. `policy=cheap` is
-//! short for the policy of every flow that sends to one device at a time.
+//! A setting `key.path=value` is a path of keys, in which an element of an array is named by its number from 0 or by
+//! its `name`. The value is read as TOML, or as text if it is not TOML. Keys that the file leaves out may be set;
+//! groups, bearers and elements of arrays that it does not have may not, since a mistyped name would go unnoticed.
+//! `policy=cheap` is short for the policy of every flow that sends to one device at a time.
 //!
 //! Invariants
-//! 1. Every error about the document says in which file and line it is, or in which setting.
-//! 2. Settings are applied in their order; the last of the same key counts.
+//! 1. Every error about the document states its file and line, or its setting.
+//! - Settings are applied in their order; the last of the same key is in force.
 
 use super::problem::{Problem, instead, nearest};
 use std::borrow::Cow;
@@ -19,14 +19,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What errors are told against. See the module's documentation.
+/// A document to which errors refer: see the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
-    /// Name of the file, as shown.
+    /// The name of the file, as shown.
     pub file: &'a str,
-    /// Its text.
+    /// The text of the file.
     pub text: &'a str,
-    /// `key=value`.
+    /// The settings, as `key=value`.
     pub set: &'a [String],
 }
 
@@ -40,17 +40,17 @@ impl<'a> Document<'a> {
         T::deserialize(toml::de::Deserializer::from(root)).map_err(|error| self.explain(&error))
     }
 
-    /// An error about what stands at `span`.
+    /// Returns an error about the value at `span`.
     pub fn problem(&self, span: &Range<usize>, what: impl AsRef<str>, hint: impl Into<String>) -> Problem {
         Problem::new(format!("{}: {}", self.place(span), what.as_ref()), hint)
     }
 
-    /// An error about the document as a whole.
+    /// Returns an error about the document as a whole.
     pub fn whole(&self, what: impl AsRef<str>, hint: impl Into<String>) -> Problem {
         Problem::new(format!("{}: {}", self.file, what.as_ref()), hint)
     }
 
-    /// `meters.toml:12`, or `--set devices.meter.count=0`.
+    /// Returns the place of a range: `meters.toml:12`, or `--set devices.meter.count=0`.
     fn place(&self, span: &Range<usize>) -> String {
         match span.start.checked_sub(self.text.len() + 1).and_then(|number| self.set.get(number)) {
             Some(setting) => format!("--set {setting}"),
@@ -61,7 +61,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Gives every flow that can have one this policy.
+    /// Sets this policy for every flow that can have one.
     fn set_policies(&self, root: &mut DeTable<'a>, name: &'a str, span: &Range<usize>) -> Result<(), Problem> {
         let name = name.trim_matches('"');
         let flows = match root.get_mut("traffic").map(Spanned::get_mut) {
@@ -86,7 +86,7 @@ impl<'a> Document<'a> {
     fn explain(&self, error: &toml::de::Error) -> Problem {
         let full = error.to_string();
         let key = full.lines().find_map(|line| line.strip_prefix("in `")).and_then(|line| line.strip_suffix('`'));
-        // What our own types say ends with what to do next, after a semicolon.
+        // The messages of this crate's own types end with the next step, after a semicolon.
         let (what, said) = match error.message().split_once("; ") {
             Some((what, said)) => (what, Some(said.to_owned())),
             None => (error.message(), None),
@@ -136,14 +136,14 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What a step of a path has come to.
+/// The result of a step of a path.
 enum Here<'t, 'a> {
     Table(&'t mut DeTable<'a>),
     Array(&'t mut toml::de::DeArray<'a>),
 }
 
 impl<'t, 'a> Here<'t, 'a> {
-    /// One step further; what is not there is made, unless it is one of those that a file names itself.
+    /// Goes one step further. A key that is absent is created, unless it is a name that only the file gives.
     fn enter(self, key: &'a str, named: bool, span: &Range<usize>) -> Result<Self, (String, String)> {
         let value = match self {
             Self::Table(table) => {
@@ -186,7 +186,7 @@ fn absent(table: &DeTable<'_>, key: &str) -> (String, String) {
     (format!("the scenario has no `{key}` here"), instead(key, known))
 }
 
-/// An element of an array by its number or its name.
+/// Returns an element of an array by its number or its name.
 fn element<'t, 'a>(
     array: &'t mut toml::de::DeArray<'a>,
     key: &str,
@@ -209,7 +209,7 @@ fn element<'t, 'a>(
     })
 }
 
-/// The value with everything in it at `span`.
+/// Returns the value with everything in it at `span`.
 fn moved<'a>(value: DeValue<'a>, span: &Range<usize>) -> DeValue<'a> {
     let moved_one = |value: Spanned<DeValue<'a>>| Spanned::new(span.clone(), moved(value.into_inner(), span));
     match value {
@@ -224,7 +224,7 @@ fn moved<'a>(value: DeValue<'a>, span: &Range<usize>) -> DeValue<'a> {
     }
 }
 
-/// Of what serde says about an unknown key or word, what is wrong and the nearest of those that it lists.
+/// Extracts, from serde's message about an unknown key or word, the error and the nearest of the known ones.
 fn unknown(message: &str) -> Option<(String, String)> {
     let kind = match message {
         _ if message.starts_with("unknown field") => "key",
@@ -236,7 +236,7 @@ fn unknown(message: &str) -> Option<(String, String)> {
     Some((format!("unknown {kind} `{word}`"), instead(word, quoted)))
 }
 
-/// Of what serde says about a value of the wrong type, what is wrong and what to write.
+/// Extracts, from serde's message about a value of the wrong type, the error and what to write.
 fn mistyped(message: &str) -> Option<(String, String)> {
     let found = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     let (found, wanted) = found?.split_once(", expected ")?;
@@ -250,5 +250,5 @@ fn mistyped(message: &str) -> Option<(String, String)> {
     Some((format!("{found} does not do here"), format!("write {wanted}")))
 }
 
-/// Tables whose keys are names that the file gives.
+/// The tables whose keys are names that the file gives.
 const NAMED: [&str; 2] = ["devices", "bearers"];

@@ -1,4 +1,4 @@
-//! What faults of a scenario come to, and what is said of those that are none.
+//! Tests of the faults of a scenario, and of the errors in invalid ones.
 
 use super::*;
 use crate::plan::{FaultKind, Hostility};
@@ -21,7 +21,7 @@ fn faults_strike_whom_they_name_when_they_say() {
     assert_eq!(crash[0].what, FaultKind::Crash(vec![1, 4]));
     assert_eq!((crash[0].at, crash[0].until), (Duration::from_secs(120), Some(Duration::from_secs(150))));
     assert_eq!(crash[0].label, "crash node-2, node-5");
-    // One that is not over when traffic ends is over then.
+    // A fault that is not over when traffic ends is over then.
     assert_eq!(faults("kind = \"crash\"\ndevices = \"node-1\"\nat = \"59m\"\nfor = \"5m\"\n")[0].until, None);
     let region = faults("kind = \"region-power-cut\"\ndevices = { within = [0, 0, 150] }\nat = \"0s\"\n");
     assert_eq!(region[0].what, FaultKind::PowerCut(vec![0, 1]));
@@ -67,7 +67,7 @@ fn lines_that_degrade_keep_what_is_not_said_otherwise() {
         }
     }
     assert_eq!(struck, 10);
-    // From the first of the pair to the second: against the direction of the edge.
+    // From the first of the pair to the second, which is against the direction of the edge.
     let one =
         faults("kind = \"asymmetric\"\nlinks = [[\"node-2\", \"node-1\"]]\nshape = { loss = 0.5 }\nat = \"1m\"\n");
     let FaultKind::Degrade { edges, shapes } = &one[0].what else { panic!("{one:?}") };

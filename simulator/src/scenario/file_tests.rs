@@ -1,4 +1,4 @@
-//! What scenarios promise of devices and links that stand in other files.
+//! Tests of devices and links from other files.
 
 use super::tests::{loaded, says};
 use super::*;
@@ -26,7 +26,7 @@ fn nodes_of_a_file_are_devices_in_their_groups() {
     let devices: Vec<_> = plan.devices.iter().map(|device| (device.name.as_str(), device.group.as_str())).collect();
     assert_eq!(devices, [("berlin", "city"), ("vienna", "city"), ("farm", "field")]);
     assert_eq!(plan.devices.iter().map(|device| device.forwarding).collect::<Vec<_>>(), [true, true, false]);
-    // North is up, west is left, and what is near in one group is near in the other.
+    // North is up, west is left, and nodes of different groups keep their distances.
     let place = |device: usize| (plan.devices[device].track[0].x, plan.devices[device].track[0].y);
     assert!(place(0).0 < place(1).0 && place(0).1 > place(1).1);
     let apart = (place(1).0 - place(2).0).hypot(place(1).1 - place(2).1);
@@ -47,7 +47,7 @@ fn a_link_takes_as_long_as_light_does_for_its_length() {
         let plan = planned(CITIES, links, table).expect("sound");
         plan.edges[0].shapes.map(|shape| shape.delay.as_micros())
     };
-    // 523 km at 5 us, and the bearer's millisecond.
+    // 523 km at 5 µs a kilometre, and the bearer's millisecond.
     let [there, back] = micros(LINKS, "berlin vienna\n");
     assert!(there == back && (3_600..3_640).contains(&there), "{there}");
     let [slow, _] = micros("file = \"links.csv\"\nper_km = \"10us\"", "berlin vienna\n");
@@ -55,7 +55,7 @@ fn a_link_takes_as_long_as_light_does_for_its_length() {
     assert_eq!(micros("file = \"links.csv\"\nper_km = \"0s\"", "berlin vienna\n"), [1_000; 2]);
     assert_eq!(micros(LINKS, "from to length\nberlin vienna 1000\n"), [6_000; 2]);
     assert_eq!(micros(LINKS, "from to delay\nberlin vienna 7ms\n"), [7_000; 2]);
-    // Each direction has its own line, or the scenario says how the way back is.
+    // Each direction has its own line, or the scenario states the properties of the opposite direction.
     assert_eq!(micros(LINKS, "from to delay\nberlin vienna 7ms\nvienna berlin 9ms\n"), [7_000, 9_000]);
     assert_eq!(micros("file = \"links.csv\"\nback = { delay = \"30ms\" }", "berlin vienna\n")[1], 30_000);
 }
@@ -170,7 +170,7 @@ fn channels_and_quotas_have_one_price() {
 fn an_import_is_a_scenario_that_is_sound_as_it_stands() {
     let place = tempfile::tempdir().expect("a directory");
     let file = place.path().join("three.gml");
-    // Two parts, a node called as the group would be, and one that is cut off from all.
+    // Two parts, a node whose name is that of the group, and one without links.
     let text = "graph [ node [ id 1 label \"node\" ] node [ id 2 label \"Zürich\" ] node [ id 3 ] node [ id 4 ] \
                 edge [ source 1 target 2 bearer \"a b\" ] edge [ source 2 target 1 ] edge [ source 3 target 3 ] ]";
     std::fs::write(&file, text).expect("a temporary directory takes files");
@@ -182,7 +182,7 @@ fn an_import_is_a_scenario_that_is_sound_as_it_stands() {
     let plan = loaded.plan(None).unwrap_or_else(|problem| panic!("{problem}: {}", made.text));
     assert_eq!((plan.devices.len(), plan.edges.len(), plan.flows.len()), (2, 2, 2));
     assert!(plan.expectations.len() >= 3 && plan.question.ends_with('?'));
-    // The record has it all: neither file is needed again.
+    // The record contains the texts, so that neither file is needed again.
     std::fs::remove_file(&file).expect("it is there");
     let again = from_source(&loaded.source()).expect("a record loads").plan(None).expect("and plans");
     assert_eq!(format!("{again:?}"), format!("{plan:?}"));

@@ -1,8 +1,8 @@
-//! Import: from a topology that another program has written to a scenario that can be run at once.
+//! Import: a runnable scenario from a topology that another program has written.
 //!
-//! The scenario refers to the file, which stays as it is: its nodes are the devices, in their groups, its edges the links.
-//! Anybody sends to anybody, and one device publishes to all. Nodes that are not in the largest part of the network are
-//! named as left out, for nothing could be sent between parts.
+//! The scenario refers to the file, which is not changed: its nodes are the devices, in their groups, and its edges the
+//! links. Every device sends to every other, and one device publishes to all. Nodes that are not in the largest part of
+//! the network are listed as left out, since messages between parts are impossible.
 
 use super::graph::{self, Graph, Node};
 use super::problem::Problem;
@@ -11,19 +11,19 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What a file comes to.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// The scenario.
+    /// The text of the scenario.
     pub text: String,
-    /// Devices.
+    /// The number of devices.
     pub nodes: usize,
-    /// Links.
+    /// The number of links.
     pub links: usize,
 }
 
-/// Makes a scenario of a file of links, or of nodes and links; `nodes` is another of nodes. They are called in the scenario
-/// as `called` says of each.
+/// Makes a scenario from a file of links, or of nodes and links; `nodes` is a separate file of nodes. `called` returns
+/// the name of each file in the scenario.
 pub fn import(file: &Path, nodes: Option<&Path>, called: impl Fn(&Path) -> String) -> Result<Imported, Problem> {
     let links = read(file)?;
     let standing = nodes.map(read).transpose()?;
@@ -116,23 +116,23 @@ fn written(parts: &Parts<'_>) -> String {
     text
 }
 
-/// A group's name that no device has.
+/// Returns a group's name that no device has.
 fn free(nodes: &[&Node]) -> String {
     let numbered = (1..).map(|number| format!("node{number}"));
     let mut names = std::iter::once("node".to_owned()).chain(numbered);
     names.find(|name| nodes.iter().all(|node| node.name != *name)).unwrap_or_default()
 }
 
-/// As TOML writes a text.
+/// Returns a text as a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// As TOML writes a key.
+/// Returns a text as a TOML key.
 fn key(text: &str) -> String {
     let bare = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if bare { text.to_owned() } else { quoted(text) }
 }
 
-/// A bearer for edges of which the file names none.
+/// The bearer of edges for which the file names none.
 const LINE: &str = "line";

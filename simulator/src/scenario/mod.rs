@@ -1,13 +1,13 @@
-//! Scenarios: one TOML file, one question.
+//! Scenarios: one TOML file with one question.
 //!
-//! A scenario is a file of the reader's, or a shipped one by its name. It is read with its settings into a model
-//! ([`model`], over [`document`](mod@document), which knows where everything stands), and [`planning`] works the model out for a
-//! seed. Other files that it names, of topologies ([`graph`]), tracks ([`motion`]) and messages, are read with it, beside it; their texts are kept in the
-//! [`Source`], from which the same scenario can be loaded again where none of the files is. What of a plan cannot matter is
-//! warned of ([`warning`]).
+//! A scenario is a file of the user's, or a shipped one by its name. It is read with its settings into a model
+//! ([`model`], with [`document`](mod@document), which has the place of each value), and [`planning`] works the model
+//! out for a seed. The other files that it names, of topologies ([`graph`]), tracks ([`motion`]) and messages, are read
+//! with it. Their texts are kept in the [`Source`], from which the same scenario can be loaded again without the files.
+//! Parts of a plan that cannot have an effect are warned of ([`warning`]).
 //!
 //! Invariants
-//! 1. What [`load`] and [`from_source`] give is the same for the same texts: nothing but those texts decides the plan.
+//! 1. [`load`] and [`from_source`] give the same result for the same texts: only these texts determine the plan.
 //! 2. Every problem says what is wrong, in which file and line or setting, and what to do next.
 
 mod choice;
@@ -60,39 +60,39 @@ pub fn load(scenario: &Path, set: &[String]) -> Result<Loaded, Problem> {
     Ok(Loaded { source: Source { files, ..source }, model })
 }
 
-/// The scenario of a run again, from what was recorded of it.
+/// Loads the scenario of a run again, from the source in its record.
 pub fn from_source(source: &Source) -> Result<Loaded, Problem> {
     Ok(Loaded { source: source.clone(), model: read(source)? })
 }
 
 impl Loaded {
-    /// What it is made of. Its seed is the scenario's own: a run with another fills that in.
+    /// Returns the texts that it consists of. The seed is the scenario's own: a run with another seed replaces it.
     pub fn source(&self) -> Source {
         Source { seed: self.model.seed, version: env!("CARGO_PKG_VERSION").to_owned(), ..self.source.clone() }
     }
 
-    /// What it comes to for a seed, or for its own.
+    /// Works the scenario out for a seed, or for its own.
     pub fn plan(&self, seed: Option<u64>) -> Result<Plan, Problem> {
         planning::plan(&document(&self.source), &self.model, &self.source.files, &self.name(), seed)
     }
 
-    /// What of it cannot matter, in the plan that it has come to.
+    /// Returns the warnings about parts of it that cannot have an effect, in the given plan.
     pub fn warnings(&self, plan: &Plan) -> Vec<Warning> {
         warning::warnings(&document(&self.source), &self.model, plan)
     }
 
-    /// Its file's name, without directory and ending.
+    /// Returns the name of its file, without directory and extension.
     pub fn name(&self) -> String {
         let stem = Path::new(&self.source.file).file_stem().unwrap_or_default();
         stem.to_string_lossy().into_owned()
     }
 }
 
-/// The scenario's file, as errors and records name it, and its text.
+/// Returns the name of the scenario's file in errors and records, and its text.
 fn text(scenario: &Path) -> Result<(String, String), Problem> {
     let shown = scenario.display().to_string();
     if let Some((name, text)) = SHIPPED.iter().find(|(name, _)| *name == shown) {
-        // A file of that name, without an ending, is named as ./baseline-50.
+        // A file with such a name and no extension can be given as ./baseline-50.
         return Ok((format!("{name}.toml"), (*text).to_owned()));
     }
     match std::fs::read_to_string(scenario) {
@@ -109,7 +109,7 @@ fn text(scenario: &Path) -> Result<(String, String), Problem> {
     }
 }
 
-/// The text of another file; an error says what is wrong with it and what to do.
+/// Reads the text of another file; an error says what is wrong with it and what to do.
 fn other(path: &Path) -> Result<String, (String, &'static str)> {
     let shown = path.display();
     let failed = |error: std::io::Error| match error.kind() {
@@ -135,7 +135,7 @@ fn read(source: &Source) -> Result<Model, Problem> {
     document(source).read()
 }
 
-/// Other files that a scenario names.
+/// Returns the names of the other files that a scenario uses.
 fn named(model: &Model) -> impl Iterator<Item = &Spanned<String>> {
     let edges = model.links.iter().filter_map(|links| links.get_ref().file.as_ref());
     let nodes = model.devices.values().filter_map(|group| group.file.as_ref());

@@ -1,8 +1,8 @@
-//! What a scenario's file says, as it stands there.
+//! Model: the contents of a scenario's file.
 //!
-//! One struct for each table, each strict: an unknown key is an error. Kinds of links, traffic and faults share a table with
-//! a `kind`; which keys go with which is checked where they are planned ([`planning`](super::planning)). What errors may
-//! have to point at keeps its range.
+//! There is one struct for each table, and each is strict: an unknown key is an error. All kinds of links, of traffic
+//! and of faults share one table with a `kind`; planning checks which keys belong to which kind
+//! ([`planning`](super::planning)). Values to which errors may have to refer keep their range.
 
 use super::choice::{Expected, Known, Members, Placement, Side, Sleeps, Speed, Struck, StruckLinks};
 use super::quantity::{BitRate, Delay, Energy, Frequency, Offset, Period, Share, Shift, Size};
@@ -64,13 +64,13 @@ pub struct Bearer {
     pub loss: Option<Share>,
     pub rate: Option<BitRate>,
     pub price: Option<Spanned<f64>>,
-    /// Of each packet.
+    /// The price of each packet.
     pub price_packet: Option<Spanned<f64>>,
     pub channel: Option<Spanned<BitRate>>,
     pub collisions: Option<Spanned<Share>>,
     pub bursts: Option<Spanned<Bursts>>,
     pub transport: Option<Transport>,
-    /// Of a byte sent, and received.
+    /// The energy of a byte sent, and in the next field received.
     pub transmit: Option<Energy>,
     pub receive: Option<Energy>,
     pub reach: Option<Spanned<f64>>,
@@ -103,9 +103,9 @@ pub struct Quota {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     pub count: Option<Spanned<usize>>,
-    /// Instead of `count`: a device for each node of a file.
+    /// Instead of `count`: a file, with a device for each of its nodes.
     pub file: Option<Spanned<String>>,
-    /// Nodes of the file that are left out.
+    /// The nodes of the file that are left out.
     pub without: Option<Spanned<Vec<String>>>,
     pub bearers: Option<Vec<Spanned<String>>>,
     pub placement: Option<Placement>,
@@ -153,11 +153,11 @@ pub struct Sleep {
     /// Instead of `every`: times of the day.
     pub at: Option<TimesOfDay>,
     pub awake: Period,
-    /// How much later it awakes.
+    /// The time by which it awakes later.
     pub phase: Option<Delay>,
 }
 
-/// What a device takes besides its radios' bytes.
+/// The power that a device takes in addition to its radios' bytes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Power {
@@ -165,7 +165,7 @@ pub struct Power {
     pub asleep: Option<Watts>,
 }
 
-/// Two states of a bearer, with mean durations.
+/// The two states of a bearer, with mean durations.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bursts {
@@ -174,7 +174,7 @@ pub struct Bursts {
     pub loss: Share,
 }
 
-/// How a line behaves, as far as it is not as its bearer.
+/// The properties of a line, as far as they differ from those of its bearer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
@@ -197,14 +197,14 @@ pub struct Links {
     pub jitter: Option<Offset>,
     pub loss: Option<Share>,
     pub rate: Option<BitRate>,
-    /// In the direction towards the device that dials, where it differs.
+    /// The properties in the direction towards the device that dials, if they differ.
     pub back: Option<Spanned<Line>>,
     pub degree: Option<Spanned<usize>>,
     pub columns: Option<Spanned<usize>>,
     pub fanout: Option<Spanned<usize>>,
     pub hub: Option<Spanned<Members>>,
     pub file: Option<Spanned<String>>,
-    /// What each kilometre adds to the delay.
+    /// The delay that each kilometre adds.
     pub per_km: Option<Spanned<Offset>>,
 }
 
@@ -232,7 +232,7 @@ pub struct Traffic {
     pub topic: Option<Spanned<String>>,
     pub every: Option<Spanned<Period>>,
     pub rate: Option<Spanned<Frequency>>,
-    /// Factors of the rate, from a time of the day on.
+    /// The factors of the rate, from a time of the day on.
     pub daily: Option<Spanned<BTreeMap<TimeOfDay, f64>>>,
     pub burst: Option<Spanned<Burst>>,
     pub total: Option<Spanned<usize>>,
@@ -287,7 +287,7 @@ pub struct Fault {
     pub at: Option<Spanned<Offset>>,
     #[serde(rename = "for")]
     pub lasting: Option<Period>,
-    /// Instead of `at`: again and again.
+    /// Instead of `at`: the rate of a repeated fault.
     pub rate: Option<Spanned<Frequency>>,
     pub devices: Option<Spanned<Struck>>,
     pub links: Option<Spanned<StruckLinks>>,

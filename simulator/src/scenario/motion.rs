@@ -1,14 +1,15 @@
-//! Motion: traces of where devices were, as other programs write them.
+//! Motion: traces of the positions of devices, as other programs write them.
 //!
-//! Three formats, told apart by what stands in them:
+//! There are three formats, distinguished by their contents:
 //!
 //! - a table with the columns `at,device,x,y`;
-//! - ns-2 commands, `$node_(3) set X_ 12.5` and `$ns_ at 10.0 "$node_(3) setdest 80.0 20.0 1.5"`: from then on towards that
-//!   point, with so many metres a second;
+//! - ns-2 commands, `$node_(3) set X_ 12.5` and `$ns_ at 10.0 "$node_(3) setdest 80.0 20.0 1.5"`: from then on towards
+//!   that point, with this speed in metres a second;
 //! - BonnMotion's `.movements`: a line for each node, with time, x and y of one point after the other.
 //!
 //! Invariants
-//! 1. A track's points are in the order of their times, none before its start; coordinates are finite.
+//! 1. A track's points are in the order of their times, none before its start.
+//! - Coordinates are finite.
 
 use super::graph::rows;
 use super::problem::Problem;
@@ -16,19 +17,19 @@ use super::quantity::{self, number};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A point: seconds after the trace's beginning, metres east, metres north.
+/// A point: the time after the trace's beginning, and the position in metres east and metres north.
 pub type Point = (Duration, [f64; 2]);
 
-/// Tracks, each with the file's line where it begins.
+/// Tracks, each with the line of the file at which it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Motion {
-    /// By a device's name.
+    /// By the name of a device.
     Named(BTreeMap<String, (usize, Vec<Point>)>),
-    /// By a node's number, from 0 on.
+    /// By the number of a node, from 0 on.
     Numbered(BTreeMap<usize, (usize, Vec<Point>)>),
 }
 
-/// Reads a trace; `name` is the file's.
+/// Reads a trace; `name` is that of the file.
 pub fn read(name: &str, text: &str) -> Result<Motion, Problem> {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
     let motion = match first {
@@ -98,7 +99,7 @@ fn movements(name: &str, text: &str) -> Result<Motion, Problem> {
     Ok(Motion::Numbered(tracks))
 }
 
-/// A node of ns-2 as far as commands have come: where it begins, and its orders.
+/// A node of ns-2 as far as commands have been read: its first position, and its orders.
 #[derive(Default)]
 struct Commanded {
     line: usize,
@@ -112,7 +113,7 @@ fn commands(name: &str, text: &str) -> Result<Motion, Problem> {
         let words: Vec<&str> =
             line.split(|c: char| c.is_whitespace() || c == '"').filter(|word| !word.is_empty()).collect();
         let Some(first) = words.first().filter(|word| !word.starts_with('#')) else { continue };
-        // What ns-2 keeps of distances between nodes moves nobody.
+        // The distances between nodes that ns-2 keeps move no node.
         if words.iter().any(|word| word.starts_with("$god_")) {
             continue;
         }
@@ -153,7 +154,7 @@ fn commands(name: &str, text: &str) -> Result<Motion, Problem> {
     Ok(Motion::Numbered(tracks.collect::<Result<_, _>>()?))
 }
 
-/// The track of one who follows orders, each until it is there or gets the next.
+/// Returns the track of a node that follows orders, each until it arrives or gets the next.
 fn carried_out(begins: [f64; 2], mut orders: Vec<(Duration, [f64; 2], f64)>) -> Vec<Point> {
     orders.sort_by_key(|(at, ..)| *at);
     let mut track = vec![(Duration::ZERO, begins)];
@@ -182,7 +183,7 @@ fn metres(text: &str) -> Option<f64> {
     number(text).filter(|metres| metres.abs() <= FARTHEST)
 }
 
-/// Seconds: more than any run has.
+/// A number of seconds that is longer than any run.
 const LONGEST: f64 = 1e10;
-/// Metres.
+/// The greatest coordinate in metres.
 const FARTHEST: f64 = 1e9;

@@ -1,18 +1,18 @@
-//! What is wrong with a scenario: what, where, and what to do next, with the nearest valid word.
+//! Problem: an error in a scenario, with its place and the next step, which may name the nearest valid word.
 
 use std::fmt;
 
-/// Why a scenario cannot be used.
+/// The reason for which a scenario cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
-    /// What is wrong, after the file and line where it is.
+    /// The error, after the file and line at which it is.
     pub error: String,
-    /// What to do next.
+    /// The next step for the user.
     pub hint: String,
 }
 
 impl Problem {
-    /// With a hint.
+    /// Returns a problem with a hint.
     pub fn new(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { error: error.into(), hint: hint.into() }
     }
@@ -24,13 +24,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Of the words known, the one most like `word`, if any is like it.
+/// Returns, of the known words, the one most similar to `word`, if any is similar.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let all = known.into_iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
     all.min().filter(|(distance, known)| *distance <= known.chars().count().div_ceil(2)).map(|(_, known)| known)
 }
 
-/// What to write instead of a word that is not known: the nearest, or all if they are few.
+/// Returns what to write instead of an unknown word: the nearest one, or all if there are few.
 pub fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(word, known.iter().copied()) {
@@ -41,7 +41,7 @@ pub fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     }
 }
 
-/// `a`, `b` or `c`.
+/// Lists words: `a`, `b` or `c`.
 fn listed(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
@@ -50,7 +50,7 @@ fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Words that a sentence bears.
+/// The number of words that a sentence may list.
 const FEW: usize = 16;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Quantities as people write them: `250ms`, `8%`, `9600bit`, `6/h`, `64KiB`, `22:00-06:00`.
+//! Quantity: quantities as people write them: `250ms`, `8%`, `9600bit`, `6/h`, `64KiB`, `22:00-06:00`.
 //!
-//! Each is a type of its own, so that a share is never taken for a number of seconds, and each says what it wanted when it
-//! cannot be read.
+//! Each is a type of its own, so that a share cannot be confused with a number of seconds, and each states the expected
+//! form if it cannot be read.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
-/// A duration of which zero is one: `0s`.
+/// A duration that may be zero: `0s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(pub Duration);
 
@@ -20,16 +20,16 @@ pub struct Offset(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shift(pub f64);
 
-/// A duration, or one drawn evenly from between two: `20ms`, `10ms..150ms`.
+/// A duration, or a range from which one is drawn uniformly: `20ms`, `10ms..150ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
-    /// At least.
+    /// The least duration.
     pub least: Duration,
-    /// At most.
+    /// The greatest duration.
     pub most: Duration,
 }
 
-/// A part of a whole, from 0 to 1: `0.08`, `8%`.
+/// A share of a whole, from 0 to 1: `0.08`, `8%`.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Share(pub f64);
 
@@ -37,7 +37,7 @@ pub struct Share(pub f64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BitRate(pub u64);
 
-/// How often something happens, a second: `0.5/s`, `6/h`.
+/// A frequency, in events a second: `0.5/s`, `6/h`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Frequency(pub f64);
 
@@ -53,12 +53,12 @@ pub struct Energy(pub f64);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Watts(pub f64);
 
-/// A part of the day in UTC, that may go over midnight: `22:00-06:00`.
+/// A part of the day in UTC, which may extend over midnight: `22:00-06:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// After midnight.
+    /// The beginning, after midnight.
     pub from: Duration,
-    /// After midnight.
+    /// The end, after midnight.
     pub to: Duration,
 }
 
@@ -70,15 +70,15 @@ pub struct TimeOfDay(pub Duration);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimesOfDay(pub Vec<Duration>);
 
-/// What can be read from a text, and perhaps from a plain number.
+/// A quantity that can be read from a text, and perhaps from a plain number.
 pub trait Quantity: Sized {
-    /// As in "expected …".
+    /// The text after "expected …" in errors.
     const WANTED: &str;
 
-    /// From a text.
+    /// Reads the quantity from a text.
     fn from_text(text: &str) -> Option<Self>;
 
-    /// From a number without a unit; `None` where one is needed.
+    /// Reads the quantity from a number without a unit; `None` if a unit is required.
     fn from_number(_number: f64) -> Option<Self> {
         None
     }
@@ -239,10 +239,10 @@ impl Quantity for TimesOfDay {
     }
 }
 
-/// A duration in the usual units, at most a hundred years.
+/// Reads a duration in the usual units, of at most a hundred years.
 pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
-    // "1.5s" is what people write, and humantime does not read.
+    // People write "1.5s", which humantime does not read.
     let parsed = humantime::parse_duration(text).ok().or_else(|| {
         let units = [("ms", 1e-3), ("min", 60.0), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
         Duration::try_from_secs_f64(scaled(text, &units)?).ok()
@@ -250,12 +250,12 @@ pub fn duration(text: &str) -> Option<Duration> {
     parsed.filter(|duration| *duration <= LONGEST)
 }
 
-/// A plain number that is finite.
+/// Reads a plain number that is finite.
 pub fn number(text: &str) -> Option<f64> {
     text.trim().replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// A number with the first of the units that it ends with.
+/// Reads a number with the first of these units that matches its end.
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
     units.iter().find_map(|(unit, factor)| Some(number(text.strip_suffix(unit)?)? * factor))
@@ -306,7 +306,7 @@ macro_rules! read {
 
 read!(Energy, Watts, Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, Window, TimeOfDay, TimesOfDay);
 
-/// A hundred years: beyond, sums of microseconds could run over.
+/// A hundred years: with longer durations, sums of microseconds could overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 #[cfg(test)]

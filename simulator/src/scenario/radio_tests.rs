@@ -1,4 +1,4 @@
-//! What scenarios say of radios, prices and batteries, and what is expected of them.
+//! Tests of radios, prices and batteries in scenarios, and of expectations of them.
 
 use super::tests::{FLOW, RING, loaded, says, small};
 use super::*;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const RADIO: &str = "[bearers.radio]\nchannel = \"50kbit\"\nreach = 900.0\n";
 
-/// A scenario whose links are over `radio`, with `more` at that bearer.
+/// Plans a scenario whose links are over `radio`, with `more` at that bearer.
 fn over(more: &str) -> Result<Plan, Problem> {
     loaded(&small(&format!("{RADIO}{more}{RING}bearer = \"radio\"\n{FLOW}")), &[], &[])
 }

@@ -1,6 +1,6 @@
-//! The shipped scenarios, within the program, so that it finds them anywhere.
+//! Shipped: the shipped scenarios, which are part of the program, so that it finds them anywhere.
 
-/// Name and text of each, in the order in which they are listed.
+/// The name and the text of each, in the order in which they are listed.
 pub const SHIPPED: &[(&str, &str)] = &[
     ("baseline-50", include_str!("../../../scenarios/baseline-50.toml")),
     ("cold-boot-200", include_str!("../../../scenarios/cold-boot-200.toml")),
@@ -58,5 +58,5 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("robot-cell", include_str!("../../../scenarios/robot-cell.toml")),
 ];
 
-/// A scenario to begin with, which is one itself.
+/// A scenario to begin with, which is itself valid.
 pub const TEMPLATE: &str = include_str!("template.toml");

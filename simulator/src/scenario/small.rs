@@ -1,18 +1,18 @@
-//! The small forms of the shipped scenarios: the settings that let each answer its question in seconds.
+//! Small: the small forms of the shipped scenarios, which are settings that let each answer its question in seconds.
 //!
-//! They are what is run where every scenario is to be run: in tests, and where figures are held against those that are
-//! kept. The list is a file of its own, within the program as the scenarios are.
+//! They are run where every scenario is to be run: in tests, and for the comparison with kept figures. The list is a
+//! file of its own, which is part of the program, as the scenarios are.
 
 use super::problem::{Problem, instead};
 use serde::Deserialize;
 
-/// A shipped scenario, made small.
+/// The small form of a shipped scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Small {
-    /// Its name.
+    /// The name of the scenario.
     pub scenario: String,
-    /// Settings that make it small, as `key=value`.
+    /// The settings that make it small, as `key=value`.
     pub set: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ struct List {
     small: Vec<Small>,
 }
 
-/// Small forms of the scenarios of these names, in the order of the list; of all where none is named.
+/// Returns the small forms of the scenarios of these names, in the order of the list; of all if none is named.
 pub fn small(names: &[String]) -> Result<Vec<Small>, Problem> {
     let list: List = toml::from_str(LIST)
         .map_err(|error| Problem::new(format!("the list of small forms cannot be read: {error}"), "mend small.toml"))?;

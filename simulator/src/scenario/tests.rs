@@ -1,10 +1,10 @@
-//! What scenarios promise: what they come to, and what is said of those that are none.
+//! Tests of scenarios: the resulting plans, and the errors in invalid scenarios.
 
 use super::*;
 use crate::plan::{Comparison, FlowKind, Pattern, Wanted};
 use std::time::Duration;
 
-/// A scenario as small as can be, with `more` at its end.
+/// Returns the smallest possible scenario, with `more` at its end.
 pub(super) fn small(more: &str) -> String {
     format!(
         "question = \"Does it work?\"\nduration = \"1m\"\n[bearers.lan]\ndelay = \"10ms\"\n[devices.node]\ncount = 4\n{more}"
@@ -22,7 +22,7 @@ fn planned(text: &str) -> Plan {
     loaded(text, &[], &[]).expect("a sound scenario")
 }
 
-/// The problem's text contains each of the parts.
+/// Checks that the problem's text contains each of the parts.
 #[track_caller]
 pub(super) fn says(result: Result<Plan, Problem>, parts: &[&str]) {
     let problem = result.expect_err("this is no scenario").to_string();
@@ -47,6 +47,7 @@ fn shipped_scenarios_are_found_by_name_and_come_to_something() {
     }
 }
 
+/// Invariant 1.
 #[test]
 fn one_seed_gives_one_plan_and_another_gives_another() {
     let loaded = load(Path::new("baseline-50"), &[]).expect("shipped");
@@ -71,6 +72,7 @@ fn a_small_scenario_comes_to_what_it_says() {
     assert_eq!((plan.warmup, plan.settle), (Duration::from_secs(30), Duration::from_secs(60)));
 }
 
+/// Invariant 2 of scenario::planning.
 #[test]
 fn everything_that_is_drawn_for_one_part_is_left_alone_by_others() {
     let text = |more: &str| small(&format!("[devices.other]\ncount = 4\nplacement = \"line\"\n{more}"));
@@ -105,6 +107,7 @@ fn settings_change_what_the_file_says() {
     }
 }
 
+/// Invariant 2.
 #[test]
 fn mistakes_are_named_with_file_line_and_the_nearest_word() {
     let sound = format!("{RING}{FLOW}");
@@ -283,7 +286,7 @@ fn flows_name_policies_that_there_are() {
     let of = |text: &str, set: &[&str]| loaded(&small(&format!("{RING}{text}")), set, &[]);
     let plan = of(&format!("{night}{send}policy = \"night\"\n"), &[]).expect("sound");
     assert_eq!((plan.flows[0].policy.as_deref(), plan.policies[0].budget), (Some("night"), Some(0.5)));
-    // Of all flows that can have one.
+    // Of all flows that can have a policy.
     let plan = of(&format!("{send}{FLOW}").replacen("news", "mail", 1), &["policy=fast"]).expect("sound");
     assert_eq!(plan.flows.iter().map(|flow| flow.policy.as_deref()).collect::<Vec<_>>(), [Some("fast"), None]);
     for (text, set, parts) in [

@@ -1,6 +1,6 @@
 //! Accounts: bytes and money by bearer, class, group and device, and energy by group and device, as metrics.
 //!
-//! Those of single devices are measured where an expectation names them, as a large mesh has many.
+//! Metrics of single devices are measured only if an expectation names them, since a large mesh has many devices.
 
 use super::energy::Reading;
 use super::medium::{Bill, NANOS, Tally};
@@ -9,7 +9,8 @@ use crate::plan::{Expectation, Plan, Wanted};
 use m2mesh::wire::data::Class;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Enters everything. `tally` is what has gone since the warm-up, `readings` what devices have taken in the measured time.
+/// Enters all these metrics. `tally` is the traffic since the warm-up, and `readings` the energy that devices have
+/// taken in the measured time.
 pub fn enter(plan: &Plan, tally: &Tally, readings: &[Reading], metrics: &mut BTreeMap<String, f64>) {
     let mut put = |name: &str, selector: &str, value: f64| {
         metrics.insert(format!("{name}{selector}"), value);
@@ -53,7 +54,7 @@ pub fn enter(plan: &Plan, tally: &Tally, readings: &[Reading], metrics: &mut BTr
     }
 }
 
-/// What is said of the devices of a group as such: which has most, and how many.
+/// Enters the metrics of a group as a whole, such as the largest value of one device.
 fn of_groups(tally: &Tally, readings: &[Reading], devices: &[usize], put: &mut dyn FnMut(&str, f64)) {
     let bills = || devices.iter().filter_map(|device| tally.devices.get(*device));
     put("bytes.device.max", bills().map(|bill| bill.bytes).fold(0.0, f64::max));
@@ -65,7 +66,7 @@ fn of_groups(tally: &Tally, readings: &[Reading], devices: &[usize], put: &mut d
     }
 }
 
-/// What is said of devices, one or many.
+/// Enters the metrics of one or more devices.
 fn of_devices(plan: &Plan, readings: &[Reading], devices: &[usize], put: &mut dyn FnMut(&str, f64)) {
     let own: Vec<&Reading> = devices.iter().filter_map(|device| readings.get(*device)).collect();
     put("energy.total", own.iter().map(|reading| reading.used).sum());
@@ -85,7 +86,7 @@ fn of_devices(plan: &Plan, readings: &[Reading], devices: &[usize], put: &mut dy
     }
 }
 
-/// Selectors of groups, with their devices.
+/// Returns the selectors of groups, with their devices.
 fn groups(plan: &Plan) -> Vec<(String, Vec<usize>)> {
     let mut groups = BTreeMap::<&str, Vec<usize>>::new();
     for (index, device) in plan.devices.iter().enumerate() {
@@ -94,7 +95,7 @@ fn groups(plan: &Plan) -> Vec<(String, Vec<usize>)> {
     groups.into_iter().map(|(group, devices)| (format!("[group={group}]"), devices)).collect()
 }
 
-/// Selectors of devices that expectations name.
+/// Returns the selectors of devices that expectations name.
 fn named(plan: &Plan) -> Vec<(String, Vec<usize>)> {
     fn keys<'a>(expected: &'a Expectation, found: &mut BTreeSet<&'a str>) {
         let other = if let Wanted::Metric(key) = &expected.wanted { Some(key) } else { None };

@@ -1,7 +1,7 @@
-//! The agenda: what the world does itself at its time.
+//! Agenda: the actions of the world at their times.
 //!
-//! In a simulation its entries stand in the same queue as all that happens, and are reached when the clock is moved there. In a lab,
-//! whose time goes by itself, they stand here, and whoever drives it waits until the next is due.
+//! In a simulation its entries are in the same queue as all other events, and are reached when the clock is moved to
+//! them. In a lab, in which time passes by itself, they are kept here, and the driver waits until the next is due.
 
 use super::clock::{self, NANOS, now};
 use futures_timer::virtual_time::{self, Due};
@@ -9,58 +9,58 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// See the module's documentation. Clones are the same agenda.
+/// An agenda: see the module's documentation. Clones share it.
 #[derive(Clone, Default)]
 pub struct Agenda(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
-    /// Whose time has come.
+    /// The items whose time has come.
     reached: VecDeque<Item>,
-    /// In a lab: what is still to come, by its time and the order in which it was entered.
+    /// In a lab: the future items, by their time and the order in which they were entered.
     later: BTreeMap<(u64, u64), Item>,
     entered: u64,
 }
 
-/// Something to do.
+/// An action of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// This sender of the workload sends its next message.
+    /// The sender of this index in the workload sends its next message.
     Send(usize),
-    /// Figures are taken.
+    /// The sampler takes figures.
     Sample,
     /// Nodes are asked whether they have routes.
     Ask,
-    /// Devices move on.
+    /// Devices move.
     Move,
     /// A bearer's access window begins or ends.
     Window {
-        /// Index of the bearer.
+        /// The index of the bearer.
         bearer: usize,
         /// Whether it begins.
         open: bool,
     },
-    /// A bearer whose access window is over carries nothing more.
+    /// The bearer, whose access window is over, carries nothing more.
     Shut(usize),
     /// A device falls asleep or awakes.
     Sleep {
-        /// Index of the device.
+        /// The index of the device.
         device: usize,
         /// Whether it falls asleep.
         asleep: bool,
     },
     /// A fault begins or ends.
     Fault {
-        /// Its index.
+        /// The index of the fault.
         fault: usize,
         /// Whether it begins.
         begins: bool,
     },
-    /// A flapping link goes or comes.
+    /// A flapping link goes down or comes up.
     Flap {
-        /// Index of the fault.
+        /// The index of the fault.
         fault: usize,
-        /// Whether it goes.
+        /// Whether it goes down.
         down: bool,
     },
     /// Devices' energy meters are read.
@@ -81,7 +81,7 @@ impl Due for Entry {
 }
 
 impl Agenda {
-    /// Enters something, at a time after the start of the run.
+    /// Enters an item, at a time after the start of the run.
     pub fn enter(&self, after: Duration, item: Item) {
         let at = NANOS.saturating_add(super::nanos(after));
         if !clock::is_real() {
@@ -94,12 +94,12 @@ impl Agenda {
         entries.later.insert(key, item);
     }
 
-    /// The next thing whose time has come.
+    /// Removes and returns the next item whose time has come.
     pub fn pop(&self) -> Option<Item> {
         self.lock().reached.pop_front()
     }
 
-    /// In a lab: the next thing whose time has come, and when that was.
+    /// In a lab: removes and returns the next item whose time has come, with that time in nanoseconds.
     pub fn pop_due(&self) -> Option<(u64, Item)> {
         let mut entries = self.lock();
         let first = entries.later.first_entry().filter(|first| first.key().0 <= now())?;
@@ -107,7 +107,7 @@ impl Agenda {
         Some((due, item))
     }
 
-    /// In a lab: when the next thing is due, in nanoseconds of the run's time.
+    /// In a lab: returns the time at which the next item is due, in nanoseconds of the run's time.
     pub fn next(&self) -> Option<u64> {
         self.lock().later.first_key_value().map(|((at, _), _)| *at)
     }

@@ -1,7 +1,7 @@
-//! Agreement: what nodes say of their messages and of themselves, held against what there was.
+//! Agreement: what nodes report of their messages and of themselves, compared with the facts.
 //!
-//! A sender is told how long its message took, over how many links it went and what it cost; a node counts what it has forwarded and what has
-//! failed. The medium, the ledger and the plan know all of that too.
+//! A sender is told how long its message took, over how many links it went and what it cost; a node counts what it has
+//! forwarded and what has failed. The medium, the ledger and the plan know these figures independently.
 
 use super::checks::Promise;
 use super::device::Device;
@@ -14,14 +14,14 @@ use m2mesh::wire::data::MAX_HOPS;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Everything, at the end of a run, with what nodes [say](ask) then.
+/// Makes all these checks at the end of a run, with what nodes [report](ask) then.
 pub fn check(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Medium, said: BTreeMap<usize, Said>) {
     check_told(book, plan);
     check_money(book, plan, medium);
     check_counts(book, plan, devices, medium, said);
 }
 
-/// The latency and the hops that senders were told.
+/// Checks the latency and the hops that senders were told.
 fn check_told(book: &mut Book, plan: &Plan) {
     let mut distances = Distances::new(plan);
     for (id, message) in book.messages.iter().enumerate() {
@@ -40,10 +40,11 @@ fn check_told(book: &mut Book, plan: &Plan) {
     }
 }
 
-/// The money that senders were told, by device: not more than the medium has charged for all that they sent; and something, if
-/// no link of the device is free. Of a message whose confirmation comes when it is to be sent again nobody knows what it cost, for
-/// nothing: of a fifth at most; and one that is sent again another way is told at the price of that, though the first has arrived: of
-/// a twentieth.
+/// Checks the cost that senders were told, by device: it is at most what the medium has charged for all that they sent,
+/// and it is not zero if no link of the device is free. Two deviations are tolerated. The cost of a message whose
+/// confirmation comes while it waits to be sent again may be unknown and thus reported as zero, for a fifth of the
+/// messages at most. A message that is sent again along another path is reported at the price of that path, although
+/// the first copy has arrived, for a twentieth at most.
 fn check_money(book: &mut Book, plan: &Plan, medium: &Medium) {
     if plan.bearers.iter().all(|bearer| !bearer.is_priced()) {
         return;
@@ -74,20 +75,20 @@ fn check_money(book: &mut Book, plan: &Plan, medium: &Medium) {
     }
 }
 
-/// What a sender was told that its messages cost.
+/// The costs of its messages that a sender was told.
 #[derive(Default)]
 struct Told {
-    /// Micro-units of money.
+    /// The sum, in micro-units of money.
     price: f64,
-    /// Of one of them, the most.
+    /// The largest cost of one message, in micro-units of money.
     highest: f64,
-    /// Messages that were delivered.
+    /// The number of messages that were delivered.
     count: u64,
-    /// Of these, for nothing.
+    /// The number of these that were reported as free.
     free: u64,
 }
 
-/// What nodes count.
+/// Checks the counters of nodes.
 fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Medium, said: BTreeMap<usize, Said>) {
     let calm = plan.faults.is_empty() && medium.watch().lost == 0;
     let requesting: BTreeSet<usize> = plan
@@ -101,7 +102,7 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
         let name = &plan.devices[device].name;
         if let (Some(forwarded), false) = (forwarded, devices[device].was_restarted()) {
             let seen = medium.witness(|witness| witness.forwarded(device));
-            // What was of no use any more when its link took more has not left.
+            // A frame that was past its use when its link had room again has not left.
             let drops = |status: &Status| {
                 status.counters.iter().any(|(counter, count)| counter.starts_with(EXPIRED) && *count > 0)
             };
@@ -111,7 +112,7 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
         }
         let Some(status) = status else { continue };
         let lying = devices[device].inbox().len() as u64;
-        // What an application that is still at work has just done with may not be off the disk yet.
+        // The message that a working application has just finished may not be consumed on the disk yet.
         let consumed = u64::from(!plan.devices[device].work.is_zero());
         let what = || format!("{name} says that {} messages wait in its inbox, where {lying} lie", status.gauges.inbox);
         let holds = (status.gauges.inbox..=status.gauges.inbox + consumed).contains(&lying);
@@ -132,7 +133,8 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
     }
 }
 
-/// Requests that a device's service did not answer in time: so many for certain, and so many at most. `None` where clocks are wrong.
+/// Returns how many requests a device's service did not answer in time: the least and the greatest possible number.
+/// `None` if clocks are wrong.
 fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
     let (mut least, mut most) = (0, 0);
     let about = about(plan);
@@ -151,8 +153,8 @@ fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
     Some((least, most))
 }
 
-/// A deadline is told by the sender's clock, which its receiver knows to about the time that a link takes: nanoseconds by which it may
-/// be taken for earlier or later.
+/// Returns the error in nanoseconds with which a receiver may judge a deadline: deadlines are by the sender's clock,
+/// which its receiver knows to within about the delay of a link.
 fn about(plan: &Plan) -> u64 {
     let planned = plan.edges.iter().flat_map(|edge| edge.shapes);
     let struck = plan.faults.iter().filter_map(|fault| match &fault.what {
@@ -163,15 +165,15 @@ fn about(plan: &Plan) -> u64 {
     ROUNDED + super::nanos(slowest * 2)
 }
 
-/// What a node says of itself.
+/// The report of a node on itself.
 #[derive(Default)]
 pub struct Said {
     status: Option<Status>,
-    /// Bytes that it has forwarded.
+    /// The bytes that it has forwarded.
     forwarded: Option<u64>,
 }
 
-/// What all nodes that are on say of themselves now, by device.
+/// Returns the present reports of all nodes that are on, by device.
 pub fn ask(devices: &[Device]) -> BTreeMap<usize, Said> {
     let all = Arc::new(Mutex::new(BTreeMap::<usize, Said>::new()));
     for application in devices.iter().filter_map(Device::application) {
@@ -193,7 +195,7 @@ pub fn ask(devices: &[Device]) -> BTreeMap<usize, Said> {
     std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Links on the shortest way between devices, as the plan has it.
+/// The number of links on the shortest path between devices, according to the plan.
 struct Distances {
     neighbours: Vec<Vec<usize>>,
     known: BTreeMap<usize, Vec<u64>>,
@@ -215,7 +217,7 @@ impl Distances {
     }
 }
 
-/// Breadth first, from one device to all.
+/// Searches breadth first, from one device to all others.
 fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
     let mut distances = vec![u64::MAX; neighbours.len()];
     distances[from] = 0;
@@ -233,11 +235,11 @@ fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
 
 /// The counter of requests that a service did not answer in time.
 const UNANSWERED: &str = "calls_unanswered";
-/// How far a deadline is rounded on its way, in nanoseconds, besides what is not known of its sender's clock.
+/// The rounding of a deadline in transit, in nanoseconds, in addition to the error of the sender's clock.
 const ROUNDED: u64 = NANOS / 10;
-/// So few messages say nothing.
+/// The number of messages below which shares are not judged.
 const FEW: u64 = 20;
-/// How the names of counters of failed messages begin.
+/// The prefix of the names of counters of failed messages.
 const FAILED: &str = "failed_";
-/// The counter of data frames that were of no use any more.
+/// The counter of data frames that were dropped after their expiry.
 const EXPIRED: &str = "data_expired";

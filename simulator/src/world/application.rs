@@ -1,8 +1,10 @@
-//! The application on a device: takes what arrives, answers requests, and sends what the workload says.
+//! Application: the program on a device, which takes arriving messages, answers requests, and sends the workload's
+//! messages.
 //!
-//! Everything here runs as tasks that belong to the device's life, and speaks to its node by the same calls as any
-//! application. An inbox is read up to where it is durable, and consumed; what a crash interrupts is read again. An application that
-//! takes time for its work consumes each message by itself when it has done with it, and answers one request after the other.
+//! Everything here runs as tasks that belong to the device's life, and uses the node by the same calls as any
+//! application. The application reads the inbox as far as it is durable, and consumes it; messages whose processing a
+//! crash interrupts are read again. An application that takes time for its work consumes each message when it has
+//! finished with it, and answers one request after the other.
 
 use super::executor::{self, Owner};
 use super::ledger::{End, Ledger, Way};
@@ -21,27 +23,28 @@ use std::time::Duration;
 /// The application of one life of a device.
 #[derive(Clone)]
 pub struct Application {
-    /// Which device.
+    /// The index of the device.
     pub node: usize,
-    /// Which life.
+    /// The life of the device.
     pub owner: Owner,
-    /// The way to its node.
+    /// The caller of its node.
     pub caller: Caller<()>,
-    /// How long it works on each message and each request.
+    /// The time for which it processes each message and each request.
     pub work: Duration,
-    /// How long after its node it listens and offers.
+    /// The time from the start of its node until it listens and offers.
     pub start_up: Duration,
-    /// Where everything is reported.
+    /// The ledger to which it reports.
     pub ledger: Ledger,
-    /// For the trace.
+    /// The medium, for the trace.
     pub medium: Medium,
 }
 
 impl Application {
-    /// Reads the inbox, and messages that ask for no confirmation. Those come in while it works on what lies in the inbox.
+    /// Reads the inbox, and messages that ask for no confirmation. These come in while it processes the messages of the
+    /// inbox.
     pub fn receive(&self, reader: MemoryReader) {
         let (mut this, mut worker) = (self.clone(), self.clone());
-        // What was told last holds what was told before.
+        // The latest report includes the earlier ones.
         let extent = Arc::new(Mutex::new((0, 0)));
         let ((mut tell, mut told), known) = (mpsc::channel(1), extent.clone());
         executor::spawn(self.owner, async move {
@@ -51,7 +54,7 @@ impl Application {
                 match heard.reply {
                     Reply::Inbox { first, last } => {
                         *extent.lock().unwrap_or_else(PoisonError::into_inner) = (first, last);
-                        // One that is full wakes its worker all the same.
+                        // If the channel is full, its worker is awake in any case.
                         drop(tell.try_send(()));
                     }
                     Reply::Live(record) => record.payloads().for_each(|payload| {
@@ -84,7 +87,7 @@ impl Application {
         });
     }
 
-    /// Takes part in a topic, which the ledger knows by its number.
+    /// Subscribes to a topic, which the ledger knows by its number.
     pub fn subscribe(&self, topic: &str, number: u32) {
         let (mut this, filter) = (self.clone(), topic.to_owned());
         executor::spawn(self.owner, async move {
@@ -110,7 +113,7 @@ impl Application {
         });
     }
 
-    /// Answers requests by an echo, one after the other. They come in while it works on those before.
+    /// Answers requests by an echo, one after the other. Further requests come in while it processes one.
     pub fn offer(&self) {
         let (mut this, mut worker) = (self.clone(), self.clone());
         let (mut take, mut taken) = mpsc::channel(MOST_CALLS);
@@ -120,7 +123,7 @@ impl Application {
             while let Some(heard) = listener.next().await {
                 if let Reply::Call(api::Call { call, payload, .. }) = heard.reply {
                     let request = this.handle(&payload, 0);
-                    // What is beyond is not answered.
+                    // A request beyond the bound is not answered.
                     drop(take.try_send((request, call, payload)));
                 }
             }
@@ -138,7 +141,7 @@ impl Application {
         });
     }
 
-    /// Sends a message, a request or a publication, and reports how it ended.
+    /// Sends a message, a request or a publication, and reports its outcome.
     pub fn send(&self, id: u64, command: Command) {
         let mut this = self.clone();
         executor::spawn(self.owner, async move {
@@ -163,7 +166,7 @@ impl Application {
         });
     }
 
-    /// Answers what the ledger knows it by.
+    /// Handles a message and returns the number by which the ledger knows it.
     fn handle(&self, payload: &[u8], number: u64) -> Option<u64> {
         let message = self.ledger.handle_received(self.node, payload, number)?;
         self.medium.note_delivery(self.node, message);
@@ -176,7 +179,7 @@ impl Application {
         }
     }
 
-    /// It is done with its inbox up to that number: that is consumed sooner or later, or read again.
+    /// Consumes the inbox up to that number; after a crash the messages are read again.
     async fn consume(&mut self, up_to: u64) {
         drop(self.call(Command::Consume { consumer: String::new(), up_to, durable: true }).await);
     }
@@ -195,10 +198,10 @@ fn reason_of(outcome: api::Outcome) -> String {
     }
 }
 
-/// Messages of these numbers, both included.
+/// Returns the messages of these numbers, both included.
 fn read(reader: &MemoryReader, first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
     let mut found = Vec::new();
-    // A record lies under the number of its first message: it may have begun earlier.
+    // A record is stored under the number of its first message, so the record that holds `first` may begin earlier.
     let from = first.saturating_sub(MAX_MESSAGES as u64 - 1);
     let scanned = reader.scan(Table::Inbox, &from.to_be_bytes(), &mut |_, value| {
         let Ok(record) = m2mesh::wire::decode::<InboxRecord<'_>>(value) else { return true };
@@ -211,7 +214,7 @@ fn read(reader: &MemoryReader, first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-/// Requests that wait for their turn. Drop policy: those beyond are not answered.
+/// The number of requests that may wait for their turn. Drop policy: those beyond are not answered.
 const MOST_CALLS: usize = 4_096;
-/// The service that devices offer to those who send them requests.
+/// The name of the service that devices offer for requests.
 pub const SERVICE: &str = "echo";

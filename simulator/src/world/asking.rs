@@ -1,4 +1,4 @@
-//! Asking: what nodes say of themselves, which no wire shows.
+//! Asking: what nodes report of themselves, which is not visible on any wire.
 
 use super::agenda::{Agenda, Item};
 use super::device::Device;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The states of all nodes that are on, in no order.
+/// Returns the states of all nodes that are on, in no particular order.
 pub fn statuses(devices: &[Device]) -> Vec<Status> {
     let all = Arc::new(Mutex::new(Vec::new()));
     for application in devices.iter().filter_map(Device::application) {
@@ -28,17 +28,17 @@ pub fn statuses(devices: &[Device]) -> Vec<Status> {
     std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What nodes tell of themselves, added up.
+/// The reports of nodes on themselves, summed.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// What they count, by name.
+    /// The counters, by name.
     pub counters: BTreeMap<String, u64>,
-    /// What they measure, by name.
+    /// The gauges, by name.
     pub gauges: BTreeMap<String, u64>,
 }
 
 impl Totals {
-    /// Adds what a node tells.
+    /// Adds the report of a node.
     pub fn add(&mut self, counters: BTreeMap<String, u64>, gauges: &Gauges) {
         for (name, count) in counters {
             *self.counters.entry(name).or_default() += count;
@@ -48,7 +48,7 @@ impl Totals {
         }
     }
 
-    /// One of them.
+    /// Returns one of the sums.
     pub fn of(&self, what: OfNodes) -> u64 {
         let value = match what {
             OfNodes::Counter(counter) => self.counters.get(counter.name()),
@@ -58,7 +58,7 @@ impl Totals {
     }
 }
 
-/// What all nodes tell that are on.
+/// Returns the sums over all nodes that are on.
 pub fn totals(devices: &[Device]) -> Totals {
     let mut totals = Totals::default();
     for status in statuses(devices) {
@@ -67,21 +67,21 @@ pub fn totals(devices: &[Device]) -> Totals {
     totals
 }
 
-/// Finds out when the devices that forward have routes to each other.
+/// A measurement of the time at which the forwarding devices have routes to each other.
 pub struct Routed {
     every: Duration,
-    /// Routes that there can be.
+    /// The number of possible routes.
     wanted: usize,
-    /// When 99 % of them were there, in nanoseconds.
+    /// The time at which 99 % of them existed, in nanoseconds.
     pub at: Option<u64>,
 }
 
 impl Routed {
-    /// Nothing asked yet.
+    /// Returns a measurement that has asked nothing yet.
     pub fn new(plan: &Plan) -> Self {
         let routers = |device: &usize| plan.devices[*device].forwarding;
         let within = |edge: &&Edge| plan.devices[edge.a].area == plan.devices[edge.b].area;
-        // Who is out of reach of the rest of its area has no route to it, and is not waited for.
+        // A device that cannot reach the rest of its area has no route to it, and is not waited for.
         let mut parts = Parts::new(plan.devices.len());
         for edge in plan.edges.iter().filter(|edge| routers(&edge.a) && routers(&edge.b)).filter(within) {
             parts.join(edge.a, edge.b);
@@ -101,7 +101,7 @@ impl Routed {
         }
     }
 
-    /// Asks, and enters the next question, if there is one.
+    /// Asks the nodes, and enters the next question, if there is one.
     pub fn ask(&mut self, devices: &[Device], agenda: &Agenda) {
         let routes: u64 = statuses(devices).into_iter().map(|status| status.gauges.routers).sum();
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
@@ -113,10 +113,10 @@ impl Routed {
     }
 }
 
-/// How often nodes are asked, and the number of them for which that holds: of more, less often.
+/// The interval of questions, and the number of nodes up to which it applies; larger networks are asked less often.
 const EVERY: Duration = Duration::from_millis(50);
 const MANY: usize = 100;
-/// After this they are asked no more.
+/// The time after which nodes are no longer asked.
 const LONGEST: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

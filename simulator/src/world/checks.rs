@@ -1,25 +1,25 @@
-//! Checks across nodes, made in every run, whatever its scenario asks.
+//! Checks: promises of the mesh that every run checks across nodes, whatever its scenario asks.
 //!
-//! A check is a promise of the mesh. It counts how often it was looked at, since a promise that was never put to the test
-//! has not been kept, and how often it was violated, with the first examples.
+//! Each check counts how often it was exercised, since a run says nothing of a promise that it never put to the test,
+//! and how often it was violated, with the first examples.
 
 use super::medium::{NANOS, now};
 use crate::record;
 
-/// What is promised. Their order is that of [`PROMISES`].
+/// A promise that is checked. The order is that of [`PROMISES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// An application gets a message once.
+    /// An application receives a message at most once.
     AtMostOnce,
-    /// A confirmed message is durable at its receiver when the sender hears so.
+    /// A confirmed message is durable at its receiver when the sender is told.
     DurableFirst,
-    /// A confirmed message is there at the end.
+    /// A confirmed message is at its receiver at the end.
     NothingLost,
-    /// A message that was turned down is not there at the end.
+    /// A message that was refused is not at its receiver at the end.
     RefusedIsNotThere,
     /// A message is not handed over after its deadline.
     InTime,
-    /// What arrives is what was sent, at the one it was sent to.
+    /// A message arrives as it was sent, at the receiver to which it was sent.
     Unaltered,
     /// Every message ends in one outcome.
     OneOutcome,
@@ -29,33 +29,33 @@ pub enum Promise {
     FreshNonces,
     /// No device of another realm gets in.
     NoStranger,
-    /// After everything has healed, links stand again.
+    /// Links are up again after everything has healed.
     Converged,
     /// A subscription hears each publication once, in order and in time, or is told that it missed it.
     HeardOrTold,
-    /// What the scenario says goes wrong does.
+    /// Every fault of the scenario has an effect.
     FaultsStrike,
-    /// Nobody hands on what it has had.
+    /// No node forwards a frame that it has forwarded before.
     NoLoop,
     /// No frame goes beyond the limits that it names.
     WithinLimits,
-    /// What is told of money is what the medium charges.
+    /// The costs that are reported are those that the medium charges.
     BooksAgree,
-    /// Nobody sends more than its quota.
+    /// No node sends more than its quota.
     QuotasKept,
-    /// Nobody sends or dials outside of access windows.
+    /// No node sends or dials outside of access windows.
     WindowsKept,
     /// A publication goes over each link of its tree once.
     PushedOnce,
-    /// What routers tell of their links is so.
+    /// Routers advertise true values for their links.
     LinkStateTrue,
-    /// What senders are told of the way is so.
+    /// The reports on a message's path to its sender are true.
     ToldTruly,
-    /// What nodes count is what there was.
+    /// The counters of nodes are correct.
     CountsAgree,
 }
 
-/// Name and promise of each.
+/// The name and the promise of each check.
 const PROMISES: [(&str, &str); 22] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
@@ -87,12 +87,12 @@ const PROMISES: [(&str, &str); 22] = [
     ("counts-agree", "what nodes count of messages and bytes is what there was"),
 ];
 
-/// All checks of a run.
+/// The state of all checks of a run.
 #[derive(Clone, Debug)]
 pub struct Checks(Vec<record::Check>);
 
 impl Checks {
-    /// Nothing looked at yet.
+    /// Returns checks that have not been exercised.
     pub fn new() -> Self {
         let check = |(name, promise): &(&str, &str)| record::Check {
             name: (*name).to_owned(),
@@ -104,7 +104,7 @@ impl Checks {
         Self(PROMISES.iter().map(check).collect())
     }
 
-    /// A promise was looked at; `found` says what is wrong, if it was violated.
+    /// Counts that a promise was exercised; `found` describes the violation if it does not hold.
     pub fn look(&mut self, promise: Promise, holds: bool, found: impl FnOnce() -> String) {
         let check = &mut self.0[promise as usize];
         check.looked += 1;
@@ -116,7 +116,7 @@ impl Checks {
         }
     }
 
-    /// A promise was looked at so often, and violated so often.
+    /// Counts how often a promise was exercised, and how often it was violated.
     pub fn tally(&mut self, promise: Promise, looked: u64, violated: u64) {
         if violated > 0 {
             self.look(promise, false, || format!("{violated} times"));
@@ -125,7 +125,7 @@ impl Checks {
         (check.looked, check.violated) = (looked, violated);
     }
 
-    /// Adds what others have looked at.
+    /// Adds the results of other checks.
     pub fn merge(&mut self, others: Self) {
         for (check, other) in self.0.iter_mut().zip(others.0) {
             check.looked += other.looked;
@@ -135,16 +135,16 @@ impl Checks {
         }
     }
 
-    /// How many were violated.
+    /// Returns the number of violations of all checks.
     pub fn violated(&self) -> u64 {
         self.0.iter().map(|check| check.violated).sum()
     }
 
-    /// As they go into the record.
+    /// Returns the checks in the form of the record.
     pub fn into_record(self) -> Vec<record::Check> {
         self.0
     }
 }
 
-/// Violations told of each check.
+/// The number of violations of each check that are described.
 const MAX_EXAMPLES: usize = 10;

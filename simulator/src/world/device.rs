@@ -1,4 +1,4 @@
-//! A device: its lasting part, and the node that runs on it for one life.
+//! Device: its lasting part, and the node that runs on it for one life.
 
 use super::application::Application;
 use super::disk::Disk;
@@ -26,11 +26,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What outlives its node's processes.
+/// A device, which outlives its node's processes.
 pub struct Device {
     index: usize,
     seed: u64,
-    /// Until its first life.
+    /// The membership, until its first life.
     fresh: Option<Membership>,
     kept: Arc<Mutex<Option<Stored>>>,
     lying: MemoryDisk,
@@ -43,12 +43,12 @@ pub struct Device {
     target_links: u32,
     settings: Settings,
     flush: Duration,
-    /// Of its application.
+    /// The time for which its application processes each message and call.
     work: Duration,
     start_up: Duration,
     lives: u64,
     life: Option<Life>,
-    /// Why its disk takes no writes, while it takes none.
+    /// The reason for which its disk takes no writes, while it takes none.
     disk_failure: Option<&'static str>,
 }
 
@@ -56,15 +56,15 @@ pub struct Device {
 struct Life {
     application: Application,
     disk: Disk,
-    /// Held: letting go of it would stop the node in good order.
+    /// Held because dropping it would stop the node in an orderly manner.
     _stop: oneshot::Sender<()>,
 }
 
-/// What a device is made from.
+/// The properties with which a device is made.
 pub struct Making {
-    /// Its place among the devices.
+    /// Its index among the devices.
     pub index: usize,
-    /// What its random numbers are made from.
+    /// The seed of its random numbers.
     pub seed: u64,
     /// Its membership.
     pub membership: Membership,
@@ -72,28 +72,28 @@ pub struct Making {
     pub issuer: Option<(IssuerId, Arc<Mutex<MemoryRealm>>)>,
     /// Its clocks.
     pub clock: Arc<Clock>,
-    /// Indices of bearers that it has.
+    /// The indices of its bearers.
     pub bearers: Vec<usize>,
-    /// What all bearers are like, by index.
+    /// The profiles of all bearers, by index.
     pub profiles: Bearers,
-    /// Addresses that it knows from the start.
+    /// The addresses that it knows from the start.
     pub bootstrap: Vec<Multiaddr>,
-    /// Links that it looks for besides.
+    /// The number of links that it seeks in addition to those of its edges.
     pub target_links: u32,
-    /// What its engine is set to do.
+    /// The settings of its engine.
     pub settings: Settings,
-    /// How long its disk takes to flush.
+    /// The time that its disk takes to flush.
     pub flush: Duration,
-    /// How long its application works on each message and call.
+    /// The time for which its application processes each message and call.
     pub work: Duration,
-    /// How long after the node it listens and offers.
+    /// The time from the start of its node until its application listens and offers.
     pub start_up: Duration,
     /// Whether it will be started again, so that its membership has to be kept.
     pub keep: bool,
 }
 
 impl Device {
-    /// Off.
+    /// Returns a device whose node does not run.
     pub fn new(making: Making) -> Self {
         let Making {
             index,
@@ -134,7 +134,7 @@ impl Device {
         }
     }
 
-    /// Starts its node. An error says what is wrong with what it kept.
+    /// Starts its node. An error describes what is wrong with the kept state.
     pub fn start(&mut self, medium: &Medium, ledger: &Ledger) -> Result<&Application, String> {
         self.lives += 1;
         let membership = match self.fresh.take() {
@@ -173,7 +173,7 @@ impl Device {
         let issuer = self.issuer.as_ref().map(|(id, _)| *id);
         let engine = Engine::new(membership, issuer, self.settings.clone(), &disk.reader(), rng, self.clock.now());
         let engine = engine.map_err(|error| error.to_string())?;
-        // Readers of its store are handed to the application itself.
+        // The application itself is given readers of the store.
         let (door, arriving) = Door::new(());
         let (stop, stopped) = oneshot::channel();
         let host = SimHost {
@@ -182,7 +182,7 @@ impl Device {
             realm: self.issuer.as_ref().map(|(_, realm)| realm.clone()),
             medium: medium.clone(),
             device: self.index,
-            // Not what the engine draws.
+            // A seed other than that of the engine.
             seed: seed.map(|byte| !byte),
         };
         executor::spawn(
@@ -214,13 +214,13 @@ impl Device {
         Ok(&life.application)
     }
 
-    /// A copy of its membership, before its first life.
+    /// Returns a copy of its membership, before its first life.
     pub fn membership(&self) -> Result<Membership, String> {
         let fresh = self.fresh.as_ref().ok_or("a device has been started already")?;
         Membership::from_stored(&fresh.to_stored()).map_err(|error| error.to_string())
     }
 
-    /// Its process is gone, and what was not flushed.
+    /// Kills its process; what was not flushed is lost.
     pub fn kill(&mut self) {
         if let Some(life) = self.life.take() {
             self.lying = life.disk.crash();
@@ -228,17 +228,17 @@ impl Device {
         }
     }
 
-    /// Whether it has had more than one life.
+    /// Returns whether it has had more than one life.
     pub fn was_restarted(&self) -> bool {
         self.lives > 1
     }
 
-    /// Its application, while it runs.
+    /// Returns its application, while it runs.
     pub fn application(&self) -> Option<&Application> {
         self.life.as_ref().map(|life| &life.application)
     }
 
-    /// Its disk takes no writes, or takes them again.
+    /// Sets or clears the reason for which its disk takes no writes.
     pub fn set_disk_failure(&mut self, reason: Option<&'static str>) {
         self.disk_failure = reason;
         if let Some(life) = &self.life {
@@ -246,7 +246,7 @@ impl Device {
         }
     }
 
-    /// Its event log verifies, or what is wrong.
+    /// Verifies its event log; an error says what is wrong.
     pub fn verify_log(&self) -> Result<(), String> {
         self.read(|disk| {
             let verdict = verify_live(|| disk.get(Table::Meta, HEAD_KEY), |each| disk.scan(Table::Log, &[], each));
@@ -257,7 +257,7 @@ impl Device {
         })
     }
 
-    /// Payloads of the messages that lie in its inbox.
+    /// Returns the payloads of the messages in its inbox.
     pub fn inbox(&self) -> Vec<Vec<u8>> {
         self.read(|disk| {
             let mut found = Vec::new();
@@ -272,7 +272,7 @@ impl Device {
         })
     }
 
-    /// Numbers of those messages.
+    /// Returns the numbers of the messages in its inbox.
     pub fn lying(&self) -> BTreeSet<u64> {
         self.inbox().iter().filter_map(|payload| message_of(payload)).collect()
     }
@@ -285,7 +285,7 @@ impl Device {
     }
 }
 
-/// Of all credentials of a membership.
+/// Returns the hashes of all credentials of a membership.
 pub fn hashes(membership: &Membership) -> Vec<CredentialHash> {
     let (mut at, until, length) = (membership.valid_from(), membership.valid_until(), membership.epoch_length());
     let mut hashes = Vec::new();
@@ -296,7 +296,7 @@ pub fn hashes(membership: &Membership) -> Vec<CredentialHash> {
     hashes
 }
 
-/// A seed of its own for each life.
+/// Derives a seed of its own for each purpose.
 pub fn seed_of(seed: u64, what: u64) -> [u8; 32] {
     let mut state = seed ^ what.rotate_left(23);
     let mut bytes = [0; 32];

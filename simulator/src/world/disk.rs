@@ -1,8 +1,8 @@
-//! A device's disk: the memory store, which loses at a crash what was not flushed, and an eye on what lies on it.
+//! Disk: a device's memory store, which loses at a crash what was not flushed, and an observer of its contents.
 //!
-//! The eye sees which messages of the workload are in the inbox durably, and tells the [`Ledger`]: that is what receipts
-//! promise, and so what they are checked against. It also sees what the device's event log says. It reads what the engine
-//! commits and changes nothing.
+//! The observer sees which messages of the workload are durable in the inbox, and reports them to the [`Ledger`]:
+//! receipts promise exactly this, and are checked against it. It also sees the records of the device's event log. It
+//! reads what the engine commits and changes nothing.
 
 use super::ledger::{Ledger, message_of};
 use m2mesh::engine::api::InboxRecord;
@@ -29,13 +29,13 @@ struct State {
 }
 
 impl Disk {
-    /// Finds what an earlier life left.
+    /// Opens the store with what an earlier life left.
     pub fn open(disk: MemoryDisk, flush: Duration, node: usize, ledger: Ledger) -> Self {
         let store = MemoryStore::open(disk, flush);
         Self(Arc::new(Mutex::new(State { store, node, ledger, pending: VecDeque::new(), fails: false })))
     }
 
-    /// Power is lost: what is left. The store is of no use from then on.
+    /// Loses power and returns what is left. The store must not be used any more.
     pub fn crash(&self) -> MemoryDisk {
         let mut state = self.lock();
         let store = std::mem::replace(&mut state.store, MemoryStore::new(Duration::ZERO));
@@ -43,7 +43,7 @@ impl Disk {
         store.crash()
     }
 
-    /// It takes no writes, or takes them again.
+    /// Sets or clears the reason for which it takes no writes.
     pub fn set_failure(&self, reason: Option<&str>) {
         let mut state = self.lock();
         state.fails = reason.is_some();

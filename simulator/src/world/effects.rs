@@ -1,42 +1,43 @@
-//! What faults do: one that strikes nothing tests nothing, and its scenario would hold whatever the node does.
+//! Effects: a count of what each fault does, since a fault without an effect tests nothing, and its scenario would hold
+//! whatever the node does.
 //!
-//! Each fault is held against a count of what it is for, from when it begins until it is over: processes killed or stopped, links
-//! cut and what was lost on them, bytes over degraded links, frames that a hostile member has kept, changed or sent too often,
-//! dials of strangers, commits that a full disk put off, messages of an overload. An entry of the scenario has done what all its
-//! occurrences have: of crashes that are drawn one may hit a device that is down already. An entry that has done nothing
-//! violates the check `faults-strike`.
+//! The effect of each fault is the growth of a count from its beginning until its end: processes killed or stopped,
+//! links cut and pieces lost on them, bytes over degraded links, frames that a hostile member has kept, changed or sent
+//! too often, dials of strangers, commits that a full disk delayed, messages of an overload. The effects of an entry of
+//! the scenario are those of all its occurrences, since one of several drawn crashes may hit a device that is down
+//! already. An entry without any effect violates the check `faults-strike`.
 
 use super::World;
 use super::checks::{Checks, Promise};
 use crate::plan::FaultKind;
 use std::collections::BTreeMap;
 
-/// What has been counted of each fault.
+/// The counts of the faults' effects.
 #[derive(Default)]
 pub struct Effects {
-    /// By fault that has begun: the count when it did.
+    /// By fault that has begun: the count at its beginning.
     before: BTreeMap<usize, u64>,
-    /// By fault that is over: what was counted meanwhile.
+    /// By fault that has ended: its effect.
     done: BTreeMap<usize, u64>,
-    /// By device: processes killed, and stopped.
+    /// By device: the number of times that its process was killed, and in the next field stopped.
     killed: BTreeMap<usize, u64>,
     stopped: BTreeMap<usize, u64>,
 }
 
 impl Effects {
-    /// A device's process is killed.
+    /// Counts that a device's process was killed.
     pub fn note_killed(&mut self, device: usize) {
         *self.killed.entry(device).or_default() += 1;
     }
 
-    /// A device's process stands still.
+    /// Counts that a device's process was paused.
     pub fn note_stopped(&mut self, device: usize) {
         *self.stopped.entry(device).or_default() += 1;
     }
 }
 
 impl World {
-    /// A fault begins, before it does anything, or is over.
+    /// Notes that a fault begins, before it has any effect, or ends.
     pub(super) fn note_fault(&mut self, fault: usize, begins: bool) {
         let count = self.count_of(fault);
         if begins {
@@ -48,7 +49,7 @@ impl World {
         }
     }
 
-    /// A clock is set at once: so many that somebody reads.
+    /// Returns the number of devices whose clock a fault sets, which has its effect at once.
     fn clocks_of(&self, fault: usize) -> u64 {
         match &self.plan.faults[fault].what {
             FaultKind::ClockStep { devices, .. } | FaultKind::ClockDrift { devices, .. } => {
@@ -58,7 +59,7 @@ impl World {
         }
     }
 
-    /// What the fault is about, counted since the run began.
+    /// Returns the count that belongs to a fault, since the run began.
     fn count_of(&self, fault: usize) -> u64 {
         let of = |table: &BTreeMap<usize, u64>, devices: &[usize]| {
             devices.iter().filter_map(|device| table.get(device)).sum::<u64>()
@@ -82,7 +83,7 @@ impl World {
         }
     }
 
-    /// Holds each entry of the scenario against what it has done.
+    /// Checks that each entry of the scenario has had an effect.
     pub(super) fn check_effects(&self, checks: &mut Checks) {
         let mut entries: BTreeMap<usize, (u64, String)> = BTreeMap::new();
         for (number, fault) in self.plan.faults.iter().enumerate() {

@@ -1,13 +1,13 @@
-//! Energy: what each device takes, and when its battery is empty.
+//! Energy: the energy that each device takes, and the time at which its battery is empty.
 //!
-//! A device that is on takes its power, awake or asleep; one that is off takes none. Its radios take energy for each byte
-//! besides, sent again or not ([`books`](super::medium)). A battery is full when the warm-up ends. Meters are read from time
-//! to time, and where one shows more than the battery held its device loses power for good: a fault that comes of the model
-//! and stands in no scenario.
+//! A device that is on takes its power, awake or asleep; one that is off takes none. Its radios take energy for each
+//! byte in addition, including repetitions ([`books`](super::medium)). A battery is full when the warm-up ends. Meters
+//! are read from time to time. If one shows more than the battery held, its device loses power for good: this fault
+//! follows from the model and is listed in no scenario.
 //!
 //! Invariants
-//! 1. Without batteries nothing here changes what happens.
-//! 2. What a meter shows only grows.
+//! 1. The reading of a meter never decreases.
+//! - Without batteries nothing here changes what happens.
 
 use super::agenda::{Agenda, Item};
 use super::events::What;
@@ -16,46 +16,46 @@ use super::{World, nanos};
 use crate::plan::Plan;
 use std::time::Duration;
 
-/// See the module's documentation.
+/// The energy meters of all devices: see the module's documentation.
 pub struct Energy {
     meters: Vec<Meter>,
-    /// How often meters are read.
+    /// The interval at which meters are read.
     every: Duration,
-    /// Whether they were read when the warm-up and the traffic ended.
+    /// Whether they were read at the end of the warm-up, and at the end of the traffic.
     read: [bool; 2],
 }
 
-/// One device's meter. Times are nanoseconds, energies joules.
+/// The meter of one device. Times are nanoseconds, energies joules.
 #[derive(Clone, Debug, Default)]
 struct Meter {
-    /// Watts, awake and asleep.
+    /// The power in watts, awake and asleep.
     power: [f64; 2],
     on: bool,
     asleep: bool,
-    /// Until when `used` is right.
+    /// The time up to which `used` is computed.
     since: u64,
-    /// What it has taken besides its radios' bytes.
+    /// The energy that it has taken without its radios' bytes.
     used: f64,
     battery: Option<f64>,
-    /// With its radios' bytes, when the warm-up ended, and when traffic did.
+    /// The readings, with its radios' bytes, at the end of the warm-up and at the end of the traffic.
     read: [f64; 2],
-    /// When its battery was found empty.
+    /// The time at which its battery was found empty.
     empty: Option<u64>,
 }
 
-/// What a device has taken in the measured time.
+/// The energy that a device has taken in the measured time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// Joules.
+    /// The energy in joules.
     pub used: f64,
-    /// What its battery held, if it has one.
+    /// The energy that its battery held in joules, if it has one.
     pub battery: Option<f64>,
-    /// When that was empty, in nanoseconds, if it is.
+    /// The time in nanoseconds at which the battery was found empty, if it was.
     pub empty: Option<u64>,
 }
 
 impl Energy {
-    /// Of a world that begins.
+    /// Returns the meters of a world that begins.
     pub fn new(plan: &Plan) -> Self {
         let meter = |device: &crate::plan::Device| Meter {
             power: device.power,
@@ -72,17 +72,17 @@ impl Energy {
         agenda.enter(plan.warmup, Item::Meter);
     }
 
-    /// A device is switched on or off.
+    /// Notes that a device is switched on or off.
     pub fn set_on(&mut self, device: usize, on: bool) {
         self.meters[device].change(|meter| meter.on = on);
     }
 
-    /// A device falls asleep or awakes.
+    /// Notes that a device falls asleep or awakes.
     pub fn set_asleep(&mut self, device: usize, asleep: bool) {
         self.meters[device].change(|meter| meter.asleep = asleep);
     }
 
-    /// Reads all meters: when the warm-up ends, and when traffic does.
+    /// Reads all meters, at the end of the warm-up or of the traffic.
     fn note(&mut self, medium: &Medium, which: usize) {
         if std::mem::replace(&mut self.read[which], true) {
             return;
@@ -92,12 +92,12 @@ impl Energy {
         }
     }
 
-    /// What a device has taken so far.
+    /// Returns the energy in joules that a device has taken so far.
     fn shows(&self, medium: &Medium, device: usize) -> f64 {
         self.meters[device].used_by(now()) + medium.joules(device)
     }
 
-    /// What each has taken from the warm-up's end until traffic ended, or until now.
+    /// Returns the energy that each device has taken from the end of the warm-up until traffic ended, or until now.
     pub fn readings(&self, medium: &Medium) -> Vec<Reading> {
         let reading = |(device, meter): (usize, &Meter)| {
             let last = if self.read[1] { meter.read[1] } else { self.shows(medium, device) };
@@ -107,7 +107,7 @@ impl Energy {
         self.meters.iter().enumerate().map(reading).collect()
     }
 
-    /// Devices whose batteries have come to their end since they were last looked at.
+    /// Returns the devices whose batteries have become empty since the last call.
     fn run_down(&mut self, medium: &Medium) -> Vec<usize> {
         let down = |device: &usize| {
             let meter = &self.meters[*device];
@@ -134,7 +134,7 @@ impl Meter {
 }
 
 impl World {
-    /// Meters are read: at the end of the warm-up, and then for batteries that are empty.
+    /// Reads the meters: at the end of the warm-up, and afterwards to find empty batteries.
     pub(super) fn read_meters(&mut self) {
         self.energy.note(&self.medium, 0);
         for device in self.energy.run_down(&self.medium) {
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// Traffic has ended.
+    /// Reads the meters when traffic has ended.
     pub(super) fn read_meters_at_calm(&mut self) {
         self.energy.note(&self.medium, 1);
     }
@@ -158,7 +158,7 @@ impl World {
     }
 }
 
-/// Readings of meters in a run, at least and at most so far apart.
+/// The largest number of readings of meters in a run, and the bounds of the interval between them.
 const READINGS: u32 = 1_000;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -167,6 +167,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn a_meter_shows_what_a_device_takes_awake_asleep_and_off() {
         let mut meter = Meter { power: [2.0, 0.5], since: 0, ..Meter::default() };

@@ -1,6 +1,7 @@
-//! Events of a run as JSON lines: `{"at":12.345678,"node":"meter-3","event":"received","message":7}`.
+//! Events: what happens in a run, as JSON lines: `{"at":12.345678,"node":"meter-3","event":"received","message":7}`.
 //!
-//! What a node writes into its event log is among them, as `"event":"logged"` with its `kind`, its `text` and its `details`.
+//! The records that a node writes into its event log are among them, as `"event":"logged"` with its `kind`, its `text`
+//! and its `details`.
 
 use super::medium::{NANOS, now};
 use m2mesh::event_log::Event;
@@ -10,7 +11,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where events go; nowhere, mostly.
+/// The sink of events, which by default discards them.
 #[derive(Clone, Default)]
 pub struct Events(Option<Arc<Sink>>);
 
@@ -18,54 +19,54 @@ struct Sink {
     file: Mutex<BufWriter<File>>,
     names: Vec<String>,
     flows: Vec<String>,
-    /// Only this node's.
+    /// The only node whose events are written, if there is such a restriction.
     only: Option<usize>,
 }
 
-/// What happened at a node.
+/// An event at a node.
 pub enum What<'a> {
-    /// A message was handed over.
+    /// A message was submitted.
     Sent {
-        /// Its number.
+        /// The number of the message.
         message: u64,
-        /// Index of its flow.
+        /// The index of its flow.
         flow: usize,
-        /// The receiver, if it is one.
+        /// The index of the receiver, if there is exactly one.
         to: Option<usize>,
     },
-    /// It is on this node's disk.
+    /// A message is on this node's disk.
     Durable {
-        /// Its number.
+        /// The number of the message.
         message: u64,
     },
-    /// This node's application has it.
+    /// This node's application has received a message.
     Received {
-        /// Its number.
+        /// The number of the message.
         message: u64,
     },
-    /// A subscription of this node's was told that it has missed publications.
+    /// A subscription of this node was told that it has missed publications.
     Missed {
-        /// Of that topic, or of that group where which topic is not known.
+        /// The topic, or the group if the topic is not known.
         topic: &'a str,
-        /// Index of their publisher.
+        /// The index of the publisher.
         from: usize,
-        /// So many are certain.
+        /// The number of publications that were certainly missed.
         lost: u64,
-        /// It may be more.
+        /// Whether more may have been missed.
         uncertain: bool,
-        /// The message with which it was told, if it was with one.
+        /// The number of the message with which it was told, if it was told with one.
         before: Option<u64>,
     },
-    /// It ended, for its sender.
+    /// A message ended for its sender.
     Ended {
-        /// Its number.
+        /// The number of the message.
         message: u64,
-        /// In a word.
+        /// The outcome in a word.
         outcome: &'a str,
-        /// Why.
+        /// The reason for the outcome.
         reason: &'a str,
     },
-    /// This node's event log says so.
+    /// This node's event log has a new record.
     Logged(&'a Event),
     /// The node starts.
     Up,
@@ -73,29 +74,29 @@ pub enum What<'a> {
     Down,
     /// A fault begins.
     Fault {
-        /// As in the report.
+        /// The fault's label, as in the report.
         label: &'a str,
     },
     /// A fault is over.
     Healed {
-        /// As in the report.
+        /// The fault's label, as in the report.
         label: &'a str,
     },
 }
 
 impl Events {
-    /// Into a file, for nodes and flows of these names.
+    /// Creates a file for the events of nodes and flows with these names.
     pub fn create(path: &Path, names: Vec<String>, flows: Vec<String>, only: Option<usize>) -> std::io::Result<Self> {
         let file = Mutex::new(BufWriter::new(File::create(path)?));
         Ok(Self(Some(Arc::new(Sink { file, names, flows, only }))))
     }
 
-    /// Whether they go nowhere.
+    /// Returns whether events are discarded.
     pub fn are_off(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Something happened at a node, or in the world where it is none of them.
+    /// Writes an event at a node, or of the world if the index is that of no node.
     pub fn note(&self, node: usize, what: &What<'_>) {
         let Some(sink) = &self.0 else { return };
         if sink.only.is_some_and(|only| only != node && node < sink.names.len()) {
@@ -128,11 +129,11 @@ impl Events {
         line["at"] = json!((now() as f64 / NANOS as f64 - 1.0).max(0.0));
         line["node"] = name(node);
         let mut file = sink.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full disk shows when the file is closed.
+        // An error such as a full disk is reported when the file is closed.
         let _ = writeln!(file, "{line}");
     }
 
-    /// Everything is written, or could not be.
+    /// Flushes and closes the file; an error says that events could not be written.
     pub fn finish(&self) -> std::io::Result<()> {
         match &self.0 {
             Some(sink) => sink.file.lock().unwrap_or_else(PoisonError::into_inner).flush(),

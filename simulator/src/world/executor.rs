@@ -1,13 +1,13 @@
-//! Executor: tasks in the order in which they were woken, on one thread.
+//! Executor: runs tasks in the order in which they were woken, on one thread.
 //!
-//! Every task belongs to an owner, a device in one of its lives. When a device loses power, all of its tasks are dropped
-//! at once, whatever they were at ([`drop_owner`]). While its process stands still ([`pause`]) they keep their places and do
-//! not run.
+//! Every task belongs to an owner, which is a device in one of its lives. When a device loses power, all of its tasks
+//! are dropped at once, whatever their state ([`drop_owner`]). While its process is paused ([`pause`]) they keep their
+//! places and do not run.
 //!
 //! Invariants
 //! 1. Tasks run in the order in which they were first woken since they last ran; each is in the queue at most once.
-//! 2. Nothing runs but in [`run_ready`], and no task within another.
-//! 3. No task of an owner that stands still runs; those that were woken meanwhile run in that order afterwards.
+//! 2. No task of a paused owner runs; those that were woken meanwhile run in that order afterwards.
+//! - Tasks run only in [`run_ready`], and no task runs within another.
 
 use futures::future::BoxFuture;
 use futures::task::{ArcWake, waker};
@@ -18,38 +18,38 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Whose task it is.
+/// The owner of a task.
 pub type Owner = u64;
 
 struct Task {
     owner: Owner,
-    /// Gone when it has ended.
+    /// The future, which is removed when it has ended.
     future: Mutex<Option<BoxFuture<'static, ()>>>,
     queued: AtomicBool,
     ended: AtomicBool,
 }
 
-/// One owner's tasks, whether something wakes them or not.
+/// The tasks of one owner, whether they are woken or not.
 #[derive(Default)]
 struct Owned {
     tasks: Vec<Arc<Task>>,
-    /// How many there may be before those that have ended are let go of.
+    /// The number of tasks above which those that have ended are removed.
     limit: usize,
 }
 
-/// What waits for an owner that stands still.
+/// The tasks that wait for a paused owner.
 #[derive(Default)]
 struct Still {
-    /// Its tasks that were woken meanwhile.
+    /// Its own tasks that were woken meanwhile.
     woken: Vec<Arc<Task>>,
-    /// Tasks of others ([`runs`]).
+    /// The wakers of other owners' tasks ([`runs`]).
     others: Vec<Waker>,
 }
 
 thread_local! {
     static READY: RefCell<VecDeque<Arc<Task>>> = const { RefCell::new(VecDeque::new()) };
     static OWNED: RefCell<BTreeMap<Owner, Owned>> = const { RefCell::new(BTreeMap::new()) };
-    /// Owners that stand still.
+    /// The paused owners.
     static STILL: RefCell<BTreeMap<Owner, Still>> = const { RefCell::new(BTreeMap::new()) };
     static POLLS: Cell<u64> = const { Cell::new(0) };
 }
@@ -57,7 +57,7 @@ thread_local! {
 impl ArcWake for Task {
     fn wake_by_ref(task: &Arc<Self>) {
         if !task.queued.swap(true, Relaxed) {
-            // At the end of the thread there may be nobody to run it any more.
+            // At the end of the thread the queue may no longer exist.
             let _ = READY.try_with(|ready| ready.borrow_mut().push_back(task.clone()));
         }
     }
@@ -95,24 +95,24 @@ pub fn run_ready() {
         task.ended.fetch_or(ended, Relaxed);
         let future = if ended { slot.take() } else { None };
         drop(slot);
-        // Outside of the lock: what it held may wake tasks, this one included.
+        // Dropped outside of the lock, since what it holds may wake tasks, including this one.
         drop(future);
     }
 }
 
-/// An owner's process stands still from now on.
+/// Pauses an owner's process.
 pub fn pause(owner: Owner) {
     STILL.with_borrow_mut(|still| drop(still.insert(owner, Still::default())));
 }
 
-/// It goes on.
+/// Resumes an owner's process.
 pub fn go_on(owner: Owner) {
     let Still { woken, others } = STILL.with_borrow_mut(|still| still.remove(&owner)).unwrap_or_default();
     READY.with_borrow_mut(|ready| ready.extend(woken));
     others.into_iter().for_each(Waker::wake);
 }
 
-/// Waits while an owner's process stands still: for what only that can do.
+/// Waits while an owner's process is paused, for actions that only the process itself can take.
 pub fn runs(owner: Owner) -> impl Future<Output = ()> {
     poll_fn(move |cx| {
         let waits = STILL.with_borrow_mut(|still| {
@@ -133,7 +133,8 @@ pub fn drop_owner(owner: Owner) {
     }
 }
 
-/// Drops all tasks of this thread. To be called before the thread ends: what tasks hold reaches for what ends with it.
+/// Drops all tasks of this thread. This has to be called before the thread ends, since tasks use thread-local state
+/// that ends with it.
 pub fn clear() {
     while let Some(owner) = OWNED.with_borrow(|owned| owned.keys().next().copied()) {
         drop_owner(owner);
@@ -141,7 +142,7 @@ pub fn clear() {
     READY.with_borrow_mut(VecDeque::clear);
 }
 
-/// Polls so far on this thread.
+/// Returns the number of polls so far on this thread.
 pub fn polls() -> u64 {
     POLLS.get()
 }
@@ -151,6 +152,7 @@ mod tests {
     use super::*;
     use futures::channel::oneshot;
 
+    /// Invariants 1 and 2.
     #[test]
     fn tasks_run_in_the_order_they_were_woken_and_end_with_their_owner() {
         std::thread::spawn(|| {

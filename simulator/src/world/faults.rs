@@ -1,8 +1,8 @@
-//! Faults as they happen.
+//! Faults: the plan's faults, carried out at their times.
 //!
-//! A fault is a value of the plan; here it is carried out when its time comes, and taken back when it is over. Several may
-//! bear on one thing at a time: a device stays down, and an edge cut, until the last of them is over. When traffic ends,
-//! everything is healed that can be.
+//! A fault is a value of the plan. This module carries it out when its time comes, and reverts it when it is over.
+//! Several faults may affect the same device or edge at a time: a device stays down, and an edge cut, until the last of
+//! them is over. When traffic ends, everything that can be healed is healed.
 
 use super::agenda::{Agenda, Item};
 use super::device::Device;
@@ -35,8 +35,9 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
     agenda.enter(plan.warmup + plan.duration, Item::Calm);
 }
 
-/// Nodes whose clock or disk is not sound, or that stand still, in some part of the run, each with the nanoseconds by which that can make
-/// something late: what a clock is wrong by, with what hellos do not show of it, and any time for a disk or a process that stands still.
+/// Returns the nodes whose clock or disk is faulty, or that are paused, in some part of the run, each with the
+/// nanoseconds by which this can delay something: for a clock its error plus the error that hellos do not show; for a
+/// disk or a paused process no bound.
 pub fn excused(plan: &Plan) -> BTreeMap<usize, u64> {
     let mut excused = BTreeMap::<usize, u64>::new();
     for fault in &plan.faults {
@@ -55,16 +56,16 @@ pub fn excused(plan: &Plan) -> BTreeMap<usize, u64> {
     excused
 }
 
-/// Devices that are none of the plan's, each with those that it tries to link with.
+/// Returns the devices outside the plan, each with the devices with which it tries to link.
 pub fn strangers(plan: &Plan) -> Vec<Vec<usize>> {
     plan.faults.iter().filter_map(|fault| Some(fault.what.outsider()?.to_vec())).collect()
 }
 
-/// The membership of a stranger: of a realm of its own, or that of a member whose credential it has.
+/// Returns the membership of a stranger: of a realm of its own, or that of a member whose credential it has.
 fn membership_of(plan: &Plan, devices: &[Device], what: &FaultKind, seed: [u8; 32]) -> Result<Membership, String> {
     let made = match what {
         FaultKind::Impostor(victims) => {
-            // That of a member to which it does not go itself.
+            // The credential of a member that is not among its victims.
             let other = (0..devices.len()).find(|member| !victims.contains(member)).unwrap_or_default();
             return devices[other].membership();
         }
@@ -78,7 +79,7 @@ fn membership_of(plan: &Plan, devices: &[Device], what: &FaultKind, seed: [u8; 3
     made.into_iter().next().ok_or_else(|| "nobody was enrolled".to_owned())
 }
 
-/// Starts devices that are none of the plan's; their edges are closed until their faults begin.
+/// Starts the devices outside the plan; their edges are closed until their faults begin.
 pub fn start_strangers(plan: &Plan, devices: &[Device], medium: &Medium) -> Result<(), String> {
     let faults = plan.faults.iter().filter_map(|fault| Some((&fault.what, fault.what.outsider()?)));
     for (number, (what, victims)) in faults.enumerate() {
@@ -86,7 +87,7 @@ pub fn start_strangers(plan: &Plan, devices: &[Device], medium: &Medium) -> Resu
         let seed = super::device::seed_of(plan.seed, u64::MAX - number as u64);
         let membership =
             membership_of(plan, devices, what, seed).map_err(|error| format!("a stranger cannot be made: {error}"))?;
-        // An impostor has what a member shows, and not what it keeps.
+        // An impostor has the credential that a member shows, and not the member's secrets.
         let secret = if matches!(what, FaultKind::Impostor(_)) { Secret::new(seed) } else { membership.libp2p_seed() };
         let key = net::keypair(&secret);
         let local = key.public().to_peer_id();
@@ -172,14 +173,14 @@ impl World {
         }
     }
 
-    /// The device of a stranger's fault.
+    /// Returns the index of the device of a stranger's fault.
     pub(super) fn stranger(&self, fault: usize) -> usize {
         let before = self.plan.faults[..fault].iter();
         let number = before.filter(|fault| fault.what.outsider().is_some()).count();
         self.plan.devices.len() + number
     }
 
-    /// A flapping link goes or comes, and will again.
+    /// Takes a flapping link down or up, and enters the next change.
     pub(super) fn handle_flap(&mut self, fault: usize, goes: bool) {
         let Some(planned) = self.plan.faults.get(fault) else { return };
         let FaultKind::Flap { edges, down, up } = &planned.what else { return };
@@ -188,12 +189,12 @@ impl World {
         let next = after + if goes { *down } else { *up };
         let over = self.plan.warmup + planned.until.unwrap_or(self.plan.duration).min(self.plan.duration);
         if goes || next < over {
-            // What has gone comes back, at the end of the fault if not before.
+            // A link that is down comes up at the end of the fault at the latest.
             self.agenda.enter(if goes { next.min(over) } else { next }, Item::Flap { fault, down: !goes });
         }
     }
 
-    /// Everything heals.
+    /// Heals everything.
     pub(super) fn handle_calm(&mut self) {
         self.read_meters_at_calm();
         let open = |fault: &crate::plan::Fault| fault.until.is_none_or(|until| until >= self.plan.duration);
@@ -204,7 +205,7 @@ impl World {
         debug_assert!(now() >= NANOS + nanos(self.plan.warmup));
     }
 
-    /// A device's process is killed, or started again.
+    /// Kills a device's process, or starts it again.
     fn set_down(&mut self, device: usize, down: bool) {
         let reasons = &mut self.down[device];
         *reasons = if down { *reasons + 1 } else { reasons.saturating_sub(1) };
@@ -218,7 +219,7 @@ impl World {
         }
     }
 
-    /// A device's process stands still, or goes on; one that is started meanwhile does not.
+    /// Pauses a device's process, or resumes it; a process that is started meanwhile is not paused.
     fn set_paused(&mut self, device: usize, still: bool) {
         match (still, self.paused.remove(&device)) {
             (true, Some(before)) => drop(self.paused.insert(device, before)),
@@ -234,12 +235,12 @@ impl World {
         }
     }
 
-    /// Its power goes for good.
+    /// Takes a device's power away for good.
     pub(super) fn lose_power(&mut self, device: usize) {
         self.set_power(device, false);
     }
 
-    /// Its power goes, before its process knows; or comes, and then its process does.
+    /// Takes a device's power away, before its process is killed, or gives it back, before the process is started.
     fn set_power(&mut self, device: usize, power: bool) {
         if !power {
             self.medium.set_dark(device, true);
@@ -251,5 +252,5 @@ impl World {
     }
 }
 
-/// Seconds by which clocks may differ without a hello showing it.
+/// The seconds by which clocks may differ without a hello showing it.
 const UNSEEN: f64 = 3.0;

@@ -1,7 +1,7 @@
 //! Founding: the realm, and every device with its membership, before the run begins.
 //!
-//! The first device holds the issuer's key, as an operator's first device does. Who can address whom follows from the
-//! plan: devices that can link, and senders with their receivers; in a small mesh, everybody.
+//! The first device holds the issuer's key, as an operator's first device does. The plan determines which devices can
+//! address each other: devices that can link, and senders with their receivers; in a small mesh, all devices.
 
 use super::device::{Device, Making};
 use super::host::Clock;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// All devices of a plan, off.
+/// Returns all devices of a plan; their nodes do not run yet.
 pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     let mut rng = ChaCha20Rng::from_seed(super::device::seed_of(plan.seed, FOUNDING));
     let names: Vec<Name> = plan.devices.iter().map(|device| device.name.clone()).collect();
@@ -64,7 +64,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     Ok(making.collect())
 }
 
-/// What a device's engine is set to do.
+/// Returns the settings of a device's engine.
 fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
     Settings {
         forwarding: device.forwarding,
@@ -75,7 +75,7 @@ fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
     }
 }
 
-/// What a device is told of the plan's bearers: each has its network of addresses.
+/// Returns the profiles of the plan's bearers that devices are told; each bearer has its own network of addresses.
 pub(super) fn profiles(plan: &Plan) -> Bearers {
     let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
     let bearer = |(index, bearer): (usize, &plan::Bearer)| {
@@ -100,7 +100,7 @@ pub(super) fn profiles(plan: &Plan) -> Bearers {
     Bearers::new(plan.bearers.iter().enumerate().map(bearer))
 }
 
-/// Devices that address each other.
+/// Returns the pairs of devices that address each other.
 fn pairs(plan: &Plan) -> BTreeSet<(usize, usize)> {
     let ordered = |one: usize, other: usize| (one.min(other), one.max(other));
     let mut pairs: BTreeSet<_> = plan.edges.iter().map(|edge| ordered(edge.a, edge.b)).collect();
@@ -114,7 +114,7 @@ fn pairs(plan: &Plan) -> BTreeSet<(usize, usize)> {
     pairs
 }
 
-/// Devices that are started more than once.
+/// Returns the devices that are started more than once.
 fn restarted(plan: &Plan) -> BTreeSet<usize> {
     let down = plan.faults.iter().filter_map(|fault| match &fault.what {
         FaultKind::Crash(devices) | FaultKind::PowerCut(devices) => Some(devices),
@@ -123,7 +123,7 @@ fn restarted(plan: &Plan) -> BTreeSet<usize> {
     down.flatten().copied().collect()
 }
 
-/// Up to so many devices, everybody can address everybody.
+/// The largest number of devices with which all devices can address each other.
 const EVERYBODY: usize = 64;
-/// Of the plan's seed, what the realm is made from.
+/// The part of the realm's seed that distinguishes it from others made from the plan's seed.
 const FOUNDING: u64 = 0xf0;

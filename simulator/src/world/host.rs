@@ -1,4 +1,5 @@
-//! The machine under a simulated node: its clocks, its files, and the realm's issuer where it has it.
+//! Host: the machine under a simulated node, with its clocks, its files, and the realm's issuer if the device has the
+//! issuer's key.
 
 use super::device::hashes;
 use super::medium::{Medium, NANOS, SimTransport, now};
@@ -19,31 +20,31 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A device's clocks: the monotonic one is the world's, the wall clock may be wrong.
+/// A device's clocks: the monotonic clock is the world's; the wall clock may be wrong.
 #[derive(Debug)]
 pub struct Clock {
-    /// Wall time at the start of the run, where clocks are right.
+    /// The true wall time at the start of the run.
     start: Unix,
     wrong: Mutex<Wrong>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Wrong {
-    /// Microseconds, as of `since`.
+    /// The error of the wall clock in microseconds, at `since`.
     offset: i64,
-    /// Millionths by which it runs too fast.
+    /// The rate in parts per million by which it runs too fast.
     ppm: f64,
-    /// Microseconds after the start.
+    /// The time in microseconds after the start at which `offset` holds.
     since: u64,
 }
 
 impl Clock {
-    /// One that is right.
+    /// Returns clocks that are right.
     pub fn new(start: Unix) -> Arc<Self> {
         Arc::new(Self { start, wrong: Mutex::default() })
     }
 
-    /// Both readings.
+    /// Returns the readings of both clocks.
     pub fn now(&self) -> Now {
         let time = now().saturating_sub(NANOS) / 1_000;
         let wrong = *self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,14 +52,14 @@ impl Clock {
         Now { time: Time(time), unix: Unix(unix) }
     }
 
-    /// Sets it forward, or back. Answers by how many microseconds it is wrong from now on.
+    /// Steps the wall clock by this number of seconds, and returns its error in microseconds from now on.
     pub fn step(&self, seconds: f64) -> i64 {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.offset += (seconds * 1e6) as i64;
         wrong.at(now().saturating_sub(NANOS) / 1_000)
     }
 
-    /// Has it run so many millionths too fast from now on.
+    /// Makes the wall clock run too fast by this rate in parts per million from now on.
     pub fn drift(&self, ppm: f64) {
         let time = now().saturating_sub(NANOS) / 1_000;
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,19 +73,19 @@ impl Wrong {
     }
 }
 
-/// See the module's documentation.
+/// The host of a device: see the module's documentation.
 pub struct SimHost {
-    /// Its clocks.
+    /// The device's clocks.
     pub clock: Arc<Clock>,
-    /// Where its membership is kept.
+    /// The place in which its membership is kept.
     pub kept: Arc<Mutex<Option<Stored>>>,
     /// The realm, on the device that has the issuer's key.
     pub realm: Option<Arc<Mutex<MemoryRealm>>>,
-    /// For connections under other keys.
+    /// The medium, for connections under other keys.
     pub medium: Medium,
-    /// Which device it is.
+    /// The index of the device.
     pub device: usize,
-    /// For what the issuer draws; it is another one for each answer.
+    /// The seed of the issuer's random numbers, which changes with each answer.
     pub seed: [u8; 32],
 }
 
@@ -106,7 +107,7 @@ impl Host for SimHost {
         let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
         let realm = &mut *realm;
         let at = self.clock.now();
-        // Two requests may come at one moment of virtual time.
+        // Two requests may arrive at the same virtual time.
         let mut rng = ChaCha20Rng::from_seed(self.seed);
         rng.fill_bytes(&mut self.seed);
         let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at.unix, &mut rng);
@@ -130,7 +131,7 @@ impl Host for SimHost {
     }
 }
 
-/// The medium under a device's own key, as a round among members needs it.
+/// The medium under a device's own key, in the form that a round among members needs.
 struct SimReach {
     medium: Medium,
     device: usize,
@@ -138,7 +139,7 @@ struct SimReach {
 }
 
 impl Reach for SimReach {
-    /// Here nobody has a name.
+    /// Names are not resolved in a simulation.
     fn resolve(&mut self, member: Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
         ready(Ok(vec![member])).boxed()
     }
@@ -148,5 +149,5 @@ impl Reach for SimReach {
     }
 }
 
-/// How long one member may take to answer a renewal: as on a device.
+/// The time that one member may take to answer a renewal, as on a device.
 const RENEWAL_TIME: Duration = Duration::from_secs(200);

@@ -1,10 +1,11 @@
-//! Ledger: every message of the workload, from when it is handed over to its end, at both ends.
+//! Ledger: every message of the workload, from its submission to its end, at both ends.
 //!
-//! A payload begins with its message's number, and the rest follows from that, so that whatever arrives can be told and
-//! compared. Applications, disks and senders report here; the checks on messages are made as reports come in.
+//! A payload begins with its message's number, and the rest follows from that number, so that each arriving payload can
+//! be identified and compared. Applications, disks and senders report here; the checks on messages are made as reports
+//! come in.
 //!
 //! Invariants
-//! 1. The ledger changes nothing in the world: it is told, and only asked when the run has ended.
+//! - The ledger changes nothing in the world: it receives reports, and is read only when the run has ended.
 
 use super::checks::{Checks, Promise};
 use super::events::{Events, What};
@@ -18,126 +19,126 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// See the module's documentation. Clones are the same ledger.
+/// A ledger: see the module's documentation. Clones share it.
 #[derive(Clone)]
 pub struct Ledger(Arc<Mutex<Book>>);
 
-/// What the ledger holds.
+/// The contents of the ledger.
 pub struct Book {
-    /// By number.
+    /// The messages by number.
     pub messages: Vec<Message>,
-    /// Checks made so far.
+    /// The checks made so far.
     pub checks: Checks,
-    /// Messages without an outcome, by node.
+    /// The number of messages without an outcome, by node.
     pub open: Vec<u64>,
-    /// Copies that were to arrive, and that did; and that are known not to.
+    /// The number of copies that are to arrive.
     pub expected: u64,
-    /// Copies that arrived.
+    /// The number of copies that arrived.
     pub delivered: u64,
-    /// Copies known not to have arrived in time.
+    /// The number of copies known not to have arrived in time.
     pub failed: u64,
-    /// Payload bytes that arrived.
+    /// The number of payload bytes that arrived.
     pub useful: u64,
-    /// Indices of the nodes, by their names.
+    /// The indices of the nodes, by name.
     names: BTreeMap<String, usize>,
-    /// Nodes whose clock or disk is not sound: by how many nanoseconds their deadlines may be missed.
+    /// The nodes whose clock or disk is faulty, with the nanoseconds by which they may miss deadlines.
     pub excused: BTreeMap<usize, u64>,
     /// The last number that each node's application was handed from its inbox.
     numbers: BTreeMap<usize, u64>,
-    /// Messages that each node has told to have failed.
+    /// The number of messages that each node has reported as failed.
     pub failures: BTreeMap<usize, u64>,
-    /// By number, when the application that has a request answered it.
+    /// By number, the time at which the application that has a request answered it.
     pub answered: BTreeMap<u64, u64>,
-    /// Commits that nodes' disks put off, since they take no writes.
+    /// The number of commits that nodes' disks delayed, since they take no writes.
     pub put_off: BTreeMap<usize, u64>,
-    /// Who subscribed to what, and heard what.
+    /// The subscriptions, and the publications that they heard.
     pub publications: Publications,
-    /// What came of that, when the run has ended.
+    /// The findings on publications, when the run has ended.
     pub findings: Findings,
-    /// So much later than its deadline something may come, in nanoseconds.
+    /// The time in nanoseconds by which a message may come later than its deadline.
     pub slack: u64,
-    /// Whether reports come from other processes, a while after what they tell of, so that what a receiver has cannot be held against what
-    /// its sender is told at that moment.
+    /// Whether reports come from other processes, with a delay, so that the receiver's state cannot be compared with
+    /// what the sender is told at the same moment.
     pub remote: bool,
     events: Events,
 }
 
-/// One message.
+/// A message of the workload.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Index of its flow.
+    /// The index of its flow.
     pub flow: usize,
-    /// Index of the sender.
+    /// The index of the sender.
     pub from: usize,
-    /// Index of the receiver; `None` for a publication.
+    /// The index of the receiver; `None` for a publication.
     pub to: Option<usize>,
-    /// Number of its topic, of a publication.
+    /// The number of its topic, for a publication.
     pub topic: Option<u32>,
-    /// Bytes.
+    /// The size of the payload in bytes.
     pub size: usize,
-    /// What confirmation was asked for; requests count as end to end.
+    /// The confirmation that was asked for; requests count as end to end.
     pub ack: Ack,
-    /// When it was handed over, in nanoseconds.
+    /// The time at which it was submitted, in nanoseconds.
     pub sent: u64,
-    /// Of no use after this.
+    /// The time after which it is of no use, in nanoseconds.
     pub deadline: u64,
-    /// How it ended, and when.
+    /// The outcome and its time in nanoseconds.
     pub end: Option<(End, u64)>,
-    /// How it went, as its sender's node says, if it was confirmed.
+    /// The report of its sender's node on its path, if it was confirmed.
     pub way: Option<Way>,
-    /// When it was durable at the receiver.
+    /// The time at which it was durable at the receiver.
     pub durable: Option<u64>,
-    /// When each receiver's application had it, and under which number of its inbox.
+    /// The receptions at each receiver's application.
     pub received: Vec<Received>,
-    /// Handed to an application again.
+    /// The number of times that it was handed to an application again.
     pub duplicates: u32,
-    /// Handed over after its deadline.
+    /// The number of times that it was handed over after its deadline.
     pub late: u32,
-    /// Receivers that it was to reach.
+    /// The number of receivers that it is to reach.
     pub expected: u32,
     /// Whether its sender's node went down before it ended.
     pub orphaned: bool,
 }
 
-/// How a message went.
+/// The report on a message's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
-    /// Over so many links.
+    /// The number of links.
     pub hops: u32,
-    /// Millionths of a unit of money.
+    /// The cost in millionths of a unit of money.
     pub price: u64,
-    /// Microseconds.
+    /// The latency in microseconds.
     pub latency: u64,
 }
 
-/// A message at a receiver's application.
+/// The reception of a message at a receiver's application.
 #[derive(Clone, Copy, Debug)]
 pub struct Received {
-    /// Index of the node.
+    /// The index of the node.
     pub node: usize,
-    /// When.
+    /// The time of the reception.
     pub at: u64,
-    /// Number in its inbox; 0 where it was not there.
+    /// The message's number in the inbox; 0 if it was not there.
     pub number: u64,
 }
 
-/// How a message ended for its sender.
+/// The outcome of a message for its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Confirmed, or answered.
+    /// It was confirmed, or answered.
     Delivered,
-    /// Handed on, and nothing more was asked.
+    /// It was forwarded, and no confirmation was asked for.
     Sent,
-    /// Not confirmed by its deadline.
+    /// It was not confirmed by its deadline.
     Expired,
-    /// Not taken.
+    /// It was not accepted.
     Refused,
-    /// No way.
+    /// There was no path.
     Unreachable,
 }
 
 impl End {
-    /// In a word.
+    /// Returns the outcome in a word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -162,7 +163,7 @@ impl From<&Outcome> for End {
 }
 
 impl Ledger {
-    /// Of a world with nodes of these names, whose slowest disk flushes in `flush`.
+    /// Returns the ledger of a world with nodes of these names, whose slowest disk flushes in `flush`.
     pub fn new(names: &[String], flush: Duration, events: Events) -> Self {
         let slack = u64::try_from((flush * 3 + SLACK).as_nanos()).unwrap_or(NANOS);
         Self(Arc::new(Mutex::new(Book {
@@ -187,7 +188,7 @@ impl Ledger {
         })))
     }
 
-    /// Of a lab with nodes of these names.
+    /// Returns the ledger of a lab with nodes of these names.
     pub fn of_lab(names: &[String], events: Events) -> Self {
         let ledger = Self::new(names, Duration::ZERO, events);
         {
@@ -197,12 +198,12 @@ impl Ledger {
         ledger
     }
 
-    /// Everything.
+    /// Locks the ledger and returns its contents.
     pub fn lock(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message is handed over: its number and payload.
+    /// Enters a message that is submitted; returns its number and payload.
     pub fn handle_sent(&self, message: Message) -> (u64, Vec<u8>) {
         let mut book = self.lock();
         let id = book.messages.len() as u64;
@@ -214,19 +215,19 @@ impl Ledger {
         (id, payload)
     }
 
-    /// The sender has heard how it went.
+    /// Notes the report that the sender has received on the message's path.
     pub fn handle_way(&self, id: u64, way: Way) {
         if let Some(message) = self.lock().messages.get_mut(id as usize) {
             message.way = Some(way);
         }
     }
 
-    /// The sender's node has told that it failed.
+    /// Notes that the sender's node has reported a message as failed.
     pub fn handle_failure(&self, node: usize) {
         *self.lock().failures.entry(node).or_default() += 1;
     }
 
-    /// The sender has heard how it ended.
+    /// Notes the outcome that the sender has been told.
     pub fn handle_end(&self, id: u64, end: End, reason: &str) {
         let mut book = self.lock();
         let book = &mut *book;
@@ -239,9 +240,9 @@ impl Ledger {
         let what = || format!("message {id} ended {} ms after its deadline", (now() - message.deadline) / 1_000_000);
         book.checks.look(Promise::OneOutcome, now() <= last, what);
         if end == End::Delivered && book.remote {
-            // Looked at when all is over, by `results::check_messages`.
+            // `results::check_messages` checks this at the end of the run.
         } else if end == End::Delivered {
-            // A response says so itself: its request was taken, whatever the disk.
+            // A response proves that its request was taken, whatever the disk holds.
             let there = message.durable.is_some() || !message.received.is_empty();
             let to = message.to.unwrap_or_default();
             book.checks.look(Promise::DurableFirst, there, || format!("message {id} is not durable at node {to}"));
@@ -250,7 +251,7 @@ impl Ledger {
         }
     }
 
-    /// It is on a disk, durably, in the inbox.
+    /// Notes that a message is durable in a node's inbox.
     pub fn handle_durable(&self, id: u64, node: usize) {
         let mut book = self.lock();
         let book = &mut *book;
@@ -266,12 +267,12 @@ impl Ledger {
         message.durable.get_or_insert(now);
     }
 
-    /// A commit that its disk does not take.
+    /// Notes a commit that a node's disk does not take.
     pub fn handle_put_off(&self, node: usize) {
         *self.lock().put_off.entry(node).or_default() += 1;
     }
 
-    /// A record of its event log, as it is written.
+    /// Notes a record of a node's event log, as it is written.
     pub fn handle_logged(&self, node: usize, raw: &[u8]) {
         let book = self.lock();
         if !book.events.are_off()
@@ -281,7 +282,8 @@ impl Ledger {
         }
     }
 
-    /// An application has it; `number` is its inbox's, 0 where it did not lie there.
+    /// Notes that an application has received a message. `number` is its number in the inbox, or 0 if it was not there.
+    /// Returns the number of the message.
     pub fn handle_received(&self, node: usize, bytes: &[u8], number: u64) -> Option<u64> {
         let mut book = self.lock();
         let book = &mut *book;
@@ -295,7 +297,7 @@ impl Ledger {
         book.checks.look(Promise::Unaltered, right, || format!("message {id} at node {node} is not as it was sent"));
         let before = message.received.iter().find(|received| received.node == node);
         match before.map(|before| before.number) {
-            // Read again from the inbox, after a crash.
+            // The message was read again from the inbox, after a crash.
             Some(before) if before == number && number != 0 => return Some(id),
             Some(before) => {
                 message.duplicates += 1;
@@ -325,17 +327,17 @@ impl Ledger {
         Some(id)
     }
 
-    /// An application has done with a request, and answers it.
+    /// Notes that an application has processed a request, and answers it.
     pub fn handle_answered(&self, id: u64) {
         self.lock().answered.insert(id, now());
     }
 
-    /// A device listens to a topic. Answers the number of the subscription.
+    /// Notes that a device listens to a topic, and returns the number of the subscription.
     pub fn handle_subscribed(&self, node: usize, topic: u32) -> usize {
         self.lock().publications.handle_subscribed(node, topic, now())
     }
 
-    /// A subscription was handed a message, and told that so many were missed before it.
+    /// Notes that a subscription was handed a message, and told that this number of messages was missed before it.
     pub fn handle_heard(&self, subscription: usize, topic: &str, payload: &[u8], lost: u64) {
         let mut book = self.lock();
         let known = message_of(payload).and_then(|id| Some((id, book.messages.get(usize::try_from(id).ok()?)?.from)));
@@ -348,7 +350,7 @@ impl Ledger {
         }
     }
 
-    /// A subscription was told that it has missed messages of a device, and that none comes after them.
+    /// Notes that a subscription was told that it has missed messages of a device, without a message after them.
     pub fn handle_missed(&self, subscription: usize, topic: &str, from: &str, (lost, uncertain): (u64, bool)) {
         let mut book = self.lock();
         if let Some(from) = book.names.get(from).copied() {
@@ -359,12 +361,12 @@ impl Ledger {
         }
     }
 
-    /// A node's clock was set, and is wrong by so many microseconds from now on.
+    /// Notes that a node's clock was set, and is wrong by this number of microseconds from now on.
     pub fn handle_set(&self, node: usize, wrong: i64) {
         self.lock().publications.handle_set(node, now(), wrong);
     }
 
-    /// A node went down: nobody hears any more how its messages end.
+    /// Notes that a node went down: the outcomes of its messages are no longer reported.
     pub fn handle_down(&self, node: usize) {
         let mut book = self.lock();
         book.publications.handle_down(node, now());
@@ -377,14 +379,15 @@ impl Ledger {
     }
 }
 
-/// By how many nanoseconds these nodes may miss a deadline together, as neither's clock or disk need be sound.
+/// Returns the nanoseconds by which these nodes may miss a deadline together, since their clocks or disks may be
+/// faulty.
 pub fn excuse(excused: &BTreeMap<usize, u64>, nodes: [usize; 2]) -> u64 {
     let of = |node| excused.get(node).copied().unwrap_or_default();
     let [one, other] = &nodes;
     of(one).saturating_add(if one == other { 0 } else { of(other) })
 }
 
-/// What a message of that number and size carries.
+/// Returns the payload of a message of that number and size.
 pub fn payload(id: u64, size: usize) -> Vec<u8> {
     let mut bytes = id.to_be_bytes().to_vec();
     let mut state = id;
@@ -395,16 +398,18 @@ pub fn payload(id: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// The number of the message whose payload begins so.
+/// Returns the number of the message with this payload.
 pub fn message_of(payload: &[u8]) -> Option<u64> {
     payload.first_chunk().map(|number| u64::from_be_bytes(*number))
 }
 
-/// Bytes of the smallest payload: its number.
+/// The size of the smallest payload, which is the message's number, in bytes.
 pub const LEAST_SIZE: usize = 8;
-/// A sender is told so soon after the deadline of its message how that ended.
+/// The time after the deadline of a message by which its sender is told the outcome.
 const TOLD: u64 = 5 * NANOS;
-/// How much later than its deadline something may become durable, besides what the disk takes: a turn of the loop.
+/// The time by which something may become durable later than its deadline, in addition to the disk's flush: a turn of
+/// the loop.
 const SLACK: Duration = Duration::from_millis(20);
-/// The same in a lab, in nanoseconds: what a report may take from a node to this process while the machine is busy.
+/// The same in a lab, in nanoseconds: the time that a report may take from a node to this process while the machine is
+/// busy.
 const REMOTE_SLACK: u64 = NANOS;

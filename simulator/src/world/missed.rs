@@ -1,4 +1,4 @@
-//! Who missed which publication, as a record tells it.
+//! Missed: the publications that subscribers missed, in the form of the record.
 
 use super::ledger::Book;
 use super::results::seconds;
@@ -6,7 +6,7 @@ use super::workload::topic;
 use crate::plan::Plan;
 use crate::record;
 
-/// Publications that somebody missed, the earliest.
+/// Returns the earliest publications that a subscriber missed.
 pub fn missed(plan: &Plan, book: &Book) -> Vec<record::Missed> {
     let tell = |(&(id, to), heard): (&(u64, usize), &Option<u64>)| {
         let message = book.messages.get(usize::try_from(id).ok()?)?;

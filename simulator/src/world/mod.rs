@@ -1,17 +1,19 @@
-//! The world: devices, medium, faults and time, on one thread.
+//! World: devices, medium, faults and time, on one thread.
 //!
-//! **Mechanism.** [`simulate`] starts a fresh thread, seeds its randomness, installs a virtual clock and builds everything a
-//! [`Plan`] names. Then it goes round: tasks run until none is ready ([`executor`]); then the clock moves to the next thing
-//! that is due, an arrival ([`medium`]), a timer of some node, or an entry of the [`agenda`]: a message to send, a fault,
-//! a sample. Nothing here waits, and nothing takes virtual time but what the medium, disks and timers take.
+//! **Mechanism.** [`simulate`] starts a fresh thread, seeds its randomness, installs a virtual clock and builds
+//! everything that a [`Plan`] names. Then it repeats two steps: tasks run until none is ready ([`executor`]); then the
+//! clock moves to the next item that is due, which is an arrival ([`medium`]), a timer of a node, or an entry of the
+//! [`agenda`]: a message to send, a fault, a sample. The world itself never waits; virtual time passes only where the
+//! medium, disks and timers take time.
 //!
-//! What happens is told to the [`ledger`], which checks it, and measured by the [`sampler`]; [`results`] makes a
+//! Events are reported to the [`ledger`], which checks them, and measured by the [`sampler`]; [`results`] makes a
 //! [`Record`] of both.
 //!
-//! One simulation per process: libp2p counts connections for the whole process, so a second one would differ.
+//! A process runs one simulation only: libp2p counts connections for the whole process, so a second simulation would
+//! differ.
 //!
 //! Invariants
-//! 1. The same plan gives the same record, but for [`Performance`](crate::record::Performance).
+//! 1. The same plan gives the same record, except for [`Performance`](crate::record::Performance).
 //! 2. All randomness comes from the plan's seed.
 
 mod accounts;
@@ -64,38 +66,39 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use workload::Workload;
 
-/// How to run.
+/// The options of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where to write events, a JSON object a line.
+    /// The file for events, with a JSON object a line.
     pub events: Option<PathBuf>,
-    /// Ends the run at this virtual time, in seconds, instead of its own end.
+    /// The virtual time in seconds at which the run ends, instead of at its own end.
     pub until: Option<f64>,
-    /// Only events of this node.
+    /// The only node whose events are written.
     pub node: Option<String>,
-    /// Where to write the bytes of the links between two devices, as packets.
+    /// The file for the bytes of the links between two devices, as packets, and the names of the devices.
     pub capture: Option<(PathBuf, [String; 2])>,
 }
 
-/// How far a run is. Told as often as there is something new to draw; what is not taken is dropped.
+/// The progress of a run, sent whenever there is something new to draw. A report is dropped if the receiver has not
+/// taken the one before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
-    /// Seconds of virtual time.
+    /// The virtual time in seconds.
     pub virtual_s: f64,
-    /// Of so many.
+    /// The virtual time of the whole run in seconds.
     pub total_s: f64,
-    /// Events so far.
+    /// The number of events so far.
     pub events: u64,
-    /// Messages delivered so far.
+    /// The number of messages delivered so far.
     pub delivered: u64,
 }
 
-/// Runs a plan on a thread of its own and waits for its end. `source` of the record is left for the caller to fill.
+/// Runs a plan on a thread of its own and waits for its end. The caller fills in `source` of the record.
 pub fn simulate(plan: Plan, options: Options, progress: SyncSender<Progress>) -> Result<Record, String> {
     let began = std::time::Instant::now();
     let thread = std::thread::Builder::new().name("simulation".to_owned()).stack_size(STACK);
     let run = thread.spawn(move || {
-        // Before anything else happens on this thread: see `virtual_os`.
+        // This precedes everything else on this thread: see `virtual_os`.
         virtual_os::seed(plan.seed ^ 0x5eed, plan.start.seconds().saturating_sub(1));
         virtual_time::install(NANOS);
         m2mesh::identity::sign::memoise(MEMOISED);
@@ -117,7 +120,7 @@ pub fn simulate(plan: Plan, options: Options, progress: SyncSender<Progress>) ->
     Ok(record)
 }
 
-/// Everything.
+/// The state of a simulation.
 struct World {
     plan: Plan,
     devices: Vec<Device>,
@@ -128,14 +131,14 @@ struct World {
     sampler: Sampler,
     routed: Routed,
     events: Events,
-    /// How many faults keep a device down, and what becomes of it: see [`faults`].
+    /// The number of faults that keep each device down, and their effects: see [`faults`].
     down: Vec<u32>,
-    /// Devices whose process stands still, and in which life.
+    /// The devices whose process is paused, each with its life.
     paused: BTreeMap<usize, executor::Owner>,
-    /// What the faults have done.
+    /// The effects of the faults.
     effects: Effects,
     energy: Energy,
-    /// Why a device could not be started again.
+    /// The reasons for which devices could not be started again.
     broken: Vec<String>,
     end: u64,
 }
@@ -192,7 +195,7 @@ impl World {
         Ok(world)
     }
 
-    /// Starts all devices, and enters into the agenda what is known beforehand.
+    /// Starts all devices, and enters into the agenda what is known in advance.
     fn prepare(&mut self) -> Result<(), String> {
         faults::start_strangers(&self.plan, &self.devices, &self.medium)?;
         for device in 0..self.devices.len() {
@@ -220,7 +223,7 @@ impl World {
             }
             if now() - told > self.end / 200 {
                 told = now();
-                // Whoever draws has enough to do with the one before.
+                // A reader that still draws the previous report does not need another.
                 let _ = progress.try_send(self.progress());
             }
             if !virtual_time::advance(self.end) {
@@ -261,7 +264,7 @@ impl World {
         }
     }
 
-    /// Its node is gone at once.
+    /// Kills a device's node at once.
     fn kill(&mut self, device: usize) {
         self.events.note(device, &What::Down);
         self.medium.set_gone(device, true);
@@ -289,7 +292,7 @@ impl World {
         Progress { virtual_s: seconds(now()), total_s: seconds(self.end), events: virtual_time::fired(), delivered }
     }
 
-    /// What is left to check when all is over, and the record of it all.
+    /// Makes the final checks and the record of the run.
     fn into_record(mut self) -> Record {
         self.check_end();
         let totals = asking::totals(&self.devices);
@@ -304,7 +307,7 @@ impl World {
     }
 
     fn check_end(&mut self) {
-        // Whom it asks may have something to tell the ledger.
+        // Ask first, since the nodes may report to the ledger.
         let said = agreement::ask(&self.devices);
         let mut book = self.ledger.lock();
         let book = &mut *book;
@@ -346,24 +349,25 @@ impl World {
     }
 }
 
-/// For how long a link that can stand may be left alone at the end of a run, in nanoseconds: that of somebody who has just come near, or one
-/// whose dials cost money, for as long as a node may rest between two of them, and what a dial takes.
+/// Returns the time in nanoseconds for which a possible link may be left down at the end of a run. If a device has just
+/// come near, or dials cost money, it is the time for which a node may pause between two dials, plus the time that a
+/// dial takes.
 fn may_rest(bearer: &Profile, moves: bool) -> Option<u64> {
     (moves || bearer.metered).then(|| nanos(bearer.longest_rest(LONGEST_REST) + bearer.setup_time(DIAL)))
 }
 
-/// Nanoseconds of a duration.
+/// Returns a duration in nanoseconds.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How long a node may leave an address alone that it has never reached, where dials cost nothing.
+/// The longest time for which a node may leave alone an address that it has never reached, if dials cost nothing.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// What a dial takes, where its bearer does not say.
+/// The time that a dial takes if its bearer does not state one.
 const DIAL: Duration = Duration::from_secs(15);
-/// The simulation's stack: futures of a node nest deeply in an unoptimised build.
+/// The size of the simulation's stack in bytes: the futures of a node nest deeply in an unoptimised build.
 const STACK: usize = 64 * 1024 * 1024;
-/// Signatures whose verification is remembered: more than a run of thousands of nodes meets.
+/// The number of signatures whose verification is remembered: more than a run of thousands of nodes meets.
 const MEMOISED: usize = 1 << 20;
 
 #[cfg(test)]

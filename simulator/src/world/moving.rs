@@ -1,11 +1,12 @@
-//! What changes by the clock: where devices are, when their radios are on, and when bearers may be used.
+//! Moving: changes by the clock, which are the positions of devices, the times of their radios, and the access windows
+//! of bearers.
 
 use super::agenda::{Agenda, Item};
 use super::medium::{Medium, NANOS, now};
 use crate::plan::{DAY, Plan, Schedule, place};
 use std::time::Duration;
 
-/// Enters everything into the agenda.
+/// Enters all these changes into the agenda.
 pub fn begin(plan: &Plan, agenda: &Agenda) {
     if plan.devices.iter().any(|device| device.track.len() > 1) {
         agenda.enter(STEP, Item::Move);
@@ -17,7 +18,7 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
         if planned.schedules.is_empty() {
             continue;
         }
-        // On during the warm-up; then off whenever no schedule has it awake, until traffic ends.
+        // The radio is on during the warm-up; then it is off whenever no schedule has it awake, until traffic ends.
         let asleep = |from: Duration, to: Duration| {
             if from < to {
                 agenda.enter(plan.warmup + from, Item::Sleep { device, asleep: true });
@@ -33,7 +34,7 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
     }
 }
 
-/// From when to when after the warm-up some schedule has a device awake, one after the other.
+/// Returns the times after the warm-up, in order and without overlap, in which a schedule has a device awake.
 fn wakings(schedules: &[Schedule], duration: Duration) -> Vec<(Duration, Duration)> {
     let mut all: Vec<(Duration, Duration)> = Vec::new();
     for Schedule { every, awake, phase, left } in schedules {
@@ -84,12 +85,12 @@ fn begin_windows(plan: &Plan, bearer: usize, windows: &[(Duration, Duration)], a
     }
 }
 
-/// Whether a time of the day lies in a window, which may go over midnight.
+/// Returns whether a time of the day is within a window, which may extend over midnight.
 fn contains(from: Duration, to: Duration, time: Duration) -> bool {
     if from <= to { from <= time && time < to } else { time >= from || time < to }
 }
 
-/// Devices move on.
+/// Moves the devices.
 pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
     let after = Duration::from_nanos(now().saturating_sub(NANOS));
     let moving = plan.devices.iter().enumerate().filter(|(_, device)| device.track.len() > 1);
@@ -98,9 +99,10 @@ pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
     agenda.enter(after + STEP, Item::Move);
 }
 
-/// For so long a line is still there when its access window is over: what keeps a node from using it is the node.
+/// The time for which a line still exists after the end of its access window, so that the nodes themselves have to stop
+/// using it.
 const LINGERS: Duration = Duration::from_secs(20);
-/// How often places are looked at.
+/// The interval at which positions are updated.
 const STEP: Duration = Duration::from_secs(1);
 const DAY_MICROS: u64 = 86_400_000_000;
 

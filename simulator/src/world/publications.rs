@@ -1,34 +1,40 @@
-//! Publications: what a subscription is promised, held against what it heard.
+//! Publications: what subscriptions heard, compared with what they are promised.
 //!
-//! **The promise.** A subscription hears each publication of its topic once, in the order in which its publisher handed
-//! them over, by its deadline; what it missed between its beginning and what it hears, it is told, with the next message of
-//! that publisher under that topic or when that publisher's stream ends, or, where the end of a stream is not heard, that it may have
-//! missed something; and nothing else is told as missed.
+//! **The promise.** A subscription hears each publication of its topic once, in the order in which its publisher
+//! submitted them, by its deadline. It is told the number of publications that it missed between its beginning and a
+//! message that it hears, with the next message of that publisher under that topic or when that publisher's stream
+//! ends. If the end of a stream is not heard, it is told that it may have missed some. No other publication is reported
+//! as missed.
 //!
 //! **Mechanism.** The ledger notes when each subscription begins and what it hears ([`Publications`]). When the run has
-//! ended, [`Publications::judge`] goes through each subscription, publisher by publisher, with a balance of what was told
-//! against what was missed. A balance has two limits, as the run cannot always say whether a publication counts: `floor` is
-//! what must have been told, `ceiling` what may have been. Between them lies
+//! ended, [`Publications::judge`] goes through each subscription, publisher by publisher, and keeps a balance of what
+//! was reported as missed and what was missed. A balance has two limits, as the run cannot always decide whether a
+//! publication counts: at least `floor` must have been reported, and at most `ceiling` may have been. The following
+//! publications lie between the limits:
 //!
-//! - what was made before the beginning of the subscription and was still of use then, for up to [`UNDER_WAY`], or was handed over
-//!   up to [`BEGINNING`] after it: it may have been under way, and nobody who comes then knows for how long;
-//! - what has no certain end: its publisher was killed within [`LAST`] of it, or did not hear how it ended, or heard that it
-//!   left too late;
-//! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
-//!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run; what was handed
-//!   over before an epoch's end and made after it, as it had to wait for a way, may be of either stream;
-//!   after a crash it need not be, nor where the publisher's clock is in another epoch than the others'.
-//! - what was made so soon before the end of an epoch that its publisher's clock, which may be off by so much, had another;
-//! - what a publisher makes whose clock was set back, for a subscriber that was started again since or shortly before: that takes for
-//!   heard what was sent up to when it ended.
+//! - those made before the beginning of the subscription and still of use then, for up to [`UNDER_WAY`], or submitted
+//!   up to [`BEGINNING`] after it: they may have been under way for an unknown time;
+//! - those without a certain end: the publisher was killed within [`LAST`] of them, or was not told their outcome, or
+//!   was told that they left too late;
+//! - those of an earlier stream of their publisher. A stream ends with its epoch or at a crash. At the end of an epoch
+//!   missing ones have to be reported, but at an unknown time, so that they are compared at the end of the run; those
+//!   that were submitted before the end of an epoch and made after it, as they had to wait for a path, may be of either
+//!   stream. After a crash they need not be reported, nor if the publisher's clock is in another epoch than the
+//!   others';
+//! - those made so soon before the end of an epoch that their publisher's clock, whose error may be as large, showed
+//!   another epoch;
+//! - those of a publisher whose clock was set back, for a subscriber that was restarted since or shortly before: it
+//!   takes messages as heard up to the time at which its earlier process ended.
 //!
-//! Order holds within an epoch by the publisher's clock; what that took for a later one may follow all of it.
+//! Order holds within an epoch by the publisher's clock; publications that it took for those of a later epoch may
+//! follow all of the epoch.
 //!
-//! What was heard by one life of a device counts as heard in the next: nothing may come twice, or before it.
+//! Publications that were heard by one life of a device count as heard in the next: none may come twice, or before
+//! them.
 //!
 //! Invariants
-//! 1. The same notes give the same findings; judging changes nothing.
-//! 2. A violation is counted once: what was found missing in the telling is taken as told from then on.
+//! 1. A violation is counted once: publications that were not reported count as reported from then on.
+//! - The same notes give the same findings; judging changes nothing.
 
 use super::checks::{Checks, Promise};
 use super::ledger::{End, Message, excuse};
@@ -36,140 +42,143 @@ use super::medium::NANOS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Notes of a run. See the module's documentation.
+/// The notes of a run: see the module's documentation.
 #[derive(Default)]
 pub struct Publications {
     subscriptions: Vec<Subscription>,
-    /// When each device's nodes were killed.
+    /// The times at which each device's nodes were killed.
     downs: BTreeMap<usize, Vec<u64>>,
-    /// When each device's clock was set, and by how many microseconds it was wrong from then on.
+    /// The times at which each device's clock was set, with its error in microseconds from then on.
     sets: BTreeMap<usize, Vec<(u64, i64)>>,
 }
 
-/// One device that listens to one topic, in one life.
+/// The subscription of one device to one topic, in one life.
 struct Subscription {
     node: usize,
     topic: u32,
     began: u64,
-    /// When its node was killed.
+    /// The time at which its node was killed.
     ended: Option<u64>,
     heard: Vec<Heard>,
 }
 
-/// What a subscription was handed.
+/// An item that a subscription was handed.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
-    /// Index of the publisher.
+    /// The index of the publisher.
     pub from: usize,
-    /// Number of the message; `None` where it was told of missed ones alone.
+    /// The number of the message; `None` if missed ones were reported without a message.
     pub message: Option<u64>,
-    /// So many were told as missed.
+    /// The number of publications reported as missed.
     pub lost: u64,
-    /// It was told that there may be others.
+    /// Whether it was told that there may be others.
     pub uncertain: bool,
-    /// When.
+    /// The time at which it was handed over.
     pub at: u64,
 }
 
-/// A publication, of one publisher under one topic.
+/// A publication of one publisher under one topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication {
     /// Its number in the ledger.
     pub id: u64,
-    /// When it was handed over, in nanoseconds.
+    /// The time at which it was submitted, in nanoseconds.
     pub sent: u64,
-    /// When its node said that it has sent it, or one before it: one that stands still takes things up later.
+    /// The time at which its node reported that it, or one before it, was sent. A paused node processes submissions
+    /// later.
     pub made: u64,
-    /// Of no use after this.
+    /// The time after which it is of no use.
     pub deadline: u64,
     /// Whether it is certain that it was made.
     pub sure: bool,
 }
 
-/// Publications by topic and publisher, in the order in which they were handed over.
+/// The publications by topic and publisher, in the order of their submission.
 pub type Streams = BTreeMap<(u32, usize), Vec<Publication>>;
 
-/// What the judgement goes by.
+/// The rules of the judgement.
 pub struct Rules<'a> {
-    /// So much later than its deadline something may come.
+    /// The time by which a publication may come later than its deadline.
     pub slack: u64,
-    /// Nodes whose clock or disk is not sound: by how many nanoseconds their deadlines may be missed.
+    /// The nodes whose clock or disk is faulty, with the nanoseconds by which they may miss deadlines.
     pub excused: &'a BTreeMap<usize, u64>,
-    /// When the epoch of a moment ends.
+    /// Returns the time at which the epoch of a moment ends.
     pub turn: &'a dyn Fn(u64) -> u64,
-    /// The epoch of a moment, by a clock that is wrong by so many microseconds.
+    /// Returns the epoch of a moment, by a clock with this error in microseconds.
     pub epoch: &'a dyn Fn(u64, i64) -> u64,
     /// The end of the run.
     pub end: u64,
 }
 
-/// What was found.
+/// The findings of the judgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Copies that subscriptions were to hear.
+    /// The number of copies that subscriptions were to hear.
     pub owed: u64,
-    /// Of those, not heard by their deadline.
+    /// The number of these that were not heard by their deadline.
     pub missed: u64,
-    /// Told as missed, rightly or not.
+    /// The number that was reported as missed, rightly or not.
     pub told: u64,
-    /// Missed and not told.
+    /// The number that was missed and not reported.
     pub untold: u64,
-    /// Told as missed, and not missed.
+    /// The number that was reported as missed, and not missed.
     pub invented: u64,
-    /// Heard again.
+    /// The number that was heard again.
     pub twice: u64,
-    /// Heard after a later one of the same publisher and topic.
+    /// The number that was heard after a later one of the same publisher and topic.
     pub disordered: u64,
-    /// Heard after their deadline.
+    /// The number that was heard after its deadline.
     pub late: u64,
-    /// Messages and tellings looked at.
+    /// The number of messages and reports that were judged.
     pub looked: u64,
-    /// The first violations, in words.
+    /// Descriptions of the first violations.
     pub examples: Vec<String>,
-    /// Copies that were owed and not heard by their deadline, the earliest: by the message's number in the ledger and the
-    /// subscriber's index, when it was heard after all, in nanoseconds.
+    /// The earliest copies that were owed and not heard by their deadline: by the message's number in the ledger and
+    /// the subscriber's index, the time in nanoseconds at which it was heard after all.
     pub missing: BTreeMap<(u64, usize), Option<u64>>,
 }
 
-/// What of one publisher under one topic one device has heard, in all of its lives: places in the stream.
+/// The publications of one publisher under one topic that one device has heard, in all of its lives, by their places in
+/// the stream.
 #[derive(Default)]
 struct Line {
     heard: BTreeSet<usize>,
     last: Option<usize>,
 }
 
-/// What was told to one subscription of one publisher, and what should have been.
+/// The number of publications of one publisher that were reported to one subscription as missed, and the number that
+/// should have been.
 #[derive(Default)]
 struct Balance {
     told: u64,
-    /// Told as a doubt, after which their number may yet be told, or not.
+    /// Reported as possibly missed, after which their number may or may not be reported.
     doubted: u64,
     floor: u64,
     ceiling: u64,
-    /// Missing of streams that have ended since.
+    /// Missing publications of streams that have ended since.
     later: u64,
 }
 
 impl Publications {
-    /// A device listens to a topic from now on. Answers the number of the subscription.
+    /// Notes that a device listens to a topic from now on, and returns the number of the subscription.
     pub fn handle_subscribed(&mut self, node: usize, topic: u32, at: u64) -> usize {
         self.subscriptions.push(Subscription { node, topic, began: at, ended: None, heard: Vec::new() });
         self.subscriptions.len() - 1
     }
 
-    /// Whose subscription it is.
+    /// Returns the device of a subscription.
     pub fn node_of(&self, subscription: usize) -> Option<usize> {
         self.subscriptions.get(subscription).map(|subscription| subscription.node)
     }
 
-    /// A subscription was handed something.
+    /// Notes an item that a subscription was handed.
     pub fn handle_heard(&mut self, subscription: usize, heard: Heard) {
         if let Some(subscription) = self.subscriptions.get_mut(subscription) {
             subscription.heard.push(heard);
         }
     }
 
-    /// A node was killed: its subscriptions end, and so does what it published.
+    /// Notes that a node was killed: its subscriptions and its streams end.
     pub fn handle_down(&mut self, node: usize, at: u64) {
         self.downs.entry(node).or_default().push(at);
         for subscription in self.subscriptions.iter_mut().filter(|subscription| subscription.node == node) {
@@ -177,12 +186,12 @@ impl Publications {
         }
     }
 
-    /// A node's clock was set, and is wrong by so many microseconds from now on.
+    /// Notes that a node's clock was set, and is wrong by this number of microseconds from now on.
     pub fn handle_set(&mut self, node: usize, at: u64, wrong: i64) {
         self.sets.entry(node).or_default().push((at, wrong));
     }
 
-    /// The publications among messages.
+    /// Returns the publications among messages.
     pub fn streams(&self, messages: &[Message]) -> Streams {
         let mut streams = Streams::new();
         for (id, message) in (0..).zip(messages) {
@@ -198,7 +207,7 @@ impl Publications {
         streams
     }
 
-    /// Holds everything against the promise.
+    /// Compares all notes with the promise.
     pub fn judge(&self, streams: &Streams, rules: &Rules<'_>) -> Findings {
         let mut findings = Findings::default();
         let mut lines = BTreeMap::<(usize, u32, usize), Line>::new();
@@ -219,7 +228,7 @@ impl Publications {
         findings
     }
 
-    /// Whether a node's clock was set back in between, or shortly before.
+    /// Returns whether a node's clock was set back in between, or shortly before.
     fn was_set_back(&self, node: usize, from: u64, until: u64) -> bool {
         let sets = self.sets.get(&node).map_or(&[][..], |sets| sets);
         let before = [0].into_iter().chain(sets.iter().map(|(_, wrong)| *wrong));
@@ -227,7 +236,7 @@ impl Publications {
         back.any(|((at, _), _)| (from.saturating_sub(SHORTLY)..until).contains(at))
     }
 
-    /// The epoch of a moment by a node's clock.
+    /// Returns the epoch of a moment by a node's clock.
     fn epoch_at(&self, node: usize, at: u64, rules: &Rules<'_>) -> u64 {
         let sets = self.sets.get(&node).map_or(&[][..], |sets| sets);
         (rules.epoch)(at, sets.iter().rfind(|(set, _)| *set <= at).map_or(0, |(_, wrong)| *wrong))
@@ -237,8 +246,8 @@ impl Publications {
         self.downs.get(&node).is_some_and(|downs| downs.iter().any(|down| (from..until).contains(down)))
     }
 
-    /// Whether a node's streams ended in between by themselves, which nobody has to be told: it was killed, or took another time for its epoch's
-    /// end than others do.
+    /// Returns whether a node's streams ended in between without a duty to report it: the node was killed, or its clock
+    /// showed another end of the epoch than the others'.
     fn has_ended(&self, node: usize, from: u64, until: u64, rules: &Rules<'_>) -> bool {
         let Some(sets) = self.sets.get(&node) else { return self.went_down(node, from, until) };
         let right = (rules.epoch)(from, 0);
@@ -250,7 +259,7 @@ impl Publications {
             strays |= (rules.epoch)(*at, last) != right || (rules.epoch)(*at, *wrong) != right;
             last = *wrong;
         }
-        // Just before the end, which is where the epoch is another for everybody.
+        // Just before its end, since there the epoch changes for all clocks.
         strays || (rules.epoch)(until - 1, last) != right || self.went_down(node, from, until)
     }
 }
@@ -265,7 +274,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// What was heard: order, repetition, lateness, and what was told of the rest.
+    /// Judges what was heard (order, repetition, lateness), and the reports on the rest.
     fn judge(&self, heard: &[Heard], line: &mut Line, findings: &mut Findings) {
         let mut balance = Balance::default();
         let ever: BTreeSet<usize> = heard.iter().filter_map(|one| self.place(one.message?)).collect();
@@ -316,7 +325,7 @@ impl Case<'_> {
         }
     }
 
-    /// Whether a message is neither heard already nor later than its time; it is heard from now on.
+    /// Returns whether a message was neither heard before nor comes after a later one; it counts as heard from now on.
     fn is_in_order(&self, message: u64, place: usize, line: &mut Line, findings: &mut Findings) -> bool {
         let again = !line.heard.insert(place);
         let after = line.last.filter(|last| *last > place && !self.may_follow(place, *last));
@@ -329,8 +338,8 @@ impl Case<'_> {
         !again && after.is_none()
     }
 
-    /// Whether a publication may be heard after one that was made later, since its publisher took the time for that of a
-    /// later epoch: the streams of a later epoch follow those of an earlier one, whenever they were made.
+    /// Returns whether a publication may be heard after one that was made later, since its publisher put that one into
+    /// a later epoch: the streams of a later epoch follow those of an earlier one, whenever they were made.
     fn may_follow(&self, place: usize, later: usize) -> bool {
         let epoch = |place: usize| self.publications.epoch_at(self.from, self.stream[place].made, self.rules);
         epoch(place) > epoch(later)
@@ -343,7 +352,7 @@ impl Case<'_> {
         self.count(u64::from(late), |findings| &mut findings.late, findings, what);
     }
 
-    /// A publication was not heard: it has to be told with the one at `before`, later, or perhaps.
+    /// Enters a publication that was not heard: it has to be reported with the one at `before`, later, or perhaps not.
     fn miss(&self, place: usize, before: Option<usize>, line: &Line, balance: &mut Balance) {
         if line.heard.contains(&place) {
             return;
@@ -358,9 +367,10 @@ impl Case<'_> {
         if again && self.publications.was_set_back(self.from, began, missed.sent) {
             return;
         }
-        // Until then its stream lasts if it was made as soon as it was handed over, and if it was made last.
+        // The stream lasts at least until then if the publication was made when it was submitted, and at most if it was
+        // made last.
         let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(at));
-        // By the publisher's own clock, which may be off by a little, it may be of the epoch after.
+        // By the publisher's own clock, which may have a small error, it may be of the next epoch.
         if missed.made.saturating_add(excuse(self.rules.excused, [self.from; 2])) >= latest {
             return;
         }
@@ -376,7 +386,7 @@ impl Case<'_> {
         }
     }
 
-    /// What the subscription was to hear, and did not by its deadline.
+    /// Counts the copies that the subscription was to hear, and those that it did not hear by their deadline.
     fn owe(&self, heard: &[Heard], findings: &mut Findings) {
         if self.excuse() > 0 {
             return;
@@ -430,50 +440,53 @@ impl Case<'_> {
 }
 
 impl Balance {
-    /// At least so many should have been told by now. Answers how many were not; they count as told.
+    /// Requires that at least this number was reported by now. Returns how many were not; they count as reported.
     fn settle(&mut self, least: u64) -> u64 {
         let missing = least.saturating_sub(self.told + self.doubted);
         self.told += missing;
         missing
     }
 
-    /// It was told that there may be some: so many need not be told any more.
+    /// Notes a report of possibly missed publications: this number need not be reported any more.
     fn doubt(&mut self, least: u64) {
         self.doubted += least.saturating_sub(self.told + self.doubted);
     }
 }
 
 impl Findings {
-    /// How often the promise was violated.
+    /// Returns the number of violations of the promise.
     pub fn violations(&self) -> u64 {
         self.untold + self.invented + self.twice + self.disordered + self.late
     }
 
-    /// Makes the violations those of a check.
+    /// Enters the violations into the checks.
     pub fn enter(&self, checks: &mut Checks) {
         self.examples.iter().for_each(|example| checks.look(Promise::HeardOrTold, false, || example.clone()));
         checks.tally(Promise::HeardOrTold, self.looked, self.violations());
     }
 }
 
-/// Of the run, at a time of its clock.
+/// Returns the seconds of the run at a time of its clock.
 fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
-/// What is made so soon before a subscription begins, and is still of use, may be under way then, over lines that are slow or full.
+/// The nanoseconds before the beginning of a subscription within which a publication that is still of use may be under
+/// way then, over lines that are slow or full.
 const UNDER_WAY: u64 = 30_000_000_000;
-/// What is handed over so soon before or after a subscription begins may have waited at its publisher for somebody who listens, for up to 3 s.
+/// The nanoseconds before or after the beginning of a subscription within which a submitted publication may have waited
+/// at its publisher for a listener, for up to 3 s.
 const BEGINNING: u64 = 4_000_000_000;
-/// What is handed over so soon before its publisher is killed may have gone with it.
+/// The nanoseconds before its publisher is killed within which a submitted publication may be lost with it.
 const LAST: u64 = 2_000_000_000;
-/// Within this after the end of a stream it is told what was missed of it: what is under way ends first.
+/// The nanoseconds after the end of a stream within which its missed publications are reported, since those under way
+/// end first.
 const GRACE: u64 = 60_000_000_000;
-/// So long before a subscription begins a publisher's clock may have been set back for that to matter.
+/// The nanoseconds before the beginning of a subscription within which a step back of a publisher's clock matters.
 const SHORTLY: u64 = 120_000_000_000;
-/// Publications missed that are named.
+/// The number of missed publications that are listed.
 const MOST_MISSED: usize = 1_000;
-/// Violations in words.
+/// The number of violations that are described.
 const MAX_EXAMPLES: usize = 10;
 
 #[cfg(test)]

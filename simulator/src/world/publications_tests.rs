@@ -1,4 +1,4 @@
-//! Each kind of violation is found once, and nothing else is.
+//! Each kind of violation is found once, and no other.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const NODE: usize = 1;
 const FROM: usize = 0;
 const TOPIC: u32 = 7;
 
-/// A publication each second from 10 s on, with ten seconds to live: numbers 0, 1, 2 and so on.
+/// Returns a publication each second from 10 s on, with a lifetime of ten seconds: numbers 0, 1, 2 and so on.
 fn stream(count: u64) -> Vec<Publication> {
     let one = |id| {
         let sent = (10 + id) * SECOND;
@@ -16,7 +16,8 @@ fn stream(count: u64) -> Vec<Publication> {
     (0..count).map(one).collect()
 }
 
-/// What comes of these messages and tellings: number, told as missed, after how many seconds it was handed over.
+/// Returns the findings on these messages and reports: number, count reported as missed, and seconds after which it was
+/// handed over.
 fn found(stream: Vec<Publication>, began: u64, heard: &[(u64, u64, u64)]) -> Findings {
     let mut publications = Publications::default();
     let subscription = publications.handle_subscribed(NODE, TOPIC, began);
@@ -33,14 +34,14 @@ fn judged(publications: &Publications, stream: Vec<Publication>) -> Findings {
 }
 
 fn judged_by(publications: &Publications, stream: Vec<Publication>, excused: &BTreeMap<usize, u64>) -> Findings {
-    // Epochs of a thousand seconds.
+    // Epochs are a thousand seconds long.
     let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
     let epoch = |at: u64, wrong: i64| at.saturating_add_signed(wrong * 1_000) / (1_000 * SECOND);
     let rules = Rules { slack: SECOND / 50, excused, turn: &turn, epoch: &epoch, end: 5_000 * SECOND };
     publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
 }
 
-/// Violations of each kind: untold, invented, twice, disordered, late.
+/// Returns the violations of each kind: untold, invented, twice, disordered, late.
 fn kinds(findings: &Findings) -> [u64; 5] {
     let Findings { untold, invented, twice, disordered, late, .. } = findings;
     [*untold, *invented, *twice, *disordered, *late]
@@ -52,6 +53,7 @@ fn who_hears_everything_in_order_has_nothing_to_complain_of() {
     assert_eq!((findings.owed, findings.missed, kinds(&findings)), (4, 0, [0; 5]));
 }
 
+/// Invariant 1.
 #[test]
 fn what_is_missed_has_to_be_told_with_the_next_and_no_more_than_that() {
     let told = found(stream(6), SECOND, &[(0, 0, 1), (4, 3, 1), (5, 0, 1)]);
@@ -66,21 +68,21 @@ fn what_is_missed_has_to_be_told_with_the_next_and_no_more_than_that() {
 
 #[test]
 fn what_came_before_a_subscription_is_not_missed_by_it() {
-    // It begins after number 20, and hears from 26 on.
+    // The subscription begins after number 20, and hears from 26 on.
     let began = 30 * SECOND + SECOND / 2;
     let findings = found(stream(28), began, &[(26, 5, 1), (27, 0, 1)]);
     assert_eq!((findings.owed, findings.missed, kinds(&findings)), (7, 5, [0; 5]));
     let blamed = found(stream(28), began, &[(26, 26, 1), (27, 0, 1)]);
-    // What was made within ten seconds before it may have been under way.
+    // Publications made within ten seconds before it may have been under way.
     assert_eq!(blamed.invented, 11, "{blamed:?}");
-    // What was made within four seconds after it may have waited for a listener.
+    // Publications made within four seconds after it may have waited for a listener.
     let silent = found(stream(28), began, &[(26, 0, 1), (27, 0, 1)]);
     assert!((1..=3).contains(&silent.untold), "{silent:?}");
 }
 
 #[test]
 fn what_a_node_made_that_stood_still_before_may_be_told_or_not() {
-    // It begins after number 20; the node took up numbers 10 to 23 when it went on, later than that.
+    // The subscription begins after number 20; the node processed numbers 10 to 23 when it resumed, which was later.
     let began = 30 * SECOND + SECOND / 2;
     let mut stood_still = stream(28);
     for one in &mut stood_still[10..24] {
@@ -152,9 +154,9 @@ fn a_clock_that_is_set_into_another_epoch_ends_streams_as_a_crash_does() {
         publications.handle_set(FROM, 12 * SECOND + SECOND / 2, set * 1_000_000);
         kinds(&judged(&publications, stream(4)))
     };
-    // By twelve seconds it stays within its epoch, by a thousand it does not.
+    // With an error of twelve seconds the clock stays within its epoch; with one of a thousand it does not.
     assert_eq!((missed(12), missed(1_000)), ([2, 0, 0, 0, 0], [0; 5]));
-    // One that was wrong before comes to the end of its epoch in between.
+    // A clock that was wrong before reaches the end of its epoch in between.
     let mut publications = Publications::default();
     let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
     publications.handle_set(FROM, 2 * SECOND, 987 * 1_000_000 + 500_000);
@@ -195,7 +197,8 @@ fn who_is_told_that_there_may_be_others_need_not_be_told_how_many() {
         kinds(&judged(&publications, stream(4)))
     };
     assert_eq!(doubtful(1_010 * SECOND), [0; 5]);
-    // A number may come after the doubt, as the end of the stream has it; and no larger one.
+    // A number may be reported after the report of possible losses, as the end of the stream gives it, but no larger
+    // one.
     let and_then = |lost| {
         let mut publications = Publications::default();
         let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
@@ -207,7 +210,7 @@ fn who_is_told_that_there_may_be_others_need_not_be_told_how_many() {
         kinds(&judged(&publications, stream(4)))
     };
     assert_eq!((and_then(3), and_then(5)), ([0; 5], [0, 2, 0, 0, 0]));
-    // What was published after it was told of its doubts is missed for certain.
+    // A publication made after the report of possible losses is certainly missed.
     assert_eq!(doubtful(11 * SECOND + 1), [2, 0, 0, 0, 0]);
 }
 
@@ -223,7 +226,7 @@ fn what_may_not_have_been_made_may_be_told_or_not() {
 
 #[test]
 fn what_waited_at_its_publisher_over_the_end_of_an_epoch_may_be_of_either_stream() {
-    // Numbers 985 to 989 are handed over in the last seconds of an epoch; from 988 on they leave in the next.
+    // Numbers 985 to 989 are submitted in the last seconds of an epoch; from 988 on they leave in the next.
     let mut waited = stream(991).split_off(985);
     for one in &mut waited[3..] {
         one.made = 1_001 * SECOND;
@@ -240,7 +243,8 @@ fn what_waited_at_its_publisher_over_the_end_of_an_epoch_may_be_of_either_stream
         publications.handle_heard(subscription, heard(Some(990), 0, 1_004 * SECOND));
         kinds(&judged(&publications, waited.clone()))
     };
-    // What was missed of the first stream is told by its end, after a message of the second; what was of the second with that.
+    // Missed publications of the first stream are reported by its end, after a message of the second; those of the
+    // second with that message.
     assert_eq!([judge(Some(3), 0), judge(Some(2), 1), judge(None, 3)], [[0; 5]; 3]);
     assert_eq!((judge(None, 0), judge(Some(4), 0)), ([3, 0, 0, 0, 0], [0, 1, 0, 0, 0]));
 }

@@ -1,4 +1,4 @@
-//! Results: what the ledger, the medium and the samples come to, as a [`Record`].
+//! Results: a [`Record`] made of the ledger, the medium and the samples.
 
 use super::accounts;
 use super::asking::Totals;
@@ -18,7 +18,8 @@ use futures_timer::virtual_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What can be said of messages only when all is over; by device, what lies in its inbox, and whether it is on.
+/// Makes the checks on messages that are possible only at the end of the run. `lying` holds, by device, the messages in
+/// its inbox, and whether the device is on.
 pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(usize) -> bool, end: u64) {
     for (id, message) in book.messages.iter().enumerate() {
         let id = id as u64;
@@ -28,7 +29,7 @@ pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(u
                 .look(Promise::NothingLost, there, || format!("message {id} was confirmed and is not at node {to}"));
         }
         if let (Some((End::Refused, _)), Some(to)) = (message.end, message.to) {
-            // A call that was refused may have been made: its program says so, or was interrupted.
+            // A call that was refused may have been made if its program reports so, or was interrupted.
             let read = message.received.iter().any(|received| received.number != 0);
             let there = read || lying[to].contains(&id);
             let what = || format!("message {id} was refused and is at node {to}");
@@ -43,7 +44,7 @@ pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(u
     }
 }
 
-/// What subscriptions heard, held against what they are promised.
+/// Compares what subscriptions heard with what they are promised.
 pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
     let (start, length) = (plan.start.seconds() * NANOS, plan.epoch.seconds() * NANOS);
     // The run begins at `NANOS` of its own clock.
@@ -61,7 +62,7 @@ pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
     book.findings.enter(&mut book.checks);
 }
 
-/// The record of a run that is over.
+/// Makes the record of a run that is over.
 pub fn record(
     plan: &Plan,
     medium: &Medium,
@@ -129,7 +130,7 @@ pub fn record(
     }
 }
 
-/// Bytes and frames on control streams after the warm-up.
+/// Returns the bytes and frames on control streams after the warm-up.
 fn control(medium: &Medium, sampler: &Sampler) -> BTreeMap<String, (u64, u64)> {
     let before = sampler.warm.as_ref().map(|warm| warm.kinds.clone()).unwrap_or_default();
     let since = |(kind, (bytes, frames)): (String, (u64, u64))| {
@@ -209,7 +210,7 @@ fn of_all(
     match (over, watch.missing) {
         (None, _) => put("converged", 0.0),
         (Some(over), 0) => put("converged", watch.whole_at.map_or(0.0, |at| (seconds(at) - over).max(0.0))),
-        // Not by the end: nothing to measure.
+        // The time was not reached by the end, so there is nothing to measure.
         (Some(_), _) => {}
     }
     put("links.lost", (watch.lost - warm.lost) as f64);
@@ -218,7 +219,7 @@ fn of_all(
     put("violations", book.checks.violated() as f64);
 }
 
-/// What subscriptions were to hear, and what came of it.
+/// Enters the metrics of what subscriptions were to hear, and of what they heard.
 pub fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
     let Findings { owed, missed, told, untold, invented, twice, disordered, late, .. } = findings;
     if *owed > 0 {
@@ -237,7 +238,7 @@ pub fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
     counts.into_iter().for_each(|(name, count)| put(&format!("publications.{name}"), *count as f64));
 }
 
-/// Devices with an edge that has a price.
+/// Returns the number of devices with an edge that has a price.
 fn payers(plan: &Plan) -> usize {
     let priced = plan.edges.iter().filter(|edge| plan.bearers[edge.bearer].is_priced());
     priced.flat_map(|edge| [edge.a, edge.b]).collect::<BTreeSet<_>>().len()
@@ -306,7 +307,7 @@ fn faults(plan: &Plan, readings: &[Reading]) -> Vec<Mark> {
     plan.faults.iter().map(mark).chain(empty).collect()
 }
 
-/// The slowest, typical ones, and failures.
+/// Returns the histories of the slowest messages, of typical ones, and of failures.
 fn waterfalls(plan: &Plan, book: &Book) -> Vec<record::Message> {
     let last = |message: &Message| message.received.iter().map(|received| received.at).max();
     let took = |message: &Message| last(message).map(|at| at.saturating_sub(message.sent));
@@ -346,12 +347,12 @@ fn waterfalls(plan: &Plan, book: &Book) -> Vec<record::Message> {
     chosen.into_iter().map(tell).collect()
 }
 
-/// Seconds after the start of the run.
+/// Returns the seconds after the start of the run.
 pub fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
-/// The process's largest resident set so far, in bytes; 0 where the system does not say.
+/// Returns the process's largest resident set so far, in bytes; 0 if the system does not report it.
 fn peak_rss() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -361,11 +362,11 @@ fn peak_rss() -> u64 {
 
 /// The month of `cost.month`, in seconds.
 const MONTH_S: f64 = 30.0 * 86_400.0;
-/// A message may end so long after its deadline: the engine's timers, and what the loop takes.
+/// The time after its deadline within which a message may end: the engine's timers, and a turn of the loop.
 const GRACE: u64 = 5 * NANOS;
-/// Points of a latency curve.
+/// The number of points of a latency curve.
 const CURVE: usize = 200;
-/// Messages shown of each kind.
+/// The number of messages of each kind that are shown.
 const CHOSEN: usize = 4;
-/// Receivers shown of one publication.
+/// The number of receivers of one publication that are shown.
 const MOST_STEPS: usize = 40;

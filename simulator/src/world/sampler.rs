@@ -1,4 +1,4 @@
-//! Samples: figures and pictures of the network at equal distances.
+//! Sampler: figures and states of the network at equal intervals.
 
 use super::agenda::{Agenda, Item};
 use super::ledger::Ledger;
@@ -9,44 +9,44 @@ use crate::record::{Frame, Sample};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// See the module's documentation.
+/// A sampler: see the module's documentation.
 pub struct Sampler {
     every: Duration,
-    /// Every so many samples is a frame.
+    /// The number of samples from one frame to the next.
     frames_each: usize,
-    /// What has been sampled.
+    /// The samples so far.
     pub samples: Vec<Sample>,
-    /// Pictures.
+    /// The frames so far.
     pub frames: Vec<Frame>,
-    /// Bytes by edge, at the frame before, and when that was.
+    /// The bytes by edge at the previous frame, and its time.
     before: (Vec<u64>, f64),
-    /// Bytes and lost links when the warm-up ended.
+    /// The figures at the end of the warm-up.
     pub warm: Option<Warm>,
-    /// By device and bearer.
+    /// The spending by device and bearer.
     pub spending: Spending,
-    /// When all links that could stood first, in nanoseconds.
+    /// The time at which all possible links were up for the first time, in nanoseconds.
     pub ready: Option<u64>,
 }
 
-/// How far things were when the warm-up ended.
+/// The figures at the end of the warm-up.
 #[derive(Clone, Debug, Default)]
 pub struct Warm {
-    /// Bytes by purpose.
+    /// The bytes by purpose.
     pub purposes: Vec<u64>,
-    /// Money.
+    /// The cost, in units of money.
     pub cost: f64,
-    /// Of that, for streams of messages.
+    /// The part of the cost that is for streams of messages.
     pub cost_of_payload: f64,
-    /// On control streams.
+    /// The bytes and frames on control streams.
     pub kinds: Kinds,
-    /// By bearer, device and class.
+    /// The traffic by bearer, device and class.
     pub tally: Tally,
-    /// Links that had been lost.
+    /// The number of links that had been lost.
     pub lost: u64,
 }
 
 impl Sampler {
-    /// Nothing sampled yet.
+    /// Returns a sampler without samples.
     pub fn new(plan: &Plan) -> Self {
         let length = plan.warmup + plan.duration + plan.settle;
         let every = (length / SAMPLES).max(Duration::from_millis(10));
@@ -69,7 +69,7 @@ impl Sampler {
         agenda.enter(Duration::ZERO, Item::Sample);
     }
 
-    /// Takes figures, and enters the next sample.
+    /// Takes a sample, and enters the next one into the agenda.
     pub fn sample(&mut self, plan: &Plan, medium: &Medium, ledger: &Ledger, agenda: &Agenda) {
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
         let Spent { purposes, bearers, cost, cost_of_payload } = medium.spent();
@@ -132,14 +132,14 @@ impl Sampler {
     }
 }
 
-/// Share of pairs of devices that are on and connected over some way; 1 where there are no two.
+/// Returns the share of pairs of devices that are on and connected over some path; 1 if fewer than two are on.
 fn reachable(plan: &Plan, medium: &Medium) -> f64 {
     let mut parts = Parts::new(plan.devices.len());
     let forwards = |device: usize| plan.devices[device].forwarding;
     let mut attached = BTreeSet::new();
     for (_, planned) in plan.edges.iter().enumerate().filter(|(edge, _)| medium.stands(*edge)) {
         let leaf = [planned.a, planned.b].into_iter().find(|device| !forwards(*device));
-        // A leaf joins nothing: it counts with the first device that it has a link to.
+        // A leaf does not join others: it counts with the first device to which it has a link.
         if leaf.is_none_or(|leaf| attached.insert(leaf)) {
             parts.join(planned.a, planned.b);
         }
@@ -158,12 +158,12 @@ fn reachable(plan: &Plan, medium: &Medium) -> f64 {
 pub struct Parts(Vec<usize>);
 
 impl Parts {
-    /// Each by itself.
+    /// Returns this number of sets of one element each.
     pub fn new(count: usize) -> Self {
         Self((0..count).collect())
     }
 
-    /// The one that stands for the set.
+    /// Returns the representative of an element's set.
     pub fn find(&mut self, mut at: usize) -> usize {
         while self.0[at] != at {
             self.0[at] = self.0[self.0[at]];
@@ -172,14 +172,14 @@ impl Parts {
         at
     }
 
-    /// Makes one set of two.
+    /// Joins the sets of two elements.
     pub fn join(&mut self, one: usize, other: usize) {
         let (one, other) = (self.find(one), self.find(other));
         self.0[one] = other;
     }
 }
 
-/// Samples of a run.
+/// The number of samples of a run.
 const SAMPLES: u32 = 240;
-/// Characters of all frames together, so that a report of a large network stays readable.
+/// The number of characters of all frames together, which keeps the report of a large network readable.
 const MOST_CHARACTERS: usize = 400_000;

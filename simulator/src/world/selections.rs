@@ -1,4 +1,4 @@
-//! Selections: what is measured of messages, of all and of those of a flow, a class, a policy or a group of senders.
+//! Selections: the metrics of messages, of all and of those of a flow, a class, a policy or a group of senders.
 
 use super::ledger::{Book, End, Message};
 use super::medium::NANOS;
@@ -7,16 +7,16 @@ use crate::plan::{Plan, Wanted};
 use m2mesh::wire::batch::Ack;
 use std::collections::BTreeMap;
 
-/// Messages of one selection.
+/// The messages of one selection.
 #[derive(Default)]
 struct Selection<'a> {
     messages: Vec<&'a Message>,
 }
 
-/// Everything that is measured of messages, for all of them and by selector.
+/// Enters all metrics of messages, for all of them and by selector.
 pub fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>) {
     let mut selections = BTreeMap::<String, Selection<'_>>::new();
-    // Those without messages are there, too: an expectation of them is not met.
+    // Selections without messages are included, so that an expectation of them is not met.
     selections.insert(String::new(), Selection::default());
     for flow in &plan.flows {
         selections.insert(format!("[flow={}]", flow.name), Selection::default());
@@ -50,7 +50,7 @@ pub fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>
 }
 
 impl Selection<'_> {
-    /// The longest time in which nothing of a sender's arrived at one that something of it had arrived at, and did again.
+    /// Returns the longest time between two arrivals of messages of one sender at one receiver.
     fn longest_gap(&self) -> Option<u64> {
         let mut last = BTreeMap::<(usize, usize), Vec<u64>>::new();
         for message in &self.messages {
@@ -134,17 +134,17 @@ impl Selection<'_> {
     }
 }
 
-/// Percentiles that expectations name besides those that are always measured.
+/// Returns the percentiles that expectations name in addition to those that are always measured.
 fn asked(plan: &Plan) -> Vec<&str> {
     named(plan).filter(|name| metrics::percentile(name).is_some()).collect()
 }
 
-/// Counters and gauges that expectations name.
+/// Returns the counters and gauges that expectations name.
 pub fn asked_of_nodes(plan: &Plan) -> Vec<(&str, OfNodes)> {
     named(plan).filter_map(|name| Some((name, metrics::of_nodes(name)?))).collect()
 }
 
-/// Metrics that expectations name.
+/// Returns the metrics that expectations name.
 fn named(plan: &Plan) -> impl Iterator<Item = &str> {
     let all = plan.expectations.iter().flat_map(|expected| std::iter::once(expected).chain(&expected.or));
     let named = all.flat_map(|expected| {
@@ -154,7 +154,7 @@ fn named(plan: &Plan) -> impl Iterator<Item = &str> {
     named.map(|key| key.split('[').next().unwrap_or(key))
 }
 
-/// The smallest of sorted values that so large a part does not exceed, in seconds (nearest rank).
+/// Returns the smallest of sorted values that is not exceeded by a share `part` of them, in seconds (nearest rank).
 fn quantile(sorted: &[u64], part: f64) -> f64 {
     let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
     sorted.get(rank.min(sorted.len()) - 1).map_or(0.0, |nanos| *nanos as f64 / NANOS as f64)

@@ -1,4 +1,4 @@
-//! Spending: what each device sent over each bearer in the measured time, and what that cost.
+//! Spending: the traffic of each device over each bearer in the measured time, and its cost.
 
 use super::medium::Medium;
 use crate::plan::Plan;
@@ -6,22 +6,22 @@ use crate::record;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// See the module's documentation.
+/// The spending of all devices: see the module's documentation.
 #[derive(Debug, Default)]
 pub struct Spending {
-    /// By edge and direction, when the warm-up ended: bytes and their cost.
+    /// The bytes and their cost at the end of the warm-up, by edge and direction.
     before: Option<Vec<[(u64, f64); 2]>>,
 }
 
 impl Spending {
-    /// It is so late now.
+    /// Notes that time has passed.
     pub fn handle_time(&mut self, plan: &Plan, medium: &Medium, after: Duration) {
         if self.before.is_none() && after >= plan.warmup {
             self.before = Some((0..plan.edges.len()).map(|edge| medium.edge_sent(edge)).collect());
         }
     }
 
-    /// What has been sent since, device by device; those with nothing are left out.
+    /// Returns the traffic since the end of the warm-up, device by device, without entries that are zero.
     pub fn since(&self, plan: &Plan, medium: &Medium) -> Vec<record::Spending> {
         let mut sums = BTreeMap::<(usize, usize), (u64, f64)>::new();
         for (number, edge) in plan.edges.iter().enumerate() {

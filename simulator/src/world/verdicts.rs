@@ -1,10 +1,10 @@
-//! Verdicts: expectations held against what was measured.
+//! Verdicts: expectations judged by the metrics of a run.
 
 use crate::plan::{Comparison, Expectation, Wanted};
 use crate::record::Verdict;
 use std::collections::BTreeMap;
 
-/// Of several that are expected, the one that holds by most, or comes closest.
+/// Judges an expectation. Of several alternatives, the verdict is on the one that holds by most, or comes closest.
 pub fn judge(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Verdict {
     let first = verdict(expected, metrics);
     if expected.or.is_empty() {
@@ -14,7 +14,7 @@ pub fn judge(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Verdict
     let rank = |verdict: &Verdict| (verdict.held, verdict.margin.unwrap_or(f64::NEG_INFINITY));
     let better = |one: Verdict, other: Verdict| {
         let ((held, by), (other_held, other_by)) = (rank(&one), rank(&other));
-        // Of two that are as good, the one that is written first.
+        // Of two that are equally good, the first in the text.
         if other_held.cmp(&held).then(other_by.total_cmp(&by)).is_gt() { other } else { one }
     };
     let best = expected.or.iter().map(|other| verdict(other, metrics)).fold(first, better);

@@ -1,8 +1,8 @@
-//! The workload: who sends what, when.
+//! Workload: the messages of the run, with their senders and times.
 //!
-//! Every sender of every flow has a generator of its own, made from the seed, so that one flow's messages do not depend on
-//! another's. A device that is off sends nothing; one whose node takes no more holds back at most [`MOST_OPEN`] messages
-//! that have not ended, and what it would send beyond is refused.
+//! Every sender of every flow has a random generator of its own, made from the seed, so that one flow's messages do not
+//! depend on another's. A device that is off sends nothing. A device whose node accepts no more messages holds back at
+//! most [`MOST_OPEN`] messages that have not ended; messages beyond this number are refused.
 
 use super::agenda::{Agenda, Item};
 use super::application::{Application, SERVICE};
@@ -19,21 +19,21 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// See the module's documentation.
+/// The workload of a run: see the module's documentation.
 pub struct Workload {
     senders: Vec<Sender>,
-    /// By flow: how many times as much as planned.
+    /// The factor by which each flow sends more than planned.
     factors: Vec<f64>,
-    /// By flow: numbers of its topics. A topic of several flows has one.
+    /// The numbers of each flow's topics. A topic of several flows has one number.
     topics: Vec<Vec<u32>>,
 }
 
-/// Where the workload is done: devices with applications on them.
+/// The place in which the workload is carried out: devices with applications.
 pub trait Site {
-    /// Whether a device's application runs.
+    /// Returns whether a device's application runs.
     fn is_on(&self, device: usize) -> bool;
 
-    /// A device's application sends what the ledger knows by that number.
+    /// Lets a device's application send the message that the ledger has under that number.
     fn send(&self, device: usize, id: u64, command: Command);
 }
 
@@ -52,7 +52,7 @@ impl Site for [Device] {
 /// What a device's application listens to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
-    /// Topics with their numbers, each once.
+    /// The topics with their numbers, each once.
     pub topics: Vec<(u32, String)>,
     /// Whether it offers [`SERVICE`].
     pub offers: bool,
@@ -61,17 +61,17 @@ pub struct Listening {
 struct Sender {
     flow: usize,
     device: usize,
-    /// Its place in the flow's list.
+    /// The sender's index in the flow's list.
     place: usize,
     rng: ChaCha20Rng,
-    /// Of a trace: what is next.
+    /// The index of the next entry, for a trace.
     next: usize,
-    /// Publications so far, which take one topic after the other.
+    /// The number of publications so far, which use the topics in turn.
     turn: usize,
 }
 
 impl Workload {
-    /// Nothing sent yet.
+    /// Returns a workload that has sent nothing.
     pub fn new(plan: &Plan) -> Self {
         let mut senders = Vec::new();
         for (flow, planned) in plan.flows.iter().enumerate() {
@@ -84,7 +84,7 @@ impl Workload {
         Self { senders, factors: vec![1.0; plan.flows.len()], topics: numbers(plan) }
     }
 
-    /// Enters everybody's first message into the agenda.
+    /// Enters the first message of every sender into the agenda.
     pub fn begin(&mut self, plan: &Plan, agenda: &Agenda) {
         for number in 0..self.senders.len() {
             let sender = &mut self.senders[number];
@@ -111,12 +111,12 @@ impl Workload {
         }
     }
 
-    /// Senders of a flow send so many times as much from now on.
+    /// Sets the factor by which the senders of a flow send more from now on.
     pub fn set_factor(&mut self, flow: usize, factor: f64) {
         self.factors[flow] = factor.max(1e-6);
     }
 
-    /// An application has started: it listens to what it is to get.
+    /// Subscribes an application that has started to its topics, and lets it offer its service.
     pub fn join(&self, plan: &Plan, application: &Application) {
         let Listening { topics, offers } = self.listening(plan, application.node);
         topics.iter().for_each(|(number, topic)| application.subscribe(topic, *number));
@@ -125,7 +125,7 @@ impl Workload {
         }
     }
 
-    /// What a device's application listens to.
+    /// Returns what a device's application listens to.
     pub fn listening(&self, plan: &Plan, device: usize) -> Listening {
         let (mut listening, mut subscribed) = (Listening::default(), BTreeSet::new());
         for (flow, numbers) in plan.flows.iter().zip(&self.topics) {
@@ -141,8 +141,9 @@ impl Workload {
         listening
     }
 
-    /// A sender sends what was due at a time of the run, and enters its next into the agenda: by that time and not by when it is done,
-    /// so that one who is late in a lab does not become later.
+    /// Sends the message of a sender that was due at a time of the run, and enters the sender's next message into the
+    /// agenda. The next time follows from the due time and not from the time of sending, so that delays in a lab do not
+    /// accumulate.
     pub fn send(
         &mut self,
         plan: &Plan,
@@ -204,14 +205,14 @@ impl Workload {
     }
 }
 
-/// What is handed over.
+/// A message to be submitted.
 struct Handed<'a> {
-    /// Index of the receiver, if it is one.
+    /// The index of the receiver, if there is exactly one.
     to: Option<usize>,
-    /// The topic and its number, of a publication.
+    /// The topic and its number, for a publication.
     topic: Option<(&'a String, u32)>,
     size: usize,
-    /// Copies that are to arrive.
+    /// The number of copies that are to arrive.
     expected: usize,
 }
 
@@ -268,7 +269,7 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
     site.send(from, id, command);
 }
 
-/// The topic of that number.
+/// Returns the topic of that number.
 pub fn topic(plan: &Plan, number: u32) -> Option<String> {
     plan.flows.iter().zip(numbers(plan)).find_map(|(flow, numbers)| {
         let place = numbers.iter().position(|known| *known == number)?;
@@ -277,7 +278,7 @@ pub fn topic(plan: &Plan, number: u32) -> Option<String> {
     })
 }
 
-/// By flow, the numbers of its topics.
+/// Returns the numbers of each flow's topics.
 fn numbers(plan: &Plan) -> Vec<Vec<u32>> {
     let mut known = BTreeMap::new();
     let topics = plan.flows.iter().map(|flow| match &flow.kind {
@@ -292,13 +293,13 @@ fn numbers(plan: &Plan) -> Vec<Vec<u32>> {
 }
 
 impl Sender {
-    /// Drawn from 0 to 1, without 1.
+    /// Draws a number from 0 to 1, excluding 1.
     fn unit(&mut self) -> f64 {
         (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// The next event after a time. Where the rate differs over the day, events come at the day's highest, and each stays
-    /// with the chance that its time has of that: thinning (Lewis and Shedler 1979).
+    /// Returns the next event after a time. If the rate differs over the day, events are drawn at the day's highest
+    /// rate, and each is kept with the ratio of the rate at its time to the highest: thinning (Lewis and Shedler 1979).
     fn arrival(&mut self, flow: &Flow, rate: f64, after: Duration) -> Duration {
         let Some(daily) = &flow.daily else { return after + self.gap(rate) };
         let (most, mut at) = (daily.most(), after);
@@ -310,16 +311,16 @@ impl Sender {
         }
     }
 
-    /// Until the next event of a Poisson process with so many a second.
+    /// Draws the time until the next event of a Poisson process with this rate a second.
     fn gap(&mut self, rate: f64) -> Duration {
         let seconds = -(1.0 - self.unit()).ln() / rate.max(1e-12);
         Duration::try_from_secs_f64(seconds.max(1e-6)).unwrap_or(Duration::MAX / 4)
     }
 }
 
-/// Of the plan's seed, what senders are made from.
+/// The part of the senders' seeds that distinguishes them from others made from the plan's seed.
 const WORKLOAD: u64 = 0x3a00_0000_0000_0000;
-/// Messages of one device that have not ended.
+/// The number of messages of one device that may be open, which means that they have not ended.
 const MOST_OPEN: u64 = 4_096;
 
 #[cfg(test)]

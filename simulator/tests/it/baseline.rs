@@ -1,4 +1,4 @@
-//! `compare --baseline`: what has moved is seen, and taken over when that is asked for.
+//! `compare --baseline`: changed figures are reported, and taken over on request.
 
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};

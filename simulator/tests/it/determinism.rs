@@ -4,7 +4,7 @@
 
 use std::process::{Child, Command, Output, Stdio};
 
-/// A small run with crashes, a partition and losses in it.
+/// Starts a small run with crashes, a partition and losses.
 fn start(seed: u64) -> Child {
     Command::new(env!("CARGO_BIN_EXE_m2mesh-sim"))
         .args(["run", "partition-heal", "--json", "--seed", &seed.to_string()])
@@ -16,7 +16,7 @@ fn start(seed: u64) -> Child {
         .expect("the simulator starts")
 }
 
-/// What is the same from run to run: all but what it cost to compute.
+/// Returns the parts of the output that are the same from run to run: all but the resources of the computation.
 fn summary(output: &Output) -> serde_json::Value {
     let mut told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         panic!("{error}: {} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -25,9 +25,12 @@ fn summary(output: &Output) -> serde_json::Value {
     told
 }
 
+/// Invariant 1 of plan.
+/// Invariant 1 of scenario::planning.
+/// Invariants 1 and 2 of world.
 #[test]
 fn runs_with_one_seed_are_the_same_beside_each_other_and_another_seed_differs() {
-    // Three at once on two cores: one of them is always held up.
+    // Three at once on two cores, so that one of them always waits.
     let same: Vec<Child> = (0..3).map(|_| start(7)).collect();
     let other = start(8);
     let same: Vec<_> =

@@ -1,6 +1,6 @@
 //! Scenarios played by real processes: three nodes on loopback, for seconds.
 //!
-//! The node's program lies beside the simulator's, where `cargo test --workspace` and `cargo build` put it.
+//! The node's program is beside the simulator's, where `cargo test --workspace` and `cargo build` put it.
 
 #![allow(clippy::panic, reason = "a helper that cannot go on fails its test")]
 
@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// A line of three, whose ends have messages for each other; one link goes silent for a while.
+/// A line of three devices, whose ends send messages to each other; one link is silent for a while.
 const LINE: &str = r#"
 question = "Do three processes do what three simulated devices do?"
 warmup = "500ms"
@@ -81,7 +81,7 @@ fn told(output: &Output, code: i32) -> String {
     out
 }
 
-/// What a lab leaves of its own.
+/// Returns the number of files that a lab has left behind.
 fn left(place: &Path) -> usize {
     std::fs::read_dir(place.join("scratch")).expect("a directory").count()
 }
@@ -99,7 +99,7 @@ fn three_processes_are_judged_as_three_simulated_devices_are() {
     assert_eq!(lab["not_measured"], serde_json::json!(["bytes.total <= 1MB"]));
     assert_eq!((&lab["answer"], &lab["left_out"]), (&"does not hold".into(), &serde_json::json!([])));
     let metric = |name: &str| lab["metrics"][name].as_f64().unwrap_or_else(|| panic!("{name} in {lab}"));
-    // Twenty messages of each end, the first at a moment that is drawn.
+    // Twenty messages of each end, the first at a random time.
     assert!((38.0..=42.0).contains(&metric("sent[flow=across]")), "{}", lab["metrics"]);
     assert!(metric("delivered.count[flow=asked]") > 0.0 && metric("publications.owed") > 0.0, "{}", lab["metrics"]);
     for name in ["at-most-once", "nothing-lost", "unaltered", "one-outcome", "in-time", "logs-verify", "faults-strike"]
@@ -110,12 +110,13 @@ fn three_processes_are_judged_as_three_simulated_devices_are() {
     assert_eq!(left(place.path()), 0);
 }
 
+/// Invariant 2 of lab.
 #[test]
 fn what_is_expected_holds_as_far_as_a_lab_measures_it_and_what_it_cannot_do_is_left_out_only_when_asked() {
     let place = tempfile::tempdir().expect("a directory");
     let battery = LINE.replace("[devices.end]", "[devices.end]\nbattery = \"20kJ\"");
     let short = ["--set", "expect=[\"delivered == 1\", \"energy.total <= 1J\"]", "--set", "faults=[]", "--for", "1s"];
-    // Nothing is there that could be started.
+    // There is no program that could be started.
     let nothing = [&short[..], &["--m2mesh", "/no/such/program"]].concat();
     let refused = lab(&battery, place.path(), &nothing).output().expect("the simulator starts");
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -136,12 +137,13 @@ fn what_is_expected_holds_as_far_as_a_lab_measures_it_and_what_it_cannot_do_is_l
     assert_eq!(left(place.path()), 0);
 }
 
+/// Invariant 1 of lab.
 #[test]
 fn a_lab_that_is_stopped_leaves_nothing_running() {
     let place = tempfile::tempdir().expect("a directory");
     let pipe = place.path().join("events");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
-    // Open for both, so that opening waits for nobody and reading ends for nobody.
+    // Open for reading and writing, so that opening does not wait for a writer and reading does not end.
     let mut events = OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
     let busy = ["--set", "duration=10m", "--set", "faults=[]", "--set", "traffic.across.every=2ms"];
     let mut command = lab(LINE, place.path(), &[&busy[..], &["--events", pipe.to_str().expect("UTF-8")]].concat());
@@ -151,17 +153,17 @@ fn a_lab_that_is_stopped_leaves_nothing_running() {
     assert!(running(place.path()) >= 3);
     let stop = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(stop.expect("kill").success());
-    // What is still written must find room.
+    // The pipe is read, so that further writes do not block.
     let reader = std::thread::spawn(move || while events.read(&mut first).is_ok_and(|count| count > 0) {});
     let output = child.wait_with_output().expect("it ends");
     told(&output, 1);
     assert!(String::from_utf8_lossy(&output.stderr).contains("stopped before its end"));
     assert_eq!((running(place.path()), left(place.path())), (0, 0));
-    // It waits for more, and ends with this process.
+    // The thread waits for more, and ends with this process.
     drop(reader);
 }
 
-/// Processes whose command lines name a place.
+/// Returns the number of processes whose command lines name a place.
 fn running(place: &Path) -> usize {
     let place = place.join("scratch").to_string_lossy().into_owned();
     let processes = std::fs::read_dir("/proc").expect("Linux").flatten();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Two meters that send to a gateway; the link of one is cut for a while.
+/// Two meters send to a gateway; the link of one is cut for a while.
 const SITE: &str = r#"
 question = "Does what a run leaves behind read well elsewhere?"
 duration = "1m"
@@ -47,7 +47,7 @@ fn sim(arguments: &[&str]) -> Output {
     command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null()).output().expect("the simulator starts")
 }
 
-/// What it printed, if it ended with that code.
+/// Returns the printed text, after a check of the exit code.
 #[track_caller]
 fn said(output: &Output, code: i32) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -59,7 +59,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).expect("a file with text")
 }
 
-/// A place for files with the scenario in it, and the way to one.
+/// Returns a directory with the scenario in it, and a function that gives the path of a file there.
 fn place() -> (TempDir, impl Fn(&str) -> String) {
     let place = tempfile::tempdir().expect("a directory");
     let root = place.path().to_str().expect("a path in UTF-8").to_owned();
@@ -128,13 +128,13 @@ fn what_cannot_be_written_is_said_before_the_run() {
 
 /// A packet of the file.
 struct Packet {
-    /// Seconds since 1970.
+    /// The time in seconds since 1970.
     at: f64,
     comment: String,
     bytes: Vec<u8>,
 }
 
-/// The interfaces and packets of a file, as another program reads them.
+/// Returns the interfaces and packets of a file, as another program reads them.
 fn packets(path: &str) -> (Vec<String>, Vec<Packet>) {
     let file = std::fs::File::open(path).expect("a file");
     let mut reader = PcapNGReader::new(1 << 20, file).expect("a section");
@@ -182,7 +182,7 @@ fn packets(path: &str) -> (Vec<String>, Vec<Packet>) {
     }
 }
 
-/// The ones' complement sum of 16-bit words: 0xffff where the checksum within is right.
+/// Returns the ones' complement sum of 16-bit words, which is 0xffff if the checksum among them is right.
 fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low)));
     let mut sum: u32 = words.sum();
@@ -192,6 +192,7 @@ fn sum(bytes: &[u8]) -> u32 {
     sum
 }
 
+/// Invariant 1 of world::medium::capture.
 #[test]
 fn a_link_is_captured_as_packets_that_another_reader_puts_together_again() {
     let (_place, at) = place();

@@ -1,4 +1,4 @@
-//! Radios, prices and batteries as a run shows them: what collides, what bursts take, who dies, and what it all costs.
+//! Radios, prices and batteries in runs: collisions, bursts of loss, empty batteries, and costs.
 
 #![allow(clippy::panic, reason = "a helper that cannot go on fails its test")]
 
@@ -88,7 +88,7 @@ fn a_battery_that_is_empty_takes_its_device_away_and_packets_cost_each() {
     let told = run(&format!("{expect}{text}"));
     let held = told["expectations"].as_array().expect("a list").iter().all(|verdict| verdict["held"] == true);
     assert!(held && told["passed"] == true, "{:?}", told["expectations"]);
-    // It takes at least its power, and at most what it held and a second's worth more.
+    // It takes at least its power, and at most the contents of its battery plus the energy of a second.
     let (taken, life) = (metric(&told, "energy.total[device=left-1]"), metric(&told, "battery.life[group=left]"));
     assert!((3.0..4.0).contains(&taken) && (10.0..60.0).contains(&life), "{taken} {life}");
     assert_eq!(metric(&told, "battery.min"), 0.0);

@@ -1,5 +1,5 @@
-//! README's commands of the simulator, run as they stand there, but for the size of what is simulated; what they print is
-//! compared with what stands there, as far as it does not vary.
+//! README's commands of the simulator, run as they are printed there, except for the size of the simulation; their output
+//! is compared with the printed output, as far as it does not vary.
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
@@ -9,7 +9,7 @@ mod console;
 use console::{Session, blocks};
 
 const README: &str = include_str!("../../../README.md");
-/// What makes the run shown there small.
+/// The settings that make the run shown there small.
 const SMALL: &str = "--set devices.node.count=14 --set faults.0.for=2m --set duration=6m";
 
 #[test]

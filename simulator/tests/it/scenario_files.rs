@@ -1,4 +1,4 @@
-//! Scenario files as people use them: the shipped ones, their own, and those that are none.
+//! Scenario files as people use them: shipped ones, their own, and invalid ones.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -131,12 +131,13 @@ fn files_that_a_scenario_names_lie_beside_it() {
     let told = text(&missing.stderr);
     assert!(told.contains("x.toml:8:") && told.contains("three.edges"), "{told}");
     write(place.path(), "three.edges", "node-1 node-2\nnode-2 node-3\n");
-    // From elsewhere as well.
+    // The same from another working directory.
     let path = place.path().join("x.toml");
     let found = sim(&["check", path.to_str().expect("a path"), "--json"]);
     assert_eq!(json(&found.stdout)["links"][0]["links"], 2, "{}", text(&found.stderr));
 }
 
+/// Invariant 1 of scenario::document.
 #[test]
 fn errors_say_what_where_and_what_to_do_next() {
     let place = tempfile::tempdir().expect("a directory");
@@ -204,13 +205,14 @@ fn two(delay: &str) -> String {
     )
 }
 
-/// A row of devices, from end to end of which messages go.
+/// A line of devices, in which messages go from end to end.
 fn row(count: usize) -> String {
     format!(
         "question = \"Do they arrive?\"\nduration = \"20s\"\nexpect = [\"delivered >= 0\"]\n[bearers.lan]\ndelay = \"1ms\"\n[devices.node]\ncount = {count}\n[[links]]\nkind = \"line\"\n[[traffic]]\nname = \"a\"\nkind = \"send\"\nfrom = \"node-1\"\nto = \"node-{count}\"\nevery = \"5s\"\n"
     )
 }
 
+/// Invariant 1 of scenario::warning.
 #[test]
 fn what_is_warned_of_is_so_and_what_is_just_not_warned_of_is_not() {
     let place = tempfile::tempdir().expect("a directory");
@@ -229,6 +231,7 @@ fn what_is_warned_of_is_so_and_what_is_just_not_warned_of_is_not() {
     }
 }
 
+/// Invariant 2 of scenario::warning.
 #[test]
 fn warnings_say_what_where_and_what_to_do_next_and_a_scenario_with_some_is_sound() {
     let place = tempfile::tempdir().expect("a directory");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// What all of them came to.
+/// The results of all scenarios.
 static ALL: LazyLock<Vec<Value>> = LazyLock::new(|| list(&sim(&["compare", "--baseline", "--json"])["scenarios"]));
 
 fn sim(arguments: &[&str]) -> Value {
@@ -20,7 +20,7 @@ fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
 
-/// What of each scenario's `key` is wrong, with the scenario's name.
+/// Returns the wrong entries of each scenario's `key`, with the scenario's name.
 fn wrong(key: &str, is_wrong: impl Fn(&Value) -> bool) -> Vec<(Value, Vec<Value>)> {
     let of = |scenario: &Value| {
         let found: Vec<Value> = list(&scenario[key]).into_iter().filter(&is_wrong).collect();
@@ -54,7 +54,7 @@ fn no_expectation_is_more_than_a_factor_of_two_from_what_is_found() {
     assert!(loose.is_empty(), "{loose:#?}\ntighten them in the scenario, or for its small form in small.toml");
 }
 
-/// What `m2mesh-sim fuzz` has found and made small; each failed before it was mended.
+/// Runs the reduced scenarios that `m2mesh-sim fuzz` has found; each failed before its fault was fixed.
 #[test]
 fn what_drawn_scenarios_have_found_stays_mended() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/found");
@@ -68,7 +68,7 @@ fn what_drawn_scenarios_have_found_stays_mended() {
     });
     for (file, summary) in files.iter().zip(&summaries) {
         let missed = list(&summary["expectations"]).into_iter().filter(|verdict| verdict["held"] != true);
-        // That what was drawn strikes nothing any more, since it is mended, is no fault.
+        // A drawn fault may have no effect since the fix, which is not a failure.
         let checks = list(&summary["checks"]).into_iter().filter(|check| check["name"] != "faults-strike");
         let violated = checks.filter(|check| check["violated"] != 0);
         let wrong: Vec<Value> = missed.chain(violated).collect();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// A shipped scenario, made small.
+/// The small form of a shipped scenario.
 const SMALL: [&str; 7] =
     ["baseline-50", "--set", "devices.node.count=8", "--set", "links.0.degree=4", "--set", "duration=2m"];
 /// Nothing is expected of it, so it always passes.
@@ -31,7 +31,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What it printed, if it ended with that code.
+/// Returns the printed text, after a check of the exit code.
 #[track_caller]
 fn said(output: &Output, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -43,7 +43,7 @@ fn json(output: &Output, code: i32) -> Value {
     serde_json::from_str(&said(output, code)).expect("one JSON object")
 }
 
-/// An error, which says all of these.
+/// Checks that there is an error that contains all of these words.
 #[track_caller]
 fn complains(output: &Output, words: &[&str]) {
     assert_eq!(said(output, 1), "");
@@ -55,7 +55,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).expect("a file with text")
 }
 
-/// A place for files, and the way to one in it.
+/// Returns a directory for files, and a function that gives the path of a file there.
 fn place() -> (TempDir, impl Fn(&str) -> String) {
     let place = tempfile::tempdir().expect("a directory");
     let root = place.path().to_str().expect("a path in UTF-8").to_owned();
@@ -103,7 +103,7 @@ fn what_is_no_seed_is_said() {
 fn a_run_can_be_replayed_from_its_report_and_its_record() {
     let (_place, at) = place();
     let (report, record) = (at("run.html"), at("run.json"));
-    // A run that misses what was expected is replayed all the same: the question is whether it is the same run.
+    // A run that misses its expectations can be replayed too: the replay only compares the runs.
     let missed = ["--set", "expect=[\"latency.p50 <= 1ms\"]", "--seed", "5"];
     let first = json(&small("run", &[&missed[..], &["--json", "--report", &report, "--record", &record]].concat()), 2);
     for file in [&report, &record] {
@@ -143,7 +143,7 @@ fn a_replay_shows_one_node_until_a_moment() {
     complains(&sim(&["replay", &report, "--node", "nod-3"]), &["nod-3", "`node-3`"]);
 }
 
-/// Two ways from one to three, and one of them gets worse, as FAULT says.
+/// Two paths from one to three, of which one gets worse, as FAULT says.
 const RING: &str = r#"
 question = "Is it said why a route changes?"
 duration = "50s"
@@ -173,7 +173,7 @@ at = "20s"
 for = "25s"
 "#;
 
-/// Why the ways between the ends of that were changed, while the fault was there.
+/// Returns the reasons for which the routes between the ends of this ring were changed during the fault.
 fn causes(shape: &str, seeds: std::ops::Range<u64>) -> Vec<String> {
     let (_place, at) = place();
     std::fs::write(at("ring.toml"), RING.replace("FAULT", shape)).expect("written");
@@ -205,6 +205,7 @@ fn sweep(out: &str, more: &[&str]) -> Output {
     small("sweep", &[&ANYHOW[..], &what, more].concat())
 }
 
+/// Invariant 1 of cli::sweep.
 #[test]
 fn shards_put_together_are_the_whole_byte_for_byte() {
     let (_place, at) = place();
@@ -225,6 +226,7 @@ fn shards_put_together_are_the_whole_byte_for_byte() {
     complains(&sim(&["merge", &at("one"), &at("other"), "--out", &at("x")]), &["another sweep"]);
 }
 
+/// Invariant 2 of cli::sweep.
 #[test]
 fn a_sweep_keeps_what_is_done_and_goes_on_from_there() {
     let (_place, at) = place();
@@ -233,7 +235,7 @@ fn a_sweep_keeps_what_is_done_and_goes_on_from_there() {
     complains(&sweep(&at("swept"), &["--jobs", "1"]), &["p0-s2.json"]);
     let kept = at("swept/runs/p0-s1.json");
     assert!(read(&kept).contains("\"seed\": 1"));
-    // What is kept is taken as it is, and what is not whole is made again.
+    // A run that is kept is taken as it is, and an incomplete one is made again.
     let marked = read(&kept).replacen("\"sent\": ", "\"sent\": 1000", 1);
     std::fs::write(&kept, &marked).expect("written");
     std::fs::remove_dir(at("swept/runs/p0-s2.json")).expect("nothing in the way");
@@ -273,7 +275,7 @@ fn a_sweep_tells_which_expectations_were_missed_how_often() {
 #[test]
 fn a_run_that_fails_is_told_and_the_sweep_goes_on() {
     let (_place, at) = place();
-    // What comes by a pipe is gone when the runs look for it.
+    // Input from a pipe is gone when the runs read it.
     let mut sweep = command(&["sweep", "/dev/stdin", "--seeds", "1..2", "--out", &at("piped"), "--json"]);
     let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/baseline-50.toml");
     let mut process = sweep
@@ -390,7 +392,7 @@ deadline = "30s"
             "[[faults]]\nname = \"hole\"\nkind = \"hostile\"\nhow = \"blackhole\"\ndevices = \"{device}\"\n{span}\n"
         )
     };
-    // The one in the middle hands things on; of the one at the end nobody wants that.
+    // The device in the middle forwards messages; the one at the end has none to forward.
     let check = |summary: &Value| {
         let checks = summary["checks"].as_array().expect("checks").clone();
         checks.into_iter().find(|check| check["name"] == "faults-strike").expect("it is there")

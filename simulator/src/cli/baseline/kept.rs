@@ -1,13 +1,15 @@
-//! Kept figures: what each shipped scenario measured in its small form when they were last written, and how far from that
-//! a run may be.
+//! Kept figures: the figures that each shipped scenario measured in its small form when they were last written, and
+//! their tolerances.
 //!
-//! A file of TOML, made to be read in a difference between two versions: a table for each scenario in a fixed order, a
-//! figure a line, four digits each. Tolerances are for all scenarios, and for one where its own figure wavers more.
+//! The file is TOML, made to be read in a difference between two versions: a table for each scenario in a fixed order,
+//! a figure a line, four digits each. Tolerances hold for all scenarios; a scenario has one of its own for a figure
+//! that varies more.
 //!
 //! Invariants
-//! 1. Writing what was read gives the same bytes, but for comments.
-//! 2. A figure that stayed within its tolerance is not written anew: small steps in one direction add up against the same
-//!    figure until they are seen.
+//! 1. A file that is written reads as the same figures and tolerances.
+//! 2. A figure that stayed within its tolerance is not written anew: small steps in one direction add up against the
+//!    same figure until they are noticed.
+//! - Writing what was read gives the same bytes, except for comments.
 
 use crate::metrics::{self, Unit};
 use serde::Deserialize;
@@ -18,13 +20,13 @@ use std::fmt::Write;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kept {
-    /// By figure: how far a run may be from it. Shares: the difference; else a part of the figure.
+    /// The tolerances by figure. For shares it is a difference, and otherwise a part of the figure.
     within: BTreeMap<String, f64>,
     #[serde(default)]
     scenario: BTreeMap<String, Figures>,
 }
 
-/// What one scenario measured.
+/// The figures of one scenario.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 struct Figures {
     /// Tolerances of its own.
@@ -34,39 +36,40 @@ struct Figures {
     figures: BTreeMap<String, f64>,
 }
 
-/// A figure of a run against the kept one.
+/// A figure of a run compared with the kept one.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub(super) struct Change {
     pub(super) figure: &'static str,
-    /// What was kept; `None` where nothing was.
+    /// The kept figure; `None` if there is none.
     pub(super) kept: Option<f64>,
-    /// What was found, rounded as kept figures are; `None` where there was nothing to measure.
+    /// The figure of the run, rounded as kept figures are; `None` if there was nothing to measure.
     pub(super) found: Option<f64>,
-    /// Of shares the difference, else the part of the kept figure by which it is more; `None` where there is none.
+    /// For shares the difference, and otherwise the part of the kept figure by which it is greater; `None` if there is
+    /// no kept figure.
     pub(super) change: Option<f64>,
-    /// How far it may be.
+    /// The tolerance.
     pub(super) within: f64,
     pub(super) verdict: Moved,
 }
 
-/// How a figure has moved.
+/// The change of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Moved {
-    /// Not at all.
+    /// No change.
     Same,
-    /// Within its tolerance.
+    /// A change within the tolerance.
     Within,
-    /// Beyond it, the right way.
+    /// An improvement beyond the tolerance.
     Better,
-    /// Beyond it, the wrong way.
+    /// A deterioration beyond the tolerance.
     Worse,
-    /// There was none, or there is none any more.
+    /// A figure that is new or has disappeared.
     Other,
 }
 
 impl Moved {
-    /// Whether somebody has to say that it is right so.
+    /// Returns whether a person has to confirm the change.
     pub(super) fn counts(self) -> bool {
         matches!(self, Self::Better | Self::Worse | Self::Other)
     }
@@ -87,7 +90,7 @@ impl Kept {
         }
     }
 
-    /// Holds what a scenario has measured against what is kept of it. `optimised`: seconds of processor are comparable.
+    /// Compares the figures of a scenario with the kept ones. With `optimised`, seconds of processor are comparable.
     pub(super) fn compare(&self, scenario: &str, found: &BTreeMap<&str, f64>, optimised: bool) -> Vec<Change> {
         let kept = self.scenario.get(scenario).cloned().unwrap_or_default();
         let one = |figure: &Figure| {
@@ -108,7 +111,7 @@ impl Kept {
         FIGURES.iter().filter_map(one).collect()
     }
 
-    /// Takes over what has moved, and what is new.
+    /// Takes over figures that have changed, and new ones.
     pub(super) fn take(&mut self, scenario: &str, changes: &[Change]) {
         let figures = &mut self.scenario.entry(scenario.to_owned()).or_default().figures;
         for change in changes.iter().filter(|change| change.verdict.counts()) {
@@ -119,12 +122,12 @@ impl Kept {
         }
     }
 
-    /// Drops scenarios that there are no more.
+    /// Drops scenarios that no longer exist.
     pub(super) fn retain(&mut self, known: impl Fn(&str) -> bool) {
         self.scenario.retain(|scenario, _| known(scenario));
     }
 
-    /// As a file, scenarios in this order.
+    /// Returns the text of the file, with scenarios in this order.
     pub(super) fn text<'a>(&self, order: impl IntoIterator<Item = &'a str>) -> String {
         let mut text = HEAD.to_owned();
         let lines = |text: &mut String, values: &BTreeMap<String, f64>| {
@@ -174,7 +177,7 @@ impl Figure {
 
 /// A figure that is kept.
 pub(super) struct Figure {
-    /// Of a metric its name.
+    /// The name; for a metric, that of the metric.
     pub(super) name: &'static str,
     pub(super) unit: Unit,
     more_is_better: bool,
@@ -184,7 +187,7 @@ const fn figure(name: &'static str, unit: Unit, more_is_better: bool) -> Figure 
     Figure { name, unit, more_is_better }
 }
 
-/// All of them, in the order of the file.
+/// All figures, in the order of the file.
 pub(super) const FIGURES: [Figure; 10] = [
     figure("delivered", Unit::Share, true),
     figure("publications.delivered", Unit::Share, true),
@@ -198,7 +201,7 @@ pub(super) const FIGURES: [Figure; 10] = [
     figure(SECONDS_OF_PROCESSOR, Unit::Seconds, false),
 ];
 
-/// The figures of a run: of its metrics, and of what it cost to compute.
+/// Returns the figures of a run: its metrics, and the resources that it took.
 pub(super) fn figures(
     summary: &crate::record::Summary,
     cost: &crate::record::Performance,
@@ -210,14 +213,14 @@ pub(super) fn figures(
             SECONDS_OF_PROCESSOR => Some(cost.cpu_s),
             metric => summary.metrics.get(metric).copied(),
         };
-        // What costs nothing has no line.
+        // A cost of zero has no line.
         let value = value.filter(|value| figure.unit != Unit::Money || *value != 0.0);
         Some((figure.name, value?))
     };
     FIGURES.iter().filter_map(of).collect()
 }
 
-/// Four significant digits.
+/// Rounds to four significant digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
@@ -226,13 +229,13 @@ fn key(name: &str) -> String {
     if name.contains('.') { format!("{name:?}") } else { name.to_owned() }
 }
 
-/// A value of a figure, as people read it.
+/// Formats the value of a figure for people.
 pub(super) fn shown(figure: &str, value: f64) -> String {
     metrics::text(FIGURES.iter().find(|known| known.name == figure).map(|known| known.unit), value)
 }
 
 const SECONDS_OF_PROCESSOR: &str = "cpu_s";
-/// Of a figure of which the file says nothing.
+/// The tolerance of a figure for which the file states none.
 const WITHIN: f64 = 0.1;
 const HEAD: &str = "\
 # What the shipped scenarios measure in their small forms (small.toml), each at its own seed.
@@ -297,6 +300,7 @@ delivered = 0.9
         assert_eq!(verdicts, [Moved::Within, Moved::Within, Moved::Worse]);
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn what_is_written_reads_as_the_same_and_keeps_what_has_not_moved() {
         let mut kept = Kept::read(FILE).expect("it reads");

@@ -1,19 +1,20 @@
-//! Limits that mean something: an expectation within a factor of two of what is measured.
+//! Limits: expectations have to be within a factor of two of the measured value.
 //!
-//! A limit far from what is found lets through what it is there to catch. Held to the factor is every expectation with a
-//! value of its own, but for
+//! A limit far from the measured value does not notice the faults for which it is there. The factor applies to every
+//! expectation with a value of its own, except
 //!
-//! - shares: near all or nothing, a factor says nothing;
-//! - what is expected to be zero, or was found to be: counts of violations and of losses;
-//! - counts up to [`FEW`], in which chance is more than a factor of two;
-//! - times up to [`SHORT`]: the steps in which nodes do things, whatever they do;
-//! - healing within [`SOON`]: when a node dials again is drawn by lot;
-//! - comparisons with another metric of the same run, and what was missed, which is told anyway.
+//! - shares: near 0 and 1 a factor says nothing;
+//! - those that expect zero, or whose metric is zero: counts of violations and of losses;
+//! - counts up to [`FEW`], which vary by more than a factor of two at random;
+//! - times up to [`SHORT`], which are the intervals in which nodes act, whatever they do;
+//! - healing within [`SOON`], since the time at which a node dials again is random;
+//! - comparisons with another metric of the same run, and expectations that were missed, which are reported in any
+//!   case.
 
 use crate::metrics::{self, Unit};
 use crate::record::Verdict;
 
-/// Whether a value more than a factor of two from what was found would still be let through.
+/// Returns whether a value more than a factor of two from the measured one would still satisfy the expectation.
 pub(super) fn is_loose(verdict: &Verdict) -> bool {
     let (Some(found), wanted, true) = (verdict.found, verdict.wanted, verdict.held) else { return false };
     let least = match metrics::unit_of(&verdict.text) {
@@ -30,18 +31,18 @@ pub(super) fn is_loose(verdict: &Verdict) -> bool {
     high > low * FACTOR
 }
 
-/// Whether an expectation compares with another metric: what stands on the right opens with a letter.
+/// Returns whether an expectation compares with another metric: its right side begins with a letter.
 fn with_a_metric(text: &str) -> bool {
     let right = text.rsplit_once(['<', '>']).or_else(|| text.rsplit_once("=="));
     let right = right.map_or("", |(_, right)| right.trim_start_matches('=').trim_start());
     right.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-/// How far a limit may be from what is found.
+/// The factor within which a limit has to be of the measured value.
 const FACTOR: f64 = 2.0;
-/// A count of so many is no more than chance.
+/// The count up to which a difference may be random.
 const FEW: f64 = 10.0;
-/// Seconds.
+/// The short times, in seconds.
 const SHORT: f64 = 0.02;
 const SOON: f64 = 15.0;
 

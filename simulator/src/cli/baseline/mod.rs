@@ -1,8 +1,9 @@
-//! `compare --baseline`: the shipped scenarios against the figures that are kept of them ([`kept`]).
+//! `compare --baseline`: the shipped scenarios compared with their kept figures ([`kept`]).
 //!
-//! Every scenario that is named, or each, runs in its small form at its own seed, in a process of its own, as many at a
-//! time as there are processors. A run is as it was when it passes, no figure has moved beyond its tolerance, and no
-//! expectation is loose ([`limits`]). All that is the same from run to run, so what has moved was moved by a change.
+//! Each named scenario, or every one, runs in its small form at its own seed, in a process of its own, as many at a
+//! time as there are processors. A run is unchanged if it passes, no figure has changed beyond its tolerance, and no
+//! expectation is loose ([`limits`]). All of this is the same from run to run, so a difference is due to a change of
+//! the program.
 
 mod kept;
 mod limits;
@@ -20,33 +21,33 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What to do.
+/// The options of the comparison.
 #[derive(Debug)]
 pub(super) struct Order<'a> {
-    /// Names of shipped scenarios; all where there is none.
+    /// The names of shipped scenarios; empty for all.
     pub(super) scenarios: Vec<String>,
-    /// Whether figures that have moved are kept from now on.
+    /// Whether figures that have changed replace the kept ones.
     pub(super) write: bool,
-    /// The file of kept figures; the program's own where none is named.
+    /// The file of kept figures; `None` for the program's own.
     pub(super) figures: Option<&'a Path>,
     pub(super) jobs: Option<usize>,
     pub(super) json: bool,
 }
 
-/// A scenario against what is kept of it.
+/// A scenario compared with its kept figures.
 #[derive(Debug, Serialize)]
 struct Held {
     scenario: String,
     set: Vec<String>,
     seed: u64,
-    /// Hash of all that happened.
+    /// The hash of all traffic.
     trace: String,
     /// Whether its expectations held and no check was violated.
     passed: bool,
     expectations: Vec<Verdict>,
     checks: Vec<Check>,
     figures: Vec<Change>,
-    /// Expectations that hardly anything could miss.
+    /// Expectations that are too loose to notice faults.
     loose: Vec<String>,
 }
 
@@ -131,8 +132,8 @@ fn compare(order: &Order<'_>) -> Result<(Vec<Held>, Option<PathBuf>), Failure> {
     Ok((held, Some(file)))
 }
 
-/// The kept figures, and the file that they are from: the one named, else that of the sources that this program was built
-/// from, else those within the program.
+/// Reads the kept figures, and returns them with their file: the named one, or otherwise that of the sources from which
+/// this program was built, or otherwise the one within the program.
 fn read(order: &Order<'_>) -> Result<(Kept, Option<PathBuf>), Failure> {
     let own = Path::new(SOURCES);
     let file = order.figures.map(Path::to_owned).or_else(|| own.is_file().then(|| own.to_owned()));
@@ -145,7 +146,7 @@ fn read(order: &Order<'_>) -> Result<(Kept, Option<PathBuf>), Failure> {
     Ok((kept, file))
 }
 
-/// For people: a row for each figure that is not what it was, or for each where scenarios were named.
+/// Prints for people a row for each figure that has changed, or for every figure if scenarios were named.
 fn print(held: &[Held], only_changed: bool) {
     let mut table = tell::table(&["SCENARIO", "FIGURE", "KEPT", "FOUND", "CHANGE", "WITHIN", ""]);
     let mut rows = 0;
@@ -208,7 +209,7 @@ fn found(verdict: &Verdict) -> String {
         .map_or_else(|| "(nothing to measure)".to_owned(), |found| format!("(found {})", metrics::text(unit, found)))
 }
 
-/// Where the figures lie in the sources that this program was built from.
+/// The place of the figures in the sources from which this program was built.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/baselines.toml");
-/// The same within the program.
+/// The figures within the program.
 const KEPT: &str = include_str!("../../../tests/baselines.toml");

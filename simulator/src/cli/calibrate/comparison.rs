@@ -1,7 +1,7 @@
-//! The comparison: what was found on either side, side by side, and whether it agrees.
+//! Comparison: the results of both sides, and whether they agree.
 //!
-//! Latencies are compared by median and 99th percentile (nearest rank). After a cut, the time from its end to the first
-//! message that is confirmed is compared besides, by its median over the senders.
+//! Latencies are compared by median and 99th percentile (nearest rank). If there was a cut, the time from its end to
+//! the first confirmed message is compared too, by its median over the senders.
 
 use super::super::failure::Failure;
 use super::super::tell::{self, say};
@@ -10,48 +10,48 @@ use super::senders::Confirmed;
 use serde::Serialize;
 use std::path::Path;
 
-/// What one side has found.
+/// The results of one side.
 #[derive(Debug)]
 pub(super) struct Side {
-    /// Messages that were sent.
+    /// The number of messages that were sent.
     pub(super) sent: usize,
     pub(super) confirmed: Vec<Confirmed>,
-    /// Begin and end of the cut, in seconds.
+    /// The beginning and the end of the cut, in seconds.
     pub(super) cut: Option<(f64, f64)>,
 }
 
-/// What was found.
+/// The results of both sides.
 #[derive(Debug, Serialize)]
 pub(super) struct Comparison {
-    /// `lab`, `tcp`, `quic`.
+    /// What joined the nodes: `lab`, `tcp`, `quic`.
     over: &'static str,
     nodes: usize,
-    /// Messages that were sent, in reality and simulated.
+    /// The number of messages that were sent, in reality and simulated.
     sent: [usize; 2],
-    /// Of those, confirmed.
+    /// The number of these that were confirmed.
     confirmed: [usize; 2],
     disk_flush_s: f64,
     machine: Readings,
     quantiles: Vec<Quantile>,
-    /// Of the simulation relative to reality.
+    /// The error of the simulation relative to reality.
     p50_error: f64,
     p99_error: f64,
-    /// Median time from the end of the cut to the first confirmation, in reality and simulated, in seconds.
+    /// The median time from the end of the cut to the first confirmation, in reality and simulated, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     repair_s: Option<[f64; 2]>,
     pub(super) within: bool,
 }
 
-/// Confirmed after, in seconds.
+/// A percentile of the latency until confirmation, in seconds.
 #[derive(Debug, Serialize)]
 struct Quantile {
-    /// `p50`, `max`.
+    /// The name: `p50`, `max`.
     name: &'static str,
     real_s: f64,
     simulated_s: f64,
 }
 
-/// Where it was measured.
+/// The machine on which it was measured.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) over: &'static str,
@@ -60,7 +60,7 @@ pub(super) struct Place {
     pub(super) machine: Readings,
 }
 
-/// Compares reality, the first, with the simulation.
+/// Compares reality, which is the first side, with the simulation.
 pub(super) fn compare(place: &Place, sides: &[Side; 2]) -> Result<Comparison, Failure> {
     let nothing = || Failure::new("no message was confirmed, so there is nothing to compare", "try a longer --for");
     let [real, simulated] = sides.each_ref().map(Side::latencies);
@@ -98,14 +98,14 @@ pub(super) fn compare(place: &Place, sides: &[Side; 2]) -> Result<Comparison, Fa
 }
 
 impl Side {
-    /// In order, in seconds.
+    /// Returns the latencies in ascending order, in seconds.
     fn latencies(&self) -> Vec<f64> {
         let mut latencies: Vec<f64> = self.confirmed.iter().map(|confirmed| confirmed.latency).collect();
         latencies.sort_by(f64::total_cmp);
         latencies
     }
 
-    /// From the end of the cut to the first confirmation of each sender: the median.
+    /// Returns the median over the senders of the time from the end of the cut to the first confirmation.
     fn repair(&self) -> Option<f64> {
         let (_, healed) = self.cut?;
         let senders = self.confirmed.iter().map(|confirmed| confirmed.sender).max()? + 1;
@@ -119,14 +119,14 @@ impl Side {
     }
 }
 
-/// The smallest of sorted values that so large a part does not exceed (nearest rank).
+/// Returns the smallest of sorted values that is not exceeded by a share `part` of them (nearest rank).
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
     sorted.get(rank.min(sorted.len()) - 1).copied().unwrap_or_default()
 }
 
 impl Comparison {
-    /// What was found, and all that it was found from.
+    /// Writes the results, and the measurements from which they were computed.
     pub(super) fn keep(&self, out: &Path, sides: &[Side; 2]) -> Result<(), Failure> {
         let mut table = "where,sender,confirmed_at_s,latency_s\n".to_owned();
         for (place, side) in ["real", "simulated"].iter().zip(sides) {
@@ -187,17 +187,17 @@ impl Comparison {
     }
 }
 
-/// How much is confirmed at a column of a curve.
+/// Returns the share of confirmations in a column of a curve.
 fn bar(sorted: &[f64], from: f64, to: f64, column: usize) -> char {
     let at = from * (to / from).max(1.0).powf((column + 1) as f64 / COLUMNS as f64);
     let share = sorted.partition_point(|value| *value <= at) as f64 / sorted.len() as f64;
     BARS[((share * (BARS.len() - 1) as f64).round() as usize).min(BARS.len() - 1)]
 }
 
-/// By how much median and 99th percentile may differ, and the time of repair as the latter.
+/// The errors allowed for the median and for the 99th percentile; the latter also holds for the time of repair.
 const P50_WITHIN: f64 = 0.15;
 const P99_WITHIN: f64 = 0.30;
-/// Width of the curves.
+/// The width of the curves in columns.
 const COLUMNS: usize = 60;
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 

@@ -1,7 +1,7 @@
-//! The real part: a lab of processes, stopped whatever happens.
+//! Lab: the real part as a lab of processes, which are stopped in every case.
 //!
-//! Everything that is started here is ended when it is let go of. A lab ends its nodes when it is interrupted, and nodes end
-//! with the lab that started them if that had to be killed.
+//! All processes that are started here end when this is dropped. A lab ends its nodes when it is interrupted, and nodes
+//! end with the lab that started them if the lab had to be killed.
 
 use super::super::failure::Failure;
 use super::senders::{self, Confirmed, Load, Sender};
@@ -21,24 +21,24 @@ pub(super) struct Lab {
     process: Stopped,
 }
 
-/// A lab's process, interrupted when it is let go of.
+/// A lab's process, which is interrupted when this is dropped.
 struct Stopped(Child);
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // One that does not end is not waited for any longer than it was in `stop`.
+        // A process that does not end has been waited for in `stop`.
         let _ = self.stop();
     }
 }
 
 impl Stopped {
-    /// Interrupts it, as Ctrl-C does, and waits for its end; kills it if that takes too long.
+    /// Interrupts the process, as Ctrl-C does, and waits for its end; kills it if that takes too long.
     fn stop(&mut self) -> std::io::Result<()> {
         if self.0.try_wait()?.is_some() {
             return Ok(());
         }
         if let Some(process) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            // One that has ended by itself meanwhile needs no telling.
+            // The process may have ended by itself meanwhile.
             let _ = rustix::process::kill_process(process, rustix::process::Signal::INT);
         }
         let began = Instant::now();
@@ -54,7 +54,7 @@ impl Stopped {
 }
 
 impl Lab {
-    /// Starts it, and waits until every node has its two links.
+    /// Starts the lab, and waits until every node has its two links.
     pub(super) fn start(program: &Path, directory: &Path, nodes: u16) -> Result<Self, Failure> {
         let program = program.to_path_buf();
         let directory = directory.join("lab");
@@ -82,11 +82,11 @@ impl Lab {
         let unready = || Failure::new("the lab did not become ready", "see what it said above, or try fewer nodes");
         let output = self.process.0.stdout.take().ok_or_else(unready)?;
         let (told, ready) = sync_channel(1);
-        // Goes on to read, or the lab would end because nobody hears it; ends with the lab.
+        // Continues to read, since the lab would end if nothing read its output; the thread ends with the lab.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if line.starts_with("READY") {
-                    // Once; and who has given up waiting does not want to know.
+                    // Sent once; the receiver may have stopped waiting.
                     let _ = told.try_send(());
                 }
             }
@@ -94,7 +94,7 @@ impl Lab {
         ready.recv_timeout(TO_START).map_err(|_| unready())
     }
 
-    /// Shapes all links, both ways.
+    /// Shapes all links, in both directions.
     pub(super) fn shape(&self, shape: &Shape) -> Result<(), Failure> {
         let time = |duration: Duration| humantime::format_duration(duration).to_string();
         for from in 1..=self.nodes {
@@ -114,7 +114,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Every node sends to the next: how many messages, and those confirmed.
+    /// Lets every node send to the next. Returns the number of messages, and those that were confirmed.
     pub(super) fn send(&self, load: Load) -> Result<(usize, Vec<Confirmed>), Failure> {
         let sender =
             |from: u16| Sender::start(&self.program, &self.directory.join(node(from)), &node(from % self.nodes + 1));
@@ -133,8 +133,8 @@ fn node(number: u16) -> String {
     format!("node-{number}")
 }
 
-/// How long a lab may take to be ready, and to stop: many times as long as fifty nodes need.
+/// The time that a lab may take to be ready, and to stop: many times as long as fifty nodes need.
 const TO_START: Duration = Duration::from_secs(120);
 const TO_STOP: Duration = Duration::from_secs(30);
-/// From one look to the next whether it has stopped.
+/// The interval of checks whether it has stopped.
 const LOOK: Duration = Duration::from_millis(20);

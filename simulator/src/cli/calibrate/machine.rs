@@ -1,10 +1,10 @@
-//! Whether the machine was quiet while real nodes were measured.
+//! Machine: whether the machine was idle while real nodes were measured.
 //!
-//! What else runs delays real nodes, and not simulated ones: on a busy machine a difference says nothing of the simulator.
-//! Two signs are read while messages are sent. Time that processors have worked for others, by the counts of the kernel
-//! (`/proc/stat`) less what this process and its descendants have used; with it time that a hypervisor has given to other
-//! machines. And how late a thread wakes that asks to be woken each few milliseconds, which shows what counts cannot: a
-//! machine that is busy with these very nodes.
+//! Other load delays real nodes, and not simulated ones: on a busy machine a difference says nothing of the simulator.
+//! Two signs are read while messages are sent. The first is the time that processors have worked for other processes,
+//! by the counts of the kernel (`/proc/stat`) less what this process and its descendants have used, plus the time that
+//! a hypervisor has given to other machines. The second is the lateness of a thread that asks to be woken every few
+//! milliseconds, which shows what the counts cannot: a machine that is busy with these very nodes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,19 +12,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What was seen.
+/// The readings of both signs.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub(super) struct Readings {
-    /// Share of all processors' time that went to what is not ours, from 0 to 1.
+    /// The share of all processors' time that went to other processes, from 0 to 1.
     pub(super) others: f64,
-    /// Share that was ours.
+    /// The share that went to this process and its descendants.
     pub(super) ours: f64,
-    /// By how much one wake-up in a hundred was late at least, in seconds.
+    /// The lateness that one wake-up in a hundred reached or exceeded, in seconds.
     pub(super) late_s: f64,
 }
 
 impl Readings {
-    /// Why the machine was too busy for a verdict, if it was.
+    /// Returns the reason for which the machine was too busy for a verdict, if it was.
     pub(super) fn objection(&self) -> Option<String> {
         let Self { others, late_s, .. } = *self;
         if others > MOST_OTHERS {
@@ -42,21 +42,21 @@ impl Readings {
     }
 }
 
-/// Watches from when it is made.
+/// A measurement, which begins when it is made.
 pub(super) struct Watch {
     before: Counts,
     over: SyncSender<()>,
     probe: JoinHandle<Vec<Duration>>,
 }
 
-/// Processor time until now, in ticks.
+/// Processor time so far, in ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
-    /// Of all processors, worked or not.
+    /// The time of all processors, busy or idle.
     total: u64,
-    /// Worked for anybody, or taken by the hypervisor.
+    /// The time that processors worked, or that the hypervisor took.
     busy: u64,
-    /// Worked for this process and its descendants.
+    /// The time of this process and its descendants.
     ours: u64,
 }
 
@@ -67,7 +67,8 @@ impl Watch {
         Self { before: Counts::now(), over, probe }
     }
 
-    /// To be called while the nodes still run: what those have used who are gone cannot be told.
+    /// Ends the measurement. It has to be called while the nodes still run, since the time of processes that have ended
+    /// cannot be read.
     pub(super) fn end(self) -> Readings {
         let after = Counts::now();
         drop(self.over);
@@ -85,7 +86,7 @@ fn readings(before: Counts, after: Counts, late: Duration) -> Readings {
     Readings { others: ((busy - ours) / total).max(0.0), ours: ours / total, late_s: late.as_secs_f64() }
 }
 
-/// How late each wake-up was, until it is over.
+/// Returns the lateness of each wake-up, until the measurement ends.
 fn wake_ups(over: &Receiver<()>) -> Vec<Duration> {
     let mut late = Vec::new();
     loop {
@@ -98,7 +99,7 @@ fn wake_ups(over: &Receiver<()>) -> Vec<Duration> {
 }
 
 impl Counts {
-    /// Nothing where there is no `/proc`: then only wake-ups tell.
+    /// Reads the counts; they are zero if there is no `/proc`, in which case only wake-ups count.
     fn now() -> Self {
         let (total, busy) = fs::read_to_string("/proc/stat").ok().and_then(|text| machine(&text)).unwrap_or_default();
         let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
@@ -108,7 +109,8 @@ impl Counts {
     }
 }
 
-/// Of the first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal. What follows is in these.
+/// Reads the first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal. Later columns are
+/// included in these.
 fn machine(text: &str) -> Option<(u64, u64)> {
     let fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
     let ticks: Vec<u64> = fields.take(8).filter_map(|field| field.parse().ok()).collect();
@@ -117,7 +119,7 @@ fn machine(text: &str) -> Option<(u64, u64)> {
     Some((total, total - idle))
 }
 
-/// A process and its time, with that of children that have ended.
+/// A process and its time, including that of children that have ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Process {
     number: u32,
@@ -125,7 +127,7 @@ struct Process {
     ticks: u64,
 }
 
-/// Of `/proc/PID/stat` (proc(5)): the name, which is in brackets, may hold anything.
+/// Reads `/proc/PID/stat` (proc(5)); the name, which is in brackets, may contain any character.
 fn process(text: &str) -> Option<Process> {
     let (front, rest) = text.rsplit_once(')')?;
     let number = front.split(' ').next()?.parse().ok()?;
@@ -134,11 +136,11 @@ fn process(text: &str) -> Option<Process> {
     Some(Process { number, parent: fields.get(1)?.parse().ok()?, ticks })
 }
 
-/// Ticks of a process and of all that descend from it.
+/// Returns the ticks of a process and of all its descendants.
 fn of_family(processes: &BTreeMap<u32, Process>, head: u32) -> u64 {
     let descends = |process: &&Process| {
         let mut number = process.number;
-        // Processes are read one after the other: no more steps than there are processes.
+        // Processes are read one after the other, so the loop is bounded by their number.
         for _ in 0..processes.len() {
             if number == head {
                 return true;
@@ -153,11 +155,12 @@ fn of_family(processes: &BTreeMap<u32, Process>, head: u32) -> u64 {
     processes.values().filter(descends).map(|process| process.ticks).sum()
 }
 
-/// From one wake-up to the next.
+/// The interval of wake-ups.
 const BETWEEN: Duration = Duration::from_millis(5);
-/// Share of the processors that others may take. A quiet machine has below 3 %, one compiler on two processors 50 %.
+/// The share of the processors that others may take. An idle machine has less than 3 %, one compiler on two processors
+/// takes 50 %.
 const MOST_OTHERS: f64 = 0.1;
-/// Lateness, in seconds, of one wake-up in a hundred. On a quiet machine 0.2 ms, under compilers several.
+/// The lateness, in seconds, of one wake-up in a hundred. On an idle machine it is 0.2 ms, under compilers several.
 const MOST_LATE: f64 = 2e-3;
 
 #[cfg(test)]

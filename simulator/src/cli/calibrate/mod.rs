@@ -1,20 +1,20 @@
-//! `calibrate`: the simulator held against reality.
+//! `calibrate`: the simulator compared with reality.
 //!
-//! The same small mesh is run twice: as real processes on this machine, and in the simulator. What is compared is the
-//! latency from handing over to end-to-end confirmation, as the nodes themselves measure it: it has two trips over each
-//! line, the receiver's disk, and all the work between in it. The disk's time to flush is measured meanwhile, since a disk
-//! that others use takes longer and one that has rested shorter, and given to the simulated disks.
+//! The same small mesh is run twice: as real processes on this machine, and in the simulator. The compared value is the
+//! latency from submission to end-to-end confirmation, as the nodes themselves measure it: it includes two trips over
+//! each line, the receiver's disk, and all the work in between. The disk's time to flush is measured at the same time
+//! and given to the simulated disks, since a disk that others use takes longer, and one that has been idle takes less.
 //!
-//! Over `tcp` and `quic` the links are real ones: lines of nodes in network namespaces, packets that a relay in user space
-//! delays and the kernel loses, the kernel's TCP or the node's QUIC to mend it. This says whether the model of a line
-//! ([`m2mesh::net::emulation`]) holds. Over `lab` it is a ring over loopback, whose links are shaped by that same model: this
-//! says whether virtual time, the simulated transport and disk, and a node that costs no time give the latency that sockets,
-//! processes and a kernel give, and not that a line of that shape exists.
+//! Over `tcp` and `quic` the links are real: lines of nodes in network namespaces, with packets that a relay in user
+//! space delays and the kernel drops, and the kernel's TCP or the node's QUIC to repair the loss. This tests the model
+//! of a line ([`m2mesh::net::emulation`]). Over `lab` it is a ring over loopback, whose links are shaped by that same
+//! model. This tests whether virtual time, the simulated transport and disk, and a node that takes no time give the
+//! latency of sockets, processes and a kernel, but not whether the model of a line is right.
 //!
-//! No verdict comes from a machine that was busy: see `machine`.
+//! No verdict is given if the machine was busy: see `machine`.
 //!
-//! Files: `lab` and `lines` the real parts · `senders` what feeds them · `simulated` the other part · `comparison` both side
-//! by side · `machine` whether it was quiet.
+//! Files: `lab` and `lines` the real parts · `senders` their input · `simulated` the simulated part · `comparison` the
+//! comparison of both · `machine` whether the machine was idle.
 
 mod comparison;
 mod lab;
@@ -41,43 +41,44 @@ use std::time::{Duration, Instant};
 
 /// Compares real processes with their simulation
 ///
-/// Exit code 2 when the medians differ by more than 15 %, or the 99th percentiles by more than 30 %.
-/// Needs a machine that is otherwise quiet: what else runs there delays real nodes, and not the simulation. On a busy one
-/// there is no verdict, and the exit code is 1.
+/// Exit code 2 when the medians differ by more than 15 %, or the 99th percentiles by more than 30 %. Needs a machine
+/// that is otherwise idle: other load delays real nodes, and not the simulation. On a busy machine there is no verdict,
+/// and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim calibrate --over quic --hops 3 --loss 5%")]
 pub(super) struct Arguments {
     /// What joins the real nodes: a lab's shaped connections in a ring, or lines of network namespaces (as root, on Linux)
     #[arg(long, value_enum, default_value = "lab")]
     over: Over,
-    /// How many nodes: those of a lab, or, over tcp and quic, about as many as all lines have
+    /// Number of nodes: those of a lab, or, over tcp and quic, approximately the total of all lines
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=50))]
     nodes: u16,
-    /// Over tcp and quic, hops from the first node of a line to its last
+    /// Over tcp and quic, number of hops from the first node of a line to its last
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=7))]
     hops: u16,
-    /// How long messages are sent
+    /// Time for which messages are sent
     #[arg(long = "for", value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
     length: Duration,
-    /// From one message of a node to its next
+    /// Time from one message of a node to its next
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = humantime::parse_duration)]
     every: Duration,
-    /// Delay of each link, each way
+    /// Delay of each link, in each direction
     #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = humantime::parse_duration)]
     delay: Duration,
-    /// Most by which that varies
+    /// Greatest deviation from the delay
     #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// Packets lost, of a hundred
+    /// Packets lost, in per cent
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
     loss: f64,
-    /// Bits a second of each link, each way; without it as many as there are
+    /// Rate of each link in each direction, in bits a second; unlimited by default
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u64>,
-    /// What a simulated node works on each frame that comes in
+    /// Time that a simulated node takes for each incoming frame
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     processing: Duration,
-    /// Over tcp and quic, cuts all links for so long in the middle, telling nobody, and compares when messages get through again
+    /// Over tcp and quic, cuts all links silently for this long in the middle, and compares when messages get through
+    /// again
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     cut: Option<Duration>,
     /// Seed of the simulation, and of jitter over tcp and quic
@@ -86,7 +87,7 @@ pub(super) struct Arguments {
     /// The node's command, instead of the one beside this program
     #[arg(long, value_name = "PATH")]
     m2mesh: Option<PathBuf>,
-    /// Writes calibration.json, what is printed with --json, and latencies.csv, all latencies, into that directory
+    /// Writes calibration.json, the output of --json, and latencies.csv, all latencies, into this directory
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Prints one JSON object
@@ -94,7 +95,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What joins real nodes.
+/// What joins the real nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Over {
     /// Connections over loopback that the nodes shape themselves
@@ -138,7 +139,7 @@ impl Arguments {
         Shape { delay, jitter, loss: (self.loss * 1e6).round() as u32, rate, price: 0 }
     }
 
-    /// When links are cut, and for how long.
+    /// Returns when links are cut, and for how long.
     fn cut(&self) -> Option<(Duration, Duration)> {
         self.cut.map(|cut| (self.length / 3, cut))
     }
@@ -174,7 +175,7 @@ fn load(arguments: &Arguments) -> Load {
     Load { length: arguments.length, every: arguments.every, size: SIZE }
 }
 
-/// Runs the real nodes: where, what was found, and what is to be simulated.
+/// Runs the real nodes. Returns the directory and properties of the machine, the results, and the mesh to be simulated.
 fn real(arguments: &Arguments, directory: &Path) -> Result<(Place, Side, Mesh), Failure> {
     let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("m2mesh"));
     let program = arguments.m2mesh.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("m2mesh"));
@@ -213,7 +214,7 @@ fn real(arguments: &Arguments, directory: &Path) -> Result<(Place, Side, Mesh), 
     Ok((place, side, mesh))
 }
 
-/// Sends, and watches disk and machine meanwhile.
+/// Sends messages, and measures disk and machine at the same time.
 fn measure(
     directory: &Path,
     sending: &dyn Fn() -> Result<Side, Failure>,
@@ -231,7 +232,7 @@ fn measure(
     Ok((side?, readings, flush))
 }
 
-/// Median of writes of a page, each with its flush, at equal distances as long as something is sent.
+/// Returns the median time of writing a page with its flush, at equal intervals for as long as messages are sent.
 fn disk_flush(directory: &Path, sending: Receiver<()>) -> std::io::Result<Duration> {
     let mut file = std::fs::File::create(directory.join("flush"))?;
     let mut took = Vec::new();
@@ -255,7 +256,7 @@ fn rate(text: &str) -> Result<u64, String> {
     rate.ok_or_else(|| "write it as 250kbit or 10Mbit".to_owned())
 }
 
-/// Bytes of a message.
+/// The size of a message in bytes.
 const SIZE: usize = 200;
-/// From one measured flush to the next: few beside those of the nodes.
+/// The time from one measured flush to the next: few flushes compared with those of the nodes.
 const BETWEEN_FLUSHES: Duration = Duration::from_millis(100);

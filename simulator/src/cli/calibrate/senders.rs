@@ -1,7 +1,7 @@
-//! Senders: processes of `m2mesh send --lines`, what they are given, and what they hear.
+//! Senders: processes of `m2mesh send --lines`, with their input and output.
 //!
-//! Each sends to one device; messages are handed over at equal distances, all senders taking turns. Every process that is
-//! started here is ended when it is let go of.
+//! Each sends to one device; messages are submitted at equal intervals, all senders taking turns. Every process that is
+//! started here ends when it is dropped.
 
 use super::super::failure::Failure;
 use futures_timer::Delay;
@@ -11,29 +11,29 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How messages are sent.
+/// The messages to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
-    /// For how long.
+    /// The time for which messages are sent.
     pub(super) length: Duration,
-    /// From one message of a sender to its next.
+    /// The time from one message of a sender to its next.
     pub(super) every: Duration,
-    /// Bytes of one.
+    /// The size of a message in bytes.
     pub(super) size: usize,
 }
 
 /// A message that was confirmed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Confirmed {
-    /// Number of its sender.
+    /// The index of its sender.
     pub(super) sender: usize,
-    /// When that was known, in seconds after sending began.
+    /// The time at which this was known, in seconds after sending began.
     pub(super) at: f64,
-    /// In seconds, as its node measured it.
+    /// The latency in seconds, as its node measured it.
     pub(super) latency: f64,
 }
 
-/// A process that sends what is written to it, killed when it is let go of before its end.
+/// A process that sends what is written to it, which is killed when this is dropped before its end.
 pub(super) struct Sender {
     process: Child,
     heard: Option<JoinHandle<Vec<(Instant, f64)>>>,
@@ -42,14 +42,14 @@ pub(super) struct Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         if matches!(self.process.try_wait(), Ok(None)) {
-            // One that has ended by itself meanwhile is what is wanted.
+            // The process may have ended by itself meanwhile.
             let _ = self.process.kill().and_then(|()| self.process.wait().map(drop));
         }
     }
 }
 
 impl Sender {
-    /// From the node in a directory to the one of that name.
+    /// Starts a sender from the node in a directory to the one of that name.
     pub(super) fn start(program: &Path, directory: &Path, to: &str) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(format!("a sender does not start: {error}"), "try fewer nodes")
@@ -69,24 +69,25 @@ impl Sender {
 
     fn send(&mut self, line: &str) {
         if let Some(input) = &mut self.process.stdin {
-            // A sender that has ended says so by its exit code.
+            // A sender that has ended reports this by its exit code.
             let _ = input.write_all(line.as_bytes());
         }
     }
 
-    /// There is no more to send: what was confirmed and when, with the latency in seconds, when all has ended.
+    /// Ends the input. Returns the messages that were confirmed and when, with the latency in seconds, once all have
+    /// ended.
     fn finish(mut self) -> Result<Vec<(Instant, f64)>, Failure> {
         drop(self.process.stdin.take());
         let heard = self.heard.take().and_then(|heard| heard.join().ok()).unwrap_or_default();
         match self.process.wait() {
-            // That something was not delivered shows in how much was.
+            // Messages that were not delivered show in the number of confirmed ones.
             Ok(status) if status.code().is_some_and(|code| code != 1) => Ok(heard),
             _ => Err(Failure::new("a sender failed", "see what was said above")),
         }
     }
 }
 
-/// Hands over messages as the load says, from `began` on: how many, and those confirmed.
+/// Submits messages as the load says, from `began` on. Returns their number, and those that were confirmed.
 pub(super) fn send(mut senders: Vec<Sender>, load: Load, began: Instant) -> Result<(usize, Vec<Confirmed>), Failure> {
     let line = format!("{}\n", "x".repeat(load.size));
     let count = u32::try_from(senders.len()).unwrap_or(u32::MAX).max(1);
@@ -112,7 +113,7 @@ pub(super) fn send(mut senders: Vec<Sender>, load: Load, began: Instant) -> Resu
     Ok((sent, all))
 }
 
-/// When each message was known to be delivered, and its latency in seconds.
+/// Returns when each message was known to be delivered, and its latency in seconds.
 fn listen(output: ChildStdout) -> Vec<(Instant, f64)> {
     let lines = BufReader::new(output).lines().map_while(Result::ok);
     let told = lines.filter_map(|line| Some((Instant::now(), serde_json::from_str::<serde_json::Value>(&line).ok()?)));

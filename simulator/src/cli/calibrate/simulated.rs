@@ -1,4 +1,4 @@
-//! The simulated part: the same nodes, links and messages as a plan, and what came of them.
+//! Simulated: the same nodes, links and messages as a plan, and the results of its simulation.
 
 use super::super::failure::Failure;
 use super::senders::{Confirmed, Load};
@@ -14,32 +14,32 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-/// What is simulated.
+/// The mesh to be simulated.
 #[derive(Clone, Debug)]
 pub(super) struct Mesh {
-    /// How many nodes.
+    /// The number of nodes.
     pub(super) nodes: usize,
-    /// Which of them link.
+    /// The pairs of nodes that link.
     pub(super) edges: Vec<(usize, usize)>,
-    /// Who sends to whom.
+    /// The pairs of sender and receiver.
     pub(super) pairs: Vec<(usize, usize)>,
-    /// All links, each way.
+    /// The shape of all links, in each direction.
     pub(super) shape: Shape,
-    /// What a disk takes to flush.
+    /// The time that a disk takes to flush.
     pub(super) flush: Duration,
-    /// What a node takes for a frame.
+    /// The time that a node takes for a frame.
     pub(super) processing: Duration,
-    /// By whose rules losses are noticed.
+    /// The rules by which losses are noticed.
     pub(super) transport: Recovery,
-    /// All links carry nothing from a time on for so long, nobody being told.
+    /// A silent cut of all links: its beginning and its length.
     pub(super) cut: Option<(Duration, Duration)>,
     pub(super) seed: u64,
 }
 
-/// How many messages were sent, those confirmed, and the cut, in seconds after sending began.
+/// The number of messages sent, those that were confirmed, and the times of the cut, in seconds after sending began.
 pub(super) type Found = (usize, Vec<Confirmed>, Option<(f64, f64)>);
 
-/// Runs it; `directory` takes what is of no use afterwards.
+/// Runs the simulation; `directory` takes its temporary files.
 pub(super) fn run(mesh: &Mesh, load: Load, directory: &Path) -> Result<Found, Failure> {
     let place = directory.join("events.jsonl");
     let options = world::Options { events: Some(place.clone()), ..world::Options::default() };
@@ -68,7 +68,7 @@ pub(super) fn run(mesh: &Mesh, load: Load, directory: &Path) -> Result<Found, Fa
     Ok((sent.len(), confirmed, cut[0].zip(cut[1])))
 }
 
-/// Number of the sender that an event is about.
+/// Returns the index of the sender to which an event belongs.
 fn sender(mesh: &Mesh, event: &serde_json::Value) -> usize {
     let is = |(from, _): &(usize, usize)| event["node"].as_str() == Some(name(*from).as_str());
     mesh.pairs.iter().position(is).unwrap_or_default()
@@ -136,7 +136,7 @@ fn name(number: usize) -> String {
     format!("node-{}", number + 1)
 }
 
-/// Links come up, and session by session.
+/// The time in which links come up and sessions are opened.
 const WARMUP: Duration = Duration::from_secs(10);
 /// 2026-01-05, 00:00 UTC.
 const START: u64 = 1_767_571_200;

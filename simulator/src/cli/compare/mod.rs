@@ -1,8 +1,9 @@
-//! `compare`: settings side by side, or what is now against what was ([`baseline`](super::baseline)).
+//! `compare`: settings side by side, or the present figures against kept ones ([`baseline`](super::baseline)).
 //!
-//! A comparison is a sweep of which nothing is kept: every variant runs with the same seeds. Against the first variant, each
-//! other has for each metric the difference of the medians, and whether their 95 % intervals are apart. Intervals that are
-//! apart show a difference that is hardly chance; those that overlap show none, which does not mean that there is none.
+//! A comparison is a sweep of which no files are kept: every variant runs with the same seeds. For each metric, each
+//! variant is compared with the first by the difference of the medians, and by whether their 95 % intervals are
+//! disjoint. Disjoint intervals show a difference that is unlikely to be random; overlapping intervals show none, which
+//! does not mean that there is none.
 
 mod page;
 
@@ -20,11 +21,11 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Settings side by side: what differs, and whether that is more than chance
+/// Settings side by side: what differs, and whether the difference is significant
 ///
-/// Differences are against the first variant, and marked where the 95 % intervals of the medians do not overlap; that takes
-/// six seeds or more. With --baseline, shipped scenarios in their small forms against the figures that are kept of them: exit
-/// code 2 where one has moved beyond its tolerance.
+/// Differences are against the first variant, and marked if the 95 % intervals of the medians do not overlap; that
+/// takes six seeds or more. With --baseline, shipped scenarios in their small forms are compared with their kept
+/// figures: exit code 2 if one has changed beyond its tolerance.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: m2mesh-sim compare narrowband --vary bearers.vhf.rate=10kbit,100kbit --seeds 1..8\n         \
@@ -37,10 +38,10 @@ pub(super) struct Arguments {
     /// The setting that varies, with its values; may be repeated, and all values of all of them are combined
     #[arg(long, value_name = "KEY=A,B,…", required_unless_present = "baseline")]
     vary: Vec<Vary>,
-    /// Holds shipped scenarios in their small forms against the figures that are kept of them
+    /// Compares shipped scenarios in their small forms with their kept figures
     #[arg(long, conflicts_with_all = ["vary", "seeds", "set", "report"])]
     baseline: bool,
-    /// Keeps the figures that have moved beyond their tolerance, in place of those before
+    /// Replaces kept figures by those that have changed beyond their tolerance
     #[arg(long, visible_alias = "bless", requires = "baseline")]
     write: bool,
     /// The file of kept figures, instead of the program's own
@@ -52,10 +53,10 @@ pub(super) struct Arguments {
     /// Changes a setting in all runs; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Processes at a time; as many as processors if not told
+    /// Number of processes at a time; by default the number of processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Writes the comparison there, one HTML page
+    /// Writes the comparison to this file, as one HTML page
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Prints one JSON object
@@ -63,17 +64,17 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// A variant against the first, in one metric.
+/// A variant compared with the first, in one metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Difference {
     metric: String,
-    /// Place of the variant among the points, from 1: the first is what it is held against.
+    /// The place of the variant among the points, from 1: the first is the reference.
     point: usize,
-    /// Of the medians, in the metric's unit.
+    /// The difference of the medians, in the metric's unit.
     difference: f64,
-    /// Of the medians, relative to the first; `None` where that is 0.
+    /// The difference of the medians, relative to the first; `None` if that is 0.
     relative: Option<f64>,
-    /// Whether the intervals do not overlap; `None` where there are too few runs for intervals.
+    /// Whether the intervals do not overlap; `None` if there are too few runs for intervals.
     apart: Option<bool>,
 }
 
@@ -140,7 +141,7 @@ fn compare(arguments: &Arguments) -> Result<Sweep, Failure> {
     }
 }
 
-/// Of every metric, each variant against the first.
+/// Returns the differences of each variant from the first, in every metric.
 fn differences(sweep: &Sweep) -> Vec<Difference> {
     let Some((first, others)) = sweep.points.split_first() else { return Vec::new() };
     let of_metric = |(metric, base): (&String, &Estimate)| -> Vec<Difference> {
@@ -162,7 +163,7 @@ fn difference(metric: &str, point: usize, base: &Estimate, other: &Estimate) -> 
     }
 }
 
-/// A row for each metric, a column for each variant.
+/// Prints a row for each metric, with a column for each variant.
 fn print(sweep: &Sweep, common: usize) {
     say!("{}\n", console::style(&sweep.question).bold());
     let names: Vec<String> = sweep.points.iter().map(|point| name(point, common)).collect();
@@ -202,7 +203,7 @@ fn print(sweep: &Sweep, common: usize) {
     say!("\nmedians with their 95 % intervals, against the first; * where the intervals do not overlap{note}");
 }
 
-/// What sets a variant apart: settings that are `common` to all come first, and are left out.
+/// Returns the settings that distinguish a variant; the first `common` settings are the same for all and are left out.
 fn name(point: &Point, common: usize) -> String {
     point.set.get(common..).unwrap_or_default().join(" ")
 }

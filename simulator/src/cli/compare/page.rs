@@ -1,12 +1,12 @@
-//! A comparison as one page: a bar for each variant and metric, with its interval. It asks for nothing from anywhere and has
-//! no script; the table says in figures what the bars show.
+//! Page: a comparison as one HTML page, with a bar for each variant and metric and its interval. It makes no requests
+//! and has no script; the table gives the values of the bars.
 
 use super::{Difference, difference, in_words, name, value};
 use crate::cli::statistics::Estimate;
 use crate::cli::sweep::results::{self, Sweep};
 use crate::metrics::{self, Unit};
 
-/// The page.
+/// Returns the page.
 pub(super) fn page(sweep: &Sweep, common: usize) -> String {
     let mut body = String::new();
     for (metric, unit) in results::shown(&sweep.points) {
@@ -55,7 +55,7 @@ fn section(sweep: &Sweep, common: usize, metric: &str, unit: Unit) -> String {
     format!("<h2>{}</h2><p>{}</p><table>{rows}</table>", escaped(metric), escaped(about))
 }
 
-/// Text that can stand in an element.
+/// Returns text that is allowed in an element.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,7 +1,8 @@
-//! Runs as processes of their own: this program again, once for each.
+//! Children: runs as processes of their own, each of which is this program again.
 //!
-//! As many workers as there are to be processes take the next run from a queue, start it, and hand over what came of it to
-//! the thread that asked. That keeps each outcome before it takes the next: what is done is done, whatever comes after.
+//! Each of the workers, of which there is one for each process at a time, takes the next run from a queue, starts it,
+//! and passes its result to the calling thread. That thread keeps each result before it takes the next, so that
+//! finished runs are kept whatever happens later.
 
 use super::super::failure::Failure;
 use crate::record::{Performance, Summary};
@@ -12,10 +13,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
-/// A run to make.
+/// A run to be made.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Job {
-    /// Its place among all runs of the sweep.
+    /// Its index among all runs of the sweep.
     pub(in crate::cli) number: usize,
     pub(in crate::cli) name: String,
     pub(in crate::cli) scenario: PathBuf,
@@ -23,7 +24,7 @@ pub(in crate::cli) struct Job {
     pub(in crate::cli) seed: u64,
 }
 
-/// What came of it, or why nothing did.
+/// The result of a run, or the reason for which there is none.
 #[derive(Debug)]
 pub(in crate::cli) struct Outcome {
     pub(in crate::cli) number: usize,
@@ -38,8 +39,8 @@ pub(in crate::cli) struct Finished {
     pub(in crate::cli) performance: Performance,
 }
 
-/// Makes all of them, so many at a time, as many as processors if not told, and hands over each as soon as it has ended. Where
-/// `keep` fails, no more are begun.
+/// Makes all runs, `at_a_time` of them or as many as there are processors, and passes on each result as soon as the
+/// run has ended. If `keep` fails, no more are started.
 pub(in crate::cli) fn run(
     jobs: Vec<Job>,
     at_a_time: Option<usize>,
@@ -79,7 +80,7 @@ pub(in crate::cli) fn run(
                 break;
             }
         }
-        // A worker that still has something to hand over ends at that.
+        // A worker that still has a result to pass on ends when the channel is closed.
         drop(outcomes);
     });
     bar.finish_and_clear();
@@ -94,7 +95,7 @@ fn one(program: &PathBuf, job: &Job) -> Result<Finished, String> {
     }
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     match output.status.code() {
-        // Whether it passed stands in the summary.
+        // The summary says whether it passed.
         Some(0 | 2) => {
             let no_summary = |error: serde_json::Error| format!("its answer is no summary: {error}");
             let mut told: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(no_summary)?;

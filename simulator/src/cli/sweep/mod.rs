@@ -1,13 +1,14 @@
-//! `sweep`: a scenario many times, over seeds and settings.
+//! `sweep`: many runs of a scenario, over seeds and settings.
 //!
-//! Every run is a process of its own ([`children`]), as many at a time as the machine has processors. What a run has come to
-//! is a file under `runs/`; what all have come to, `sweep.json` and `sweep.csv`, is made of these files alone ([`results`]),
-//! so it does not matter in which order, in how many goes, or on how many machines they were made: a shard takes every
-//! n-th run, and `merge` puts shards together to the same bytes. `plan.json` says what belongs together.
+//! Every run is a process of its own ([`children`]), as many at a time as the machine has processors. The result of a
+//! run is a file under `runs/`. The summaries of all runs, `sweep.json` and `sweep.csv`, are made from these files
+//! alone ([`results`]), so they do not depend on the order, the number of invocations, or the machines of the runs: a
+//! shard takes every n-th run, and `merge` combines shards into the same bytes. `plan.json` identifies the runs that
+//! belong together.
 //!
 //! Invariants
 //! 1. The files are a function of the scenario, settings and seeds, and of the program's version.
-//! 2. A run is kept when it has ended, whole or not at all. One that is there is not made again.
+//! 2. A run is kept when it has ended, completely or not at all. A run that is kept is not made again.
 
 pub(super) mod children;
 pub(super) mod points;
@@ -45,16 +46,16 @@ pub(super) struct Arguments {
     /// Changes a setting in all runs; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
-    /// Processes at a time; as many as processors if not told
+    /// Number of processes at a time; by default the number of processors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
-    /// Only this part of the runs, as 1/4; `merge` puts the parts together
+    /// Makes only this part of the runs, as 1/4; `merge` combines the parts
     #[arg(long, value_name = "I/N")]
     pub(super) shard: Option<Shard>,
-    /// Where results go; what is there already is kept
+    /// The directory for the results; runs that are there already are kept
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
-    /// Writes expectations and checks of all runs there as test cases, as JUnit's XML
+    /// Writes the expectations and checks of all runs to this file as test cases, as JUnit's XML
     #[arg(long, value_name = "FILE.xml")]
     pub(super) junit: Option<PathBuf>,
     /// Prints one JSON object
@@ -90,17 +91,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// A run of which nothing came, and why.
+/// A run without a result, and the reason.
 #[derive(Debug, Serialize)]
 pub(super) struct Failed {
     pub(super) run: String,
     pub(super) error: String,
 }
 
-/// Makes the runs that are missing, and sums up all that are there; with those that failed, in their order.
+/// Makes the runs that are missing, and sums up all that are kept. Returns the sweep with the runs that failed, in
+/// their order.
 pub(super) fn sweep(arguments: &Arguments, shown: bool) -> Result<(Sweep, Vec<Failed>), Failure> {
     let points = points::combine(&arguments.set, &arguments.vary);
-    // What is wrong with a point is said before hours of simulation, not after.
+    // An error in a point is found before hours of simulation.
     let mut source = None;
     for set in &points {
         let loaded = scenario::load(&arguments.scenario, set)?;

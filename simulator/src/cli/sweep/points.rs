@@ -1,4 +1,4 @@
-//! Which runs a sweep has: seeds, settings that vary, and shards.
+//! Points: the runs of a sweep, which follow from seeds, settings that vary, and shards.
 
 use std::str::FromStr;
 
@@ -49,7 +49,7 @@ impl FromStr for Vary {
     }
 }
 
-/// Values between commas, of which a list or a quoted text may have some within.
+/// Splits values at commas, except those within a list or a quoted text.
 fn apart(values: &str) -> impl Iterator<Item = &str> {
     let (mut depth, mut quoted) = (0_i32, false);
     values.split(move |character| {
@@ -63,7 +63,7 @@ fn apart(values: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every n-th run, from the i-th on.
+/// A shard: every n-th run, from the i-th on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Shard {
     index: usize,
@@ -71,7 +71,7 @@ pub(in crate::cli) struct Shard {
 }
 
 impl Shard {
-    /// Whether it has the run of that number.
+    /// Returns whether the shard has the run of that number.
     pub(in crate::cli) fn has(self, number: usize) -> bool {
         number % self.count == self.index - 1
     }
@@ -89,7 +89,8 @@ impl FromStr for Shard {
     }
 }
 
-/// Settings of every point: those of all runs, and each combination of those that vary, the last varying first.
+/// Returns the settings of every point: those of all runs, and each combination of those that vary, the last varying
+/// first.
 pub(in crate::cli) fn combine(set: &[String], vary: &[Vary]) -> Vec<Vec<String>> {
     let mut points = vec![set.to_vec()];
     for Vary { key, values } in vary {
@@ -102,7 +103,7 @@ pub(in crate::cli) fn combine(set: &[String], vary: &[Vary]) -> Vec<Vec<String>>
     points
 }
 
-/// Seeds in one range.
+/// The number of seeds in one range.
 const MOST: u64 = 1_000_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a sweep leaves behind, and what it comes to.
+//! Results: the files of a sweep, and the summary of its runs.
 //!
 //! ```text
 //! DIR/plan.json            what was to be run: scenario, a digest of its text, settings, seeds, the program's version
@@ -8,7 +8,7 @@
 //! DIR/sweep.csv            metrics as a table: point, metric, runs, median, low, high, least, most
 //! ```
 //!
-//! A file is written under another name and then renamed, so that one that is there is whole.
+//! A file is written under another name and then renamed, so that an existing file is complete.
 
 use super::super::failure::Failure;
 use super::super::statistics::{Estimate, estimate};
@@ -24,20 +24,20 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What was to be run.
+/// The plan of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::cli) struct Plan {
     scenario: String,
-    /// SHA-256 of the scenario's text and the files that it names.
+    /// The SHA-256 of the scenario's text and the files that it names.
     digest: String,
-    /// Settings of each point.
+    /// The settings of each point.
     pub(in crate::cli) points: Vec<Vec<String>>,
     seeds: Vec<u64>,
-    /// Other versions give other bytes.
+    /// The program's version, since other versions give other bytes.
     version: String,
 }
 
-/// What it came to.
+/// The results of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::cli) struct Sweep {
     pub(in crate::cli) scenario: String,
@@ -45,24 +45,24 @@ pub(in crate::cli) struct Sweep {
     pub(in crate::cli) points: Vec<Point>,
 }
 
-/// Runs with the same settings.
+/// The runs with the same settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::cli) struct Point {
     pub(in crate::cli) set: Vec<String>,
     pub(in crate::cli) runs: usize,
     pub(in crate::cli) passed: usize,
-    /// Seeds of runs that missed an expectation or violated a check.
+    /// The seeds of runs that missed an expectation or violated a check.
     pub(in crate::cli) failed_seeds: Vec<u64>,
-    /// In their order in the scenario.
+    /// The expectations in their order in the scenario.
     pub(in crate::cli) expectations: Vec<Expected>,
     pub(in crate::cli) metrics: BTreeMap<String, Estimate>,
 }
 
-/// An expectation over runs.
+/// An expectation over several runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::cli) struct Expected {
     pub(in crate::cli) text: String,
-    /// In how many runs it held.
+    /// The number of runs in which it held.
     pub(in crate::cli) held: usize,
 }
 
@@ -79,13 +79,13 @@ impl Plan {
         Self { scenario, digest, points, seeds, version }
     }
 
-    /// All runs: point and seed.
+    /// Returns all runs, by point and seed.
     pub(in crate::cli) fn runs(&self) -> impl Iterator<Item = (usize, u64)> {
         (0..self.points.len()).flat_map(|point| self.seeds.iter().map(move |seed| (point, *seed)))
     }
 }
 
-/// A run's name.
+/// Returns the name of a run.
 pub(in crate::cli) fn name(point: usize, seed: u64) -> String {
     format!("p{point}-s{seed}")
 }
@@ -94,7 +94,7 @@ fn place(directory: &Path, name: &str) -> PathBuf {
     directory.join("runs").join(format!("{name}.json"))
 }
 
-/// Makes the directory ready for a plan: an empty one, or one with the same plan.
+/// Prepares a directory for a plan: it has to be empty, or to have the same plan.
 pub(in crate::cli) fn begin(directory: &Path, plan: &Plan) -> Result<(), Failure> {
     let runs = directory.join("runs");
     std::fs::create_dir_all(&runs).map_err(|error| Failure::file("make", &runs, &error))?;
@@ -112,7 +112,7 @@ pub(in crate::cli) fn begin(directory: &Path, plan: &Plan) -> Result<(), Failure
     }
 }
 
-/// The plan of a directory, if there is one.
+/// Reads the plan of a directory, if there is one.
 pub(in crate::cli) fn read_plan(directory: &Path) -> Result<Option<Plan>, Failure> {
     let path = directory.join(PLAN);
     let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
@@ -121,22 +121,22 @@ pub(in crate::cli) fn read_plan(directory: &Path) -> Result<Option<Plan>, Failur
         .map_err(|error| Failure::new(format!("{}: {error}", path.display()), "remove the directory and sweep again"))
 }
 
-/// Whether a run is there.
+/// Returns whether a run is kept.
 pub(in crate::cli) fn is_done(directory: &Path, job: &Job) -> bool {
     read(directory, &job.name).is_some_and(|summary| summary.seed == job.seed && summary.set == job.set)
 }
 
-/// A run's summary, if it is there.
+/// Reads the summary of a run, if it is kept.
 pub(in crate::cli) fn read(directory: &Path, name: &str) -> Option<Summary> {
     serde_json::from_str(&std::fs::read_to_string(place(directory, name)).ok()?).ok()
 }
 
-/// Keeps a run's summary.
+/// Keeps the summary of a run.
 pub(in crate::cli) fn keep(directory: &Path, name: &str, summary: &Summary) -> Result<(), Failure> {
     write(&place(directory, name), &text(summary))
 }
 
-/// Sums up all runs that are there, and writes that down.
+/// Sums up all runs that are kept, and writes the result.
 pub(in crate::cli) fn finish(directory: &Path, plan: &Plan) -> Result<Sweep, Failure> {
     let mut question = String::new();
     let mut points = Vec::new();
@@ -182,7 +182,7 @@ fn table(sweep: &Sweep) -> String {
     lines.join("\n") + "\n"
 }
 
-/// As a field of a table (RFC 4180).
+/// Returns a field of a table (RFC 4180).
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
@@ -191,18 +191,18 @@ fn text(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("all keys of plans, summaries and sweeps are text") + "\n"
 }
 
-/// Writes a file, whole or not at all.
+/// Writes a file, completely or not at all.
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let unfinished = path.with_extension("unfinished");
     let written = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, path));
     written.map_err(|error| {
-        // What is left of it is of no use.
+        // The unfinished file is of no use.
         let _ = std::fs::remove_file(&unfinished);
         Failure::file("write", path, &error)
     })
 }
 
-/// For people: what matters most of each point.
+/// Prints the most important results of each point for people.
 pub(in crate::cli) fn print(sweep: &Sweep) {
     say!("{}\n", style(&sweep.question).bold());
     for point in &sweep.points {
@@ -229,7 +229,7 @@ pub(in crate::cli) fn print(sweep: &Sweep) {
     }
 }
 
-/// How to look at a run that did not pass.
+/// Prints how to repeat a run that did not pass.
 pub(in crate::cli) fn print_again(sweep: &Sweep, scenario: &Path) {
     for point in &sweep.points {
         let Some(first) = point.failed_seeds.first() else { continue };
@@ -240,8 +240,8 @@ pub(in crate::cli) fn print_again(sweep: &Sweep, scenario: &Path) {
     }
 }
 
-/// Metrics that people are shown, with their units: those that expectations are about, and those that matter by themselves
-/// at some point.
+/// Returns the metrics that people are shown, with their units: those of expectations, and those that are important by
+/// themselves at some point.
 pub(in crate::cli) fn shown(points: &[Point]) -> Vec<(String, Unit)> {
     let asked: BTreeSet<&str> =
         points.iter().flat_map(|point| &point.expectations).map(|expected| tell::metric_of(&expected.text)).collect();
@@ -260,7 +260,7 @@ pub(in crate::cli) fn shown(points: &[Point]) -> Vec<(String, Unit)> {
     shown
 }
 
-/// An interval, as people read it.
+/// Formats an interval for people.
 pub(in crate::cli) fn interval(unit: Unit, estimate: &Estimate) -> String {
     let text = |value: f64| metrics::text(Some(unit), value);
     estimate

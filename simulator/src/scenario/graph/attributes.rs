@@ -1,10 +1,10 @@
-//! Attributes: what files say of nodes and edges, by the names that they usually give it.
+//! Attributes: the properties of nodes and edges in files, by their usual names.
 //!
 //! | of a node | called |
 //! |---|---|
 //! | its name | `label`, `name` |
-//! | where it stands | `latitude` or `lat` with `longitude`, `lon`, `lng` or `long`; `x` with `y`, in metres |
-//! | what it is | `group`, `forwarding`, `area` |
+//! | its position | `latitude` or `lat` with `longitude`, `lon`, `lng` or `long`; `x` with `y`, in metres |
+//! | its role | `group`, `forwarding`, `area` |
 //!
 //! | of an edge | called |
 //! |---|---|
@@ -12,33 +12,33 @@
 //! | bits a second | `LinkSpeedRaw`, `bandwidth` as a plain number |
 //! | kilometres | `length`, `dist`, `distance` |
 //!
-//! Letters may be large or small.
+//! Names are not case-sensitive.
 
 use super::{Node, Position};
 use crate::scenario::problem::Problem;
 use crate::scenario::quantity::{BitRate, Delay, Offset, Quantity, Share, number};
 use std::time::Duration;
 
-/// What a file says of how an edge behaves.
+/// The properties of an edge that a file states.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties {
-    /// How long it takes.
+    /// The delay.
     pub delay: Option<Delay>,
-    /// Most by which that varies.
+    /// The greatest variation of the delay.
     pub jitter: Option<Duration>,
-    /// Share of what is lost.
+    /// The share of pieces that are lost.
     pub loss: Option<f64>,
-    /// Bits a second.
+    /// The rate in bits a second.
     pub rate: Option<u64>,
-    /// Of a megabyte.
+    /// The price of a megabyte.
     pub price: Option<f64>,
-    /// The bearer's name.
+    /// The name of the bearer.
     pub bearer: Option<String>,
-    /// Kilometres.
+    /// The length in kilometres.
     pub length: Option<f64>,
 }
 
-/// Attributes of one node or edge.
+/// The attributes of one node or edge.
 #[derive(Debug, Default)]
 pub(super) struct Attributes<'a> {
     all: Vec<(String, String)>,
@@ -50,7 +50,7 @@ impl<'a> Attributes<'a> {
         Self { all: Vec::new(), place }
     }
 
-    /// Adds one. An empty value is none.
+    /// Adds an attribute; an empty value is ignored.
     pub(super) fn add(&mut self, key: &str, value: &str) {
         let value = value.trim();
         if !value.is_empty() {
@@ -58,7 +58,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The first of these that is given.
+    /// Returns the first of these attributes that is given.
     fn get(&self, keys: &[&str]) -> Option<&str> {
         keys.iter().find_map(|key| self.all.iter().find(|(known, _)| known == key)).map(|(_, value)| value.as_str())
     }
@@ -80,7 +80,7 @@ impl<'a> Attributes<'a> {
         read.map(Some).ok_or_else(|| self.wrong(format!("`{key}` is {text:?}"), format!("write {}", Q::WANTED)))
     }
 
-    /// What they say of a node but its name.
+    /// Makes a node of this name with the attributes.
     pub(super) fn node(&self, name: String) -> Result<Node, Problem> {
         let forwarding = match self.get(&["forwarding"]).map(str::to_ascii_lowercase).as_deref() {
             None => None,
@@ -105,7 +105,7 @@ impl<'a> Attributes<'a> {
         })
     }
 
-    /// What a node calls itself.
+    /// Returns the label of a node.
     pub(super) fn label(&self) -> Option<&str> {
         self.get(&["label", "name"])
     }
@@ -128,7 +128,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// What they say of an edge.
+    /// Makes the properties of an edge from the attributes.
     pub(super) fn edge(&self) -> Result<Properties, Problem> {
         let raw = self.number(&["linkspeedraw", "bandwidth"])?.filter(|bits| (1.0..=1e15).contains(bits));
         let rate = self.quantity::<BitRate>("rate")?.map(|rate| rate.0);
@@ -150,7 +150,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// A position on the earth.
+/// Returns a position on the earth.
 pub(super) fn degrees(latitude: f64, longitude: f64, place: &str) -> Result<Position, Problem> {
     if latitude.abs() <= 90.0 && longitude.abs() <= 360.0 {
         return Ok(Position::Degrees { latitude, longitude });
@@ -159,7 +159,7 @@ pub(super) fn degrees(latitude: f64, longitude: f64, place: &str) -> Result<Posi
     Err(Problem::new(what, "write degrees: -90 to 90 north, -180 to 180 east; or `x` and `y` in metres"))
 }
 
-/// A position on a plane.
+/// Returns a position on a plane.
 pub(super) fn metres(point: [f64; 2], place: &str) -> Result<Position, Problem> {
     if point.iter().all(|metres| metres.abs() <= MOST_METRES) {
         return Ok(Position::Metres(point));
@@ -168,9 +168,9 @@ pub(super) fn metres(point: [f64; 2], place: &str) -> Result<Position, Problem> 
     Err(Problem::new(what, format!("write metres, at most {MOST_METRES}")))
 }
 
-/// Units of money for a megabyte: as nodes take it.
+/// The greatest price in units of money for a megabyte, which is the greatest that nodes take.
 const MOST_PRICE: f64 = 1e6;
-/// Kilometres: light in fibre takes more than a second for more.
+/// The greatest length in kilometres: light in fibre takes more than a second for more.
 const MOST_LENGTH: f64 = 1e6;
-/// Metres: more than the earth is round.
+/// The greatest coordinate in metres, which is more than the earth's circumference.
 pub const MOST_METRES: f64 = 1e9;

@@ -1,10 +1,10 @@
-//! The earth: distances over it, and its surface laid flat around a middle.
+//! Geo: distances over the earth, and its surface projected onto a plane around a middle.
 //!
-//! The earth is taken as a sphere, which is true to half a percent. Laid flat (equirectangular, at the mean latitude), points
-//! of a city or a country keep their distances; over continents they do not, and delays are reckoned from the distance over
-//! the sphere instead.
+//! The earth is taken as a sphere, which is accurate to half a percent. In the projection (equirectangular, at the mean
+//! latitude), points of a city or a country keep their distances; over continents they do not, and delays are computed
+//! from the distance over the sphere instead.
 
-/// Kilometres between two points, each latitude and longitude in degrees.
+/// Returns the kilometres between two points, each given by latitude and longitude in degrees.
 pub fn great_circle([lat, lon]: [f64; 2], [to_lat, to_lon]: [f64; 2]) -> f64 {
     let (lat, to_lat) = (lat.to_radians(), to_lat.to_radians());
     let across = ((to_lon - lon).to_radians() / 2.0).sin();
@@ -13,9 +13,9 @@ pub fn great_circle([lat, lon]: [f64; 2], [to_lat, to_lon]: [f64; 2]) -> f64 {
     2.0 * RADIUS_KM * haversine.sqrt().min(1.0).asin()
 }
 
-/// Points, each latitude and longitude in degrees, in metres east and north of their south-western corner.
+/// Returns points, given by latitude and longitude in degrees, in metres east and north of their south-western corner.
 pub fn flat(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
-    // The middle of longitudes is that of their directions: a network may lie on both sides of the date line.
+    // The mean of longitudes is computed from their directions: a network may extend over the date line.
     let sums = points.iter().fold([0.0, 0.0, 0.0], |[lat, east, north], [next, lon]| {
         let lon = lon.to_radians();
         [lat + next, east + lon.sin(), north + lon.cos()]

@@ -1,8 +1,8 @@
-//! GeoJSON: points are nodes, lines are links between the points at their ends, as long as they are drawn.
+//! GeoJSON: points are nodes; lines are links between the points at their ends, with the length of the line.
 //!
-//! An end of a line belongs to the nearest point within a thousandth of a degree (some hundred metres); where there is
-//! none, it is a node of its own, called `point`. A line that names a `source` and a `target` among its properties joins the
-//! points that have these as `id`, `name` or `label`, wherever it is drawn. Surfaces are left alone.
+//! An end of a line belongs to the nearest point within a thousandth of a degree (some hundred metres); if there is
+//! none, it is a node of its own, called `point`. A line that names a `source` and a `target` among its properties
+//! joins the points that have these as `id`, `name` or `label`, wherever it is drawn. Surfaces are ignored.
 
 use super::attributes::degrees;
 use super::json::{scalar, scalars, unreadable};
@@ -32,7 +32,7 @@ struct Geometry {
     coordinates: Value,
 }
 
-/// Whether a text of JSON is a collection of features.
+/// Returns whether a JSON text is a collection of features.
 pub(super) fn is_one(text: &str) -> bool {
     #[derive(Deserialize)]
     struct Kind {
@@ -100,7 +100,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
     Ok(raw)
 }
 
-/// Latitude and longitude; the file has them the other way round.
+/// Returns latitude and longitude; the file has them in the opposite order.
 fn position(coordinates: &Value, place: &str) -> Result<[f64; 2], Problem> {
     let pair = match coordinates.as_array().map(Vec::as_slice) {
         Some([longitude, latitude, ..]) => latitude.as_f64().zip(longitude.as_f64()),
@@ -114,10 +114,10 @@ fn position(coordinates: &Value, place: &str) -> Result<[f64; 2], Problem> {
     degrees(latitude, longitude, place).map(|_| [latitude, longitude])
 }
 
-/// Where a point is, and its identifier.
+/// The position of a point, and its identifier.
 type Point = ([f64; 2], String);
 
-/// Points so far: identifiers by name, and by where they are.
+/// The points so far: identifiers by name, and by position.
 #[derive(Default)]
 struct Points {
     count: usize,
@@ -126,7 +126,7 @@ struct Points {
 }
 
 impl Points {
-    /// Adds one that goes by these names; the first of a name keeps it. Gives its identifier.
+    /// Adds a point with these names, and returns its identifier; the first point of a name keeps the name.
     fn add(&mut self, at: [f64; 2], names: [Option<String>; 2]) -> String {
         let id = self.count.to_string();
         self.count += 1;
@@ -137,7 +137,7 @@ impl Points {
         id
     }
 
-    /// The nearest within reach.
+    /// Returns the nearest point within reach.
     fn near(&self, at: [f64; 2]) -> Option<String> {
         let (row, column) = cell(at);
         let around = (-1..=1).flat_map(|north| (-1..=1).map(move |east| (row + north, column + east)));
@@ -152,7 +152,7 @@ fn cell(at: [f64; 2]) -> (i64, i64) {
     ((at[0] / REACH).floor() as i64, (at[1] / REACH).floor() as i64)
 }
 
-/// Degrees within which a line's end belongs to a point.
+/// The degrees within which a line's end belongs to a point.
 const REACH: f64 = 0.001;
-/// What points without a name are called.
+/// The name of points without one.
 const POINT: &str = "point";

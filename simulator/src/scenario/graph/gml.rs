@@ -1,7 +1,7 @@
-//! GML: keys with values, where a value is a number, a text in quotes, or a list of such pairs in brackets.
+//! GML: keys with values; a value is a number, a text in quotes, or a list of such pairs in brackets.
 //!
-//! Nodes are the lists called `node` within one called `graph`, with an `id`; edges those called `edge`, with a `source` and
-//! a `target`.
+//! Nodes are the lists called `node` within one called `graph`, with an `id`; edges are those called `edge`, with a
+//! `source` and a `target`.
 
 use super::attributes::Attributes;
 use super::{Raw, RawEdge, RawNode};
@@ -46,7 +46,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
     Ok(raw)
 }
 
-/// A key with its value, and the line in which it stands.
+/// A key with its value, and its line.
 #[derive(Debug)]
 struct Pair {
     key: String,
@@ -92,9 +92,9 @@ enum Token<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// The outermost list, whose end is that of the text.
+    /// Reads the outermost list, which ends with the text.
     fn list(mut self) -> Result<Vec<Pair>, Problem> {
-        // Lists that are open, the outermost first, each with the key and line that it belongs to.
+        // The open lists, the outermost first, each with the key and line to which it belongs.
         let mut open = vec![(String::new(), 1, Vec::new())];
         while let Some(token) = self.token()? {
             let key = match token {
@@ -192,7 +192,7 @@ fn shown(token: &Token<'_>) -> String {
     }
 }
 
-/// A text with its characters that are written as `&#233;` or `&amp;`.
+/// Decodes characters that are written as `&#233;` or `&amp;`.
 fn plain(text: &str) -> String {
     let mut made = String::with_capacity(text.len());
     let mut rest = text;
@@ -218,5 +218,5 @@ fn character(word: &str) -> Option<char> {
     }
 }
 
-/// Lists within lists.
+/// The greatest depth of nested lists.
 const DEEPEST: usize = 32;

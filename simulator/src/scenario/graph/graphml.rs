@@ -1,8 +1,8 @@
 //! GraphML: `node` and `edge` elements, whose `data` elements have keys that are declared at the beginning.
 //!
-//! Whether a graph calls itself directed does not count: an edge goes both ways, unless there is another for the way back.
-//! Graphs within nodes are read as if they were not nested. A node that has no label has that of its picture, if an editor
-//! has drawn one.
+//! It does not matter whether a graph calls itself directed: an edge holds in both directions, unless there is another
+//! in the opposite direction. Graphs within nodes are read as if they were not nested. A node without a label has that
+//! of its picture, if an editor has drawn one.
 
 use super::attributes::Attributes;
 use super::{Raw, RawEdge, RawNode};
@@ -11,7 +11,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use std::collections::BTreeMap;
 
 pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
-    // Without document types there are no entities that would grow.
+    // Without document types there are no entities that could expand.
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MOST_ELEMENTS, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|error| {
         let what = format!("{name}:{}: this is no XML: {error}", error.pos().row);
@@ -60,13 +60,13 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
     Ok(raw)
 }
 
-/// Names of attributes by the keys that stand for them.
+/// Returns the names of attributes by their keys.
 fn keys<'d>(root: Node<'d, '_>) -> BTreeMap<&'d str, &'d str> {
     let all = root.children().filter(|child| child.tag_name().name() == "key");
     all.filter_map(|key| Some((key.attribute("id")?, key.attribute("attr.name")?))).collect()
 }
 
-/// Numbers of lines, asked for in the order of the file, so that the text is gone through once.
+/// The numbers of lines, queried in the order of the file, so that the text is scanned once.
 struct Rows<'t> {
     at: usize,
     row: usize,
@@ -82,5 +82,5 @@ impl Rows<'_> {
     }
 }
 
-/// Elements, attributes' texts and the like in a file: some for each node and edge.
+/// The number of elements, attribute texts and similar nodes of a file: several for each node and edge.
 const MOST_ELEMENTS: u32 = 20_000_000;

@@ -1,8 +1,9 @@
-//! JSON with nodes and links, as graph libraries write it: `nodes` with an `id`, `links` or `edges` with a `source` and a
-//! `target`.
+//! JSON with nodes and links, as graph libraries write it: `nodes` with an `id`, `links` or `edges` with a `source` and
+//! a `target`.
 //!
-//! A node's `pos` is its longitude and latitude, unless one of them all lies beyond what degrees can be: then they are
-//! coordinates of a plane, in metres. Where no node has an `id`, links go by the places of nodes in the list, from 0 on.
+//! A node's `pos` is its longitude and latitude, unless at least one `pos` exceeds the range of degrees: then all are
+//! coordinates of a plane, in metres. If no node has an `id`, links refer to nodes by their place in the list, from 0
+//! on.
 
 use super::attributes::{self, Attributes};
 use super::{Position, Raw, RawEdge, RawNode};
@@ -50,13 +51,13 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
     Ok(raw)
 }
 
-/// What is wrong with a file of JSON.
+/// Returns the problem of an unreadable JSON file.
 pub(super) fn unreadable(name: &str, error: &serde_json::Error) -> Problem {
     let what = format!("{name}:{}: this cannot be read: {error}", error.line());
     Problem::new(what, "correct it, or write the file again with the program that made it")
 }
 
-/// Attributes that are one value each.
+/// Returns the attributes that have a single value.
 pub(super) fn scalars<'p>(own: &Map<String, Value>, place: &'p str) -> Attributes<'p> {
     let mut attributes = Attributes::new(place);
     for (key, value) in own {
@@ -67,7 +68,7 @@ pub(super) fn scalars<'p>(own: &Map<String, Value>, place: &'p str) -> Attribute
     attributes
 }
 
-/// A value that is one word or number.
+/// Returns a value that is one word or number.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -76,7 +77,7 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// A node's `pos`.
+/// Returns a node's `pos`.
 fn pair(own: &Map<String, Value>) -> Option<[f64; 2]> {
     match own.get("pos")?.as_array()?.as_slice() {
         [x, y, ..] => Some([x.as_f64()?, y.as_f64()?]),

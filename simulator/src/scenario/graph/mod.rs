@@ -1,19 +1,19 @@
 //! Graphs: topologies that other programs have written, and tables of links and nodes.
 //!
-//! What a file is, its ending says ([`read`]): GraphML, GML, JSON with nodes and links, GeoJSON; anything else is a table
-//! with a line for each link or node ([`table`]). Each reader gives the same [`Graph`]: nodes with a name, and perhaps a
-//! position, a group and a role; edges between two names, with what the file says of how they behave. Attributes go by the
-//! names that such files usually give them ([`attributes`]); others are left alone.
+//! The extension of a file determines its format ([`read`]): GraphML, GML, JSON with nodes and links, GeoJSON; any
+//! other file is a table with a line for each link or node ([`table`]). Each reader returns the same [`Graph`]: nodes
+//! with a name, and perhaps a position, a group and a role; edges between two names, with their properties from the
+//! file. Attributes have the names that such files usually use ([`attributes`]); others are ignored.
 //!
-//! Files of other programs call their nodes as they like. A node's name here is made of its label, with letters, digits
-//! and dashes, and is unlike that of every other node ([`names`]). Tables are the user's own: names there are taken as they
-//! stand, and every column has to be a known one.
+//! The names of nodes in other programs' files are arbitrary. A node's name here is made from its label, with letters,
+//! digits and dashes, and is unique ([`names`]). Tables are the user's own: their names are taken as they are, and
+//! every column has to be a known one.
 //!
 //! Invariants
-//! 1. No input makes a reader fail otherwise than with a [`Problem`] that says where in which file, and what to do.
-//! 2. Names of nodes are unlike each other, and each is a [`Name`]; an edge joins two names, and every one of them is a
-//!    node's.
-//! 3. What is read is bounded: [`MOST_NODES`], [`MOST_EDGES`], and [`MOST_BYTES`] of a file's text.
+//! 1. For every input a reader returns a graph, or a [`Problem`] with its place in the file and the next step.
+//! 2. Names of nodes are unique, and each is a [`Name`]; an edge joins two names, and each of them is that of a node.
+//! 3. A file has at most [`MOST_NODES`] nodes.
+//! - A file has at most [`MOST_EDGES`] edges and [`MOST_BYTES`] of text.
 
 mod attributes;
 pub mod geo;
@@ -33,60 +33,61 @@ use super::problem::Problem;
 use m2mesh::id::Name;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module's documentation.
+/// A graph: see the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
-    /// In the order of the file.
+    /// The nodes in the order of the file.
     pub nodes: Vec<Node>,
-    /// In the order of the file. At most one from one node to another over the same bearer.
+    /// The edges in the order of the file. There is at most one from one node to another over the same bearer.
     pub edges: Vec<Edge>,
-    /// Edges of the file that are not among these: from a node to itself, or a second one from and to the same nodes.
+    /// The number of edges of the file that are not among these: from a node to itself, or a second one from and to the
+    /// same nodes.
     pub left_out: usize,
 }
 
-/// A node.
+/// A node of a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Its name, as a device has it.
+    /// The name, which is a valid name of a device.
     pub name: String,
-    /// Where the file says so: `site.csv:3`.
+    /// The place in the file: `site.csv:3`.
     pub place: String,
-    /// Where it stands.
+    /// The position.
     pub position: Option<Position>,
-    /// Its group.
+    /// The group.
     pub group: Option<String>,
     /// Whether it forwards for others.
     pub forwarding: Option<bool>,
-    /// Area whose link state it shares.
+    /// The area whose link state it shares.
     pub area: Option<u32>,
 }
 
-/// Where a node stands.
+/// The position of a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Position {
-    /// East and north.
+    /// On a plane, in metres east and north.
     Metres([f64; 2]),
     /// On the earth, in degrees.
     Degrees {
-        /// North of the equator.
+        /// The latitude, north of the equator.
         latitude: f64,
-        /// East of Greenwich.
+        /// The longitude, east of Greenwich.
         longitude: f64,
     },
 }
 
-/// An edge.
+/// An edge of a graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edge {
-    /// Names of its nodes.
+    /// The names of its nodes.
     pub ends: [String; 2],
-    /// Where the file says so.
+    /// The place in the file.
     pub place: String,
-    /// How it behaves from the first to the second.
+    /// The properties from the first node to the second.
     pub properties: Properties,
 }
 
-/// Reads a file's text; `name` is the file's.
+/// Reads the text of a file; `name` is that of the file.
 pub fn read(name: &str, text: &str) -> Result<Graph, Problem> {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     let raw = match ending.as_deref() {
@@ -105,7 +106,7 @@ pub fn read(name: &str, text: &str) -> Result<Graph, Problem> {
     names::finish(raw)
 }
 
-/// What a reader of another program's format gives: nodes by their identifiers in the file.
+/// The result of a reader of another program's format: nodes by their identifiers in the file.
 #[derive(Debug, Default)]
 struct Raw {
     nodes: Vec<RawNode>,
@@ -135,7 +136,7 @@ fn bounded(name: &str, nodes: usize, links: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Nodes that only edges name, which have nothing but their name.
+/// Returns the nodes that only edges name, which have only their name.
 fn implied(edges: &[Edge]) -> Vec<Node> {
     let mut seen = BTreeSet::new();
     let ends = edges.iter().flat_map(|edge| edge.ends.iter().map(move |end| (end, &edge.place)));
@@ -150,8 +151,8 @@ impl Node {
 }
 
 impl Graph {
-    /// The names of the largest part of which every node has a way to every other; of the first one where several are as
-    /// large.
+    /// Returns the names of the largest part in which every node has a path to every other; if several are as large,
+    /// the first.
     pub fn largest_part(&self) -> BTreeSet<&str> {
         let mut near = BTreeMap::<&str, Vec<&str>>::new();
         for edge in &self.edges {
@@ -176,7 +177,7 @@ impl Graph {
     }
 }
 
-/// Whether a word can be a device's name; the error says why not.
+/// Checks that a word can be a device's name; the error says why not.
 fn sound_name(word: &str) -> Result<(), String> {
     match Name::new(word) {
         Ok(_) if RESERVED.contains(&word) => Err(format!("a device cannot be called `{word}`, which means others")),
@@ -185,11 +186,11 @@ fn sound_name(word: &str) -> Result<(), String> {
     }
 }
 
-/// Words of a scenario that mean devices by themselves.
+/// The words that have a meaning of their own in a scenario's lists of devices.
 const RESERVED: [&str; 2] = ["all", "neighbours"];
-/// Nodes of a file: as many as a plan has devices.
+/// The number of nodes of a file, which is that of the devices of a plan.
 pub const MOST_NODES: usize = 20_000;
-/// Edges of a file: as many as a plan has.
+/// The number of edges of a file, which is that of a plan.
 pub const MOST_EDGES: usize = 1_000_000;
-/// Bytes of a file.
+/// The size of a file in bytes.
 pub const MOST_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,10 +1,10 @@
-//! Names: from what other programs call their nodes to what devices are called.
+//! Names: the names of devices, made from other programs' names of nodes.
 
 use super::{Edge, Graph, RESERVED, Raw, sound_name};
 use crate::scenario::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Gives the nodes their names, and the edges those of their ends.
+/// Gives the nodes their names, and the edges the names of their ends.
 pub(super) fn finish(raw: Raw) -> Result<Graph, Problem> {
     let mut taken = Taken::default();
     let mut by_id = BTreeMap::new();
@@ -38,7 +38,7 @@ pub(super) fn finish(raw: Raw) -> Result<Graph, Problem> {
     Ok(Graph { nodes, edges, left_out })
 }
 
-/// The label with nothing but what a name may have.
+/// Returns the label reduced to the characters that a name may have.
 fn plain(label: &str) -> String {
     let mut made = String::new();
     for c in label.chars().map(unaccented) {
@@ -55,18 +55,18 @@ fn plain(label: &str) -> String {
     if made.is_empty() { "node".to_owned() } else { made.to_owned() }
 }
 
-/// The letter without its accent, as far as western Europe uses them.
+/// Returns the letter without its accent, for the letters of western Europe.
 fn unaccented(c: char) -> char {
     let first = u32::from('À');
     let place = u32::from(c).checked_sub(first).and_then(|place| usize::try_from(place).ok());
     place.and_then(|place| PLAIN.get(place)).map_or(c, |plain| char::from(*plain))
 }
 
-/// Names that are given, each with the last number that was tried for another like it.
+/// The names that are taken, each with the last number that was tried for a similar one.
 #[derive(Default)]
 struct Taken(BTreeMap<String, usize>);
 
-/// The name, or with a number that makes it another than all before.
+/// Returns the name, with a number if needed to differ from all earlier names.
 fn unlike(name: &str, taken: &mut Taken) -> String {
     let mut made = name.to_owned();
     while taken.0.contains_key(&made) || RESERVED.contains(&made.as_str()) {
@@ -79,9 +79,9 @@ fn unlike(name: &str, taken: &mut Taken) -> String {
     made
 }
 
-/// For the letters from À to ÿ.
+/// The replacements of the letters from À to ÿ.
 const PLAIN: &[u8; 64] = b"AAAAAAACEEEEIIIIDNOOOOO-OUUUUYTsaaaaaaaceeeeiiiidnooooo-ouuuuyty";
-/// Of a label: a number may follow, and a name has 64 at most.
+/// The number of characters taken from a label: a number may follow, and a name has at most 64.
 const MOST_LETTERS: usize = 48;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Tables: a line for each link or for each node, in columns.
+//! Table: a line for each link or for each node, in columns.
 //!
-//! Columns are parted by commas, semicolons or tabs where the first line has some, else by spaces. Empty lines, and lines
-//! that begin with `#`, do not count; where spaces part the columns, neither does what follows a `#`. An empty cell, or a
-//! dash, says nothing.
+//! Columns are separated by commas, semicolons or tabs if the first line has some, and otherwise by spaces. Empty
+//! lines, and lines that begin with `#`, are ignored; if spaces separate the columns, so is the text after a `#`. An
+//! empty cell, or a dash, means that no value is given.
 //!
-//! The first line names the columns. One that begins with `from to` is of links: each line describes both directions,
-//! or the one, where another describes the other. One that begins with `name` is of nodes. Without such a line, each line is a link
-//! with two names and no more.
+//! The first line names the columns. If it begins with `from to`, the table is one of links: each line describes both
+//! directions, or one if another line describes the other. If it begins with `name`, the table is one of nodes. Without
+//! such a line, each line is a link that consists of two names.
 
 use super::attributes::Attributes;
 use super::{Edge, Graph, implied, sound_name};
@@ -16,22 +16,22 @@ use std::collections::BTreeMap;
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its number, from 1 on.
+    /// The number of the line, from 1 on.
     pub line: usize,
-    /// What stands in it.
+    /// The contents of the cells.
     pub cells: Vec<String>,
 }
 
-/// Lines that have something in them.
+/// Returns the lines that are not ignored.
 pub fn rows(name: &str, text: &str) -> Result<Vec<Row>, Problem> {
-    // What spreadsheets put first.
+    // The byte order mark that spreadsheets write first.
     let text = text.trim_start_matches('\u{feff}');
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     let first = first.map_or("", |line| line.split('#').next().unwrap_or_default());
     let Some(parted) = [',', ';', '\t'].into_iter().find(|mark| first.contains(*mark)) else {
         return Ok(spaced(text));
     };
-    // Without the lines that do not count, of which the reader does not keep the number.
+    // The ignored lines are removed here, since the reader does not keep their numbers.
     let counts = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let (numbers, lines): (Vec<usize>, Vec<&str>) =
         text.lines().enumerate().filter(|(_, line)| counts(line)).map(|(number, line)| (number + 1, line)).unzip();
@@ -83,7 +83,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Graph, Problem> {
     }
 }
 
-/// The columns that the first line names.
+/// Returns the columns that the first line names.
 fn columns<'h>(name: &str, row: &Row, head: &[&'h str], known: &[&str]) -> Result<Vec<&'h str>, Problem> {
     for (place, column) in head.iter().enumerate() {
         let problem = if !known.contains(column) {
@@ -100,7 +100,7 @@ fn columns<'h>(name: &str, row: &Row, head: &[&'h str], known: &[&str]) -> Resul
     Ok(head.to_vec())
 }
 
-/// The cells of a row by their columns, without those that say nothing.
+/// Returns the cells of a row by their columns, without those that have no value.
 fn cells<'r>(place: &str, row: &'r Row, columns: &[&'r str]) -> Result<BTreeMap<&'r str, &'r str>, Problem> {
     if row.cells.len() > columns.len() && row.cells[columns.len()..].iter().any(|cell| !cell.is_empty()) {
         let (what, hint) = match columns {

@@ -1,4 +1,5 @@
-//! What readers of topologies promise: the same network in every format, and a problem, not a panic, for anything else.
+//! Tests of the readers of topologies: the same network in every format, and a problem, not a panic, for any other
+//! input.
 
 use super::*;
 use crate::scenario::motion;
@@ -85,7 +86,7 @@ fn one_network_is_the_same_in_every_format() {
         let graph = read(file, GEOJSON).expect(file);
         assert_eq!(names(&graph), ["Berlin", "Wien-so", "point"]);
         assert_eq!(ends(&graph), [["Berlin", "Wien-so"], ["Wien-so", "point"]]);
-        // As the line is drawn, which is farther than the points are apart.
+        // The length of the drawn line, which is longer than the distance of the points.
         let length = graph.edges[0].properties.length.expect("a drawn line has a length");
         assert!((523.0..560.0).contains(&length), "{length}");
         assert_eq!(graph.edges[0].properties.rate, Some(10_000_000_000));
@@ -114,7 +115,7 @@ fn a_table_of_links_says_what_its_columns_say() {
     assert_eq!((rate, price, bearer.as_deref(), length), (Some(10_000_000), Some(2.5), Some("lte"), None));
     assert_eq!(graph.edges[1].place, "x.csv:4");
     assert_eq!(graph.edges[2].properties, Properties { length: Some(12.5), ..Properties::default() });
-    // As it was without columns, and with spaces.
+    // The same as without columns, and as with spaces.
     let spaced = read("x.edges", "a b # near\n\nb c\n").expect("sound");
     assert_eq!(ends(&spaced), [["a", "b"], ["b", "c"]]);
     let columns = read("x.edges", "from to loss\na b 2%\nb c -\n").expect("sound");
@@ -132,6 +133,7 @@ fn a_table_of_nodes_says_who_they_are() {
     assert_eq!(semicolons.nodes[0].position, Some(Position::Metres([1.0, 2.0])));
 }
 
+/// Invariants 1 and 3.
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
     for (file, text, parts) in [
@@ -192,6 +194,7 @@ fn what_is_wrong_is_named_with_its_line() {
     says(read("x.gml", &deep), &["x.gml:1: lists lie too deep"]);
 }
 
+/// Invariant 1 of scenario::motion.
 #[test]
 fn tracks_are_read_in_every_format() {
     let motion::Motion::Named(named) = motion::read("x.csv", TRACE).expect("sound") else { panic!("by name") };
@@ -203,7 +206,7 @@ fn tracks_are_read_in_every_format() {
     };
     assert_eq!(nodes[&0], (1, vec![(Duration::ZERO, [1.0, 2.0]), (10 * second, [3.0, 4.0])]));
     assert_eq!(nodes[&1].0, 2);
-    // Six metres on the way to the first goal it gets the second, ten metres away.
+    // After six metres towards the first goal it gets the second, which is ten metres away.
     let motion::Motion::Numbered(nodes) = motion::read("x.ns2", SETDEST).expect("sound") else { panic!("numbered") };
     let way = [(0, [10.0, 20.0]), (2, [10.0, 20.0]), (5, [10.0, 26.0]), (5, [10.0, 26.0]), (11, [16.0, 26.0])];
     assert_eq!(nodes[&0].1, way.map(|(at, point)| (at * second, point)));
@@ -221,7 +224,10 @@ fn tracks_are_read_in_every_format() {
     }
 }
 
-/// Whatever is cut off or overwritten: a graph that keeps what graphs promise, or a problem that says where.
+/// Checks files that are cut off or overwritten: each is a graph that keeps its invariants, or a problem with its
+/// place.
+///
+/// Invariants 1 and 2.
 #[test]
 fn garbled_files_are_problems_and_never_panics() {
     let mut draw = ChaCha20Rng::seed_from_u64(7);

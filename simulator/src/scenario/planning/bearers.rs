@@ -1,4 +1,4 @@
-//! Bearers: what carries bits, what it costs, and what its channel is like.
+//! Bearers: their costs, limits and channels.
 
 use super::Planning;
 use crate::plan::{Bearer, Bursts};
@@ -102,12 +102,12 @@ impl Planning<'_> {
     }
 }
 
-/// The class of that name, or what stands for all that is not known better.
+/// Returns the class of that name, or the one for bearers of unknown class.
 fn named(name: &str) -> lsa::Bearer {
     lsa::Bearer::ALL.into_iter().find(|class| class.name() == name).unwrap_or_default()
 }
 
-/// Bytes of the smallest packet that a bearer may have: a short message.
+/// The size in bytes of the smallest packet that a bearer may have: a short message.
 const LEAST_MTU: u32 = 16;
-/// Bursts of one channel or link in a run.
+/// The number of bursts of one channel or link in a run.
 const MOST_BURSTS: f64 = 1e8;

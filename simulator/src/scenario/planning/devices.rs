@@ -1,4 +1,4 @@
-//! Devices: who takes part, where it is, what it runs on.
+//! Devices: the devices of each group, with their positions and properties.
 
 use super::Planning;
 use super::draw::Draw;
@@ -46,7 +46,7 @@ impl Planning<'_> {
             return Err(document.problem(&span.unwrap_or_else(|| name.span()), what, "lower the count"));
         }
         let traced = self.traced(group, &members)?;
-        // A stream for each group, by its name: other groups may come and go.
+        // Each group has a stream of its own, by its name, so that adding or removing other groups does not change it.
         let mut draw = Draw::new(self.seed, &format!("placement {word}"), self.attempt);
         let mut phases = Draw::new(self.seed, &format!("schedule {word}"), 0);
         for (number, (member, traced)) in members.into_iter().zip(traced).enumerate() {
@@ -78,7 +78,7 @@ impl Planning<'_> {
         self.unambiguous(name)
     }
 
-    /// Devices that are called after their group, with a number.
+    /// Returns the devices of a group that are called after the group, with a number.
     fn counted(&self, name: &Spanned<String>, group: &Group) -> Result<Vec<Member>, Problem> {
         let (document, word) = (self.document, name.get_ref());
         let keys = [Key::new("without", &group.without, false, "`file`")];
@@ -106,7 +106,8 @@ impl Planning<'_> {
         members.collect()
     }
 
-    /// `meter` and `meter-1` could both have a device `meter-1-1`; and `meter-1` would name a group and a device.
+    /// Checks that names are unambiguous: `meter` and `meter-1` could both have a device `meter-1-1`; and `meter-1`
+    /// would name a group and a device.
     fn unambiguous(&self, name: &Spanned<String>) -> Result<(), Problem> {
         let clash = self.groups.iter().find(|(group, _)| self.device(group).is_some());
         match clash {
@@ -175,13 +176,13 @@ impl Planning<'_> {
             Some(mobility) => match mobility.get_ref().kind {
                 MobilityKind::Waypoints => self.wander(mobility, place, origin, area, draw),
                 MobilityKind::Route => self.route(mobility, number as f64 / count as f64, draw),
-                // One whom the trace does not name stands where it is placed.
+                // A device that the trace does not name stays where it is placed.
                 MobilityKind::Trace => Ok(vec![Waypoint { at: Duration::ZERO, x: place[0], y: place[1] }]),
             },
         }
     }
 
-    /// The random waypoint model: to a point of the area, at a speed, a pause, and on to the next.
+    /// Returns a track of the random waypoint model: to a point of the area, at a speed, a pause, and on to the next.
     fn wander(
         &self,
         mobility: &Spanned<Mobility>,
@@ -216,7 +217,8 @@ impl Planning<'_> {
         Ok(track)
     }
 
-    /// Along the points; round and round, or to the last. Devices of a group that go round begin spread over the round.
+    /// Returns a track along the points, repeatedly in a round or once to the last. Devices of a group that go round
+    /// begin spread over the round.
     fn route(&self, mobility: &Spanned<Mobility>, part: f64, draw: &mut Draw) -> Result<Vec<Waypoint>, Problem> {
         let Mobility { pause, points, closed, file, .. } = mobility.get_ref();
         let keys = [
@@ -237,7 +239,7 @@ impl Planning<'_> {
         let ends = stops.len() + usize::from(round);
         let legs: Vec<_> = (1..ends).map(|to| (stops[to - 1], stops[to % stops.len()])).collect();
         let whole: Duration = legs.iter().map(|(from, to)| travel(*from, *to, speed)).sum();
-        // Where it would be had it begun that long before.
+        // The position at which it would be if it had begun that long before.
         let ahead = if round { whole.mul_f64(part) } else { Duration::ZERO };
         let (mut at, mut track) = (Duration::ZERO, Vec::new());
         for (from, to) in legs.iter().cycle().take(if round { usize::MAX } else { legs.len() }) {
@@ -278,16 +280,16 @@ fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {
     Duration::from_secs_f64((metres / speed).clamp(0.001, LONGEST_LEG))
 }
 
-/// Seconds from one point to the next: more than any run has, and sums of it are no trouble.
+/// The seconds from one point to the next: longer than any run, and short enough for sums.
 const LONGEST_LEG: f64 = 1e10;
-/// Devices of a plan. Beyond, memory is the limit.
+/// The number of devices of a plan. Beyond it, memory is the limit.
 const MOST_DEVICES: usize = 20_000;
-/// Points of one device's track.
+/// The number of points of one device's track.
 const MOST_WAYPOINTS: usize = 20_000;
-/// Metres between devices in a line or grid.
+/// The metres between devices in a line or grid.
 const SPACING: f64 = 100.0;
-/// Metres east and north in which devices stand that are placed by lot.
+/// The area in metres east and north in which devices with random positions are.
 const AREA: [f64; 2] = [1_000.0, 1_000.0];
-/// What a flush of common flash storage takes.
+/// The time that a flush of common flash storage takes.
 const FLUSH: Duration = Duration::from_millis(4);
 const NAMING: &str = "write letters, digits, `-`, `_` and `.`, beginning with a letter or digit";

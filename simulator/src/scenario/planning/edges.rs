@@ -1,11 +1,13 @@
-//! Links from files: each edge with what the file says of it, and otherwise as the entry and its bearer are.
+//! Edges: links from files, each with its properties from the file, and otherwise with those of its entry and its
+//! bearer.
 //!
-//! An edge describes both directions, unless the file has another for the way back: then each describes its own. One whose
-//! delay the file does not say takes as long as the entry says and so much more for each kilometre. Its length is what the
-//! file says, or else the distance between its devices over the earth; or between their places, if the entry says what a
-//! kilometre takes.
+//! An edge describes both directions, unless the file has another in the opposite direction: then each describes its
+//! own. If the file does not state an edge's delay, it is that of the entry plus an amount for each kilometre. The
+//! length is that in the file, or otherwise the distance between its devices over the earth; or between their
+//! positions, if the entry states the delay of a kilometre.
 //!
-//! A price that is not the bearer's makes a bearer of its own of it, for nodes know prices by bearer ([`Tariffs`]).
+//! An edge with a price other than its bearer's gets a bearer of its own, since nodes know prices by bearer
+//! ([`Tariffs`]).
 
 use super::Planning;
 use super::draw::Draw;
@@ -20,7 +22,7 @@ use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 
-/// An edge of a file: its devices and bearer.
+/// The ends of an edge of a file: its devices and bearer.
 type Ends = (usize, usize, usize);
 
 impl Planning<'_> {
@@ -71,7 +73,7 @@ impl Planning<'_> {
         Ok(edges)
     }
 
-    /// Nodes that groups leave out.
+    /// Returns the nodes that groups leave out.
     fn without(&self) -> BTreeSet<&str> {
         let names = self.model.devices.values().filter_map(|group| group.without.as_ref()).flat_map(Spanned::get_ref);
         names.map(String::as_str).filter(|name| self.device(name).is_none()).collect()
@@ -86,7 +88,7 @@ impl Planning<'_> {
         })
     }
 
-    /// The device at an end of an edge.
+    /// Returns the device at an end of an edge.
     fn end(
         &self,
         edge: &graph::Edge,
@@ -114,7 +116,7 @@ impl Planning<'_> {
         Ok(device)
     }
 
-    /// How an edge behaves from its first device to its second.
+    /// Returns the behaviour of an edge from its first device to its second.
     fn told(
         &self,
         edge: &graph::Edge,
@@ -140,7 +142,7 @@ impl Planning<'_> {
         Ok(told)
     }
 
-    /// What its length adds to a link's delay.
+    /// Returns the delay that its length adds to a link.
     fn of_length(&self, length: Option<f64>, (a, b): (usize, usize), links: &Links) -> Duration {
         let around = || Some(graph::geo::great_circle(self.degrees[a]?, self.degrees[b]?));
         let given = links.per_km.as_ref().map(|per_km| per_km.get_ref().0);
@@ -151,12 +153,12 @@ impl Planning<'_> {
             Some((one.x - other.x).hypot(one.y - other.y) / 1_000.0)
         };
         let length = length.or_else(around).or_else(straight).unwrap_or_default();
-        // Whole microseconds: the last digits of distances differ from one machine's arithmetic to another's.
+        // Whole microseconds, since the last digits of distances differ between machines.
         let micros = (given.unwrap_or(PER_KM).as_secs_f64() * length * 1e6).round();
         Duration::from_micros(micros.min(MOST_MICROS) as u64)
     }
 
-    /// The other way round behaves as the line says.
+    /// Returns the edge if the opposite direction behaves as the line says.
     pub(super) fn edge(
         &self,
         ends: Ends,
@@ -167,7 +169,7 @@ impl Planning<'_> {
         let back = back.map(|back| there.overridden(back.get_ref(), back.span()));
         match back {
             Some(back) if back.delay == there.delay => {
-                // The way back takes as long, unless the scenario says otherwise.
+                // The opposite direction has the same delay, unless the scenario says otherwise.
                 let forth = self.shape(there, draw.unit())?;
                 let same = Behaviour { delay: super::links::exactly(forth.delay), ..back };
                 Ok(Priced::new(ends, [forth, self.shape(&same, 0.0)?], there.price))
@@ -177,7 +179,7 @@ impl Planning<'_> {
         }
     }
 
-    /// Both directions as each behaves.
+    /// Returns the edge with each direction's own behaviour.
     fn edge_of(&self, ends: Ends, there: &Behaviour, back: &Behaviour, draw: &mut Draw) -> Result<Priced, Problem> {
         let shapes = [self.shape(there, draw.unit())?, self.shape(back, draw.unit())?];
         if let (Some(one), Some(other), Place::File(place)) = (there.price, back.price, &back.place)
@@ -190,11 +192,11 @@ impl Planning<'_> {
     }
 }
 
-/// Bearers that are there for links with a price of their own.
+/// The bearers, including those made for links with a price of their own.
 pub(super) struct Tariffs {
     /// All bearers, those of the scenario first.
     pub(super) bearers: Vec<Bearer>,
-    /// To each of those behind the scenario's, which of these it is.
+    /// For each bearer after the scenario's, the index of the scenario's bearer from which it was made.
     pub(super) of: Vec<usize>,
     scenarios: usize,
 }
@@ -204,7 +206,7 @@ impl Tariffs {
         Self { bearers: bearers.to_vec(), of: Vec::new(), scenarios: bearers.len() }
     }
 
-    /// The bearer for a price: this one, if it has it.
+    /// Returns the bearer for a price, which is this one if it has that price.
     pub(super) fn bearer(&mut self, bearer: usize, price: f64) -> Result<usize, (String, String)> {
         let own = &self.bearers[bearer];
         if price == own.price {
@@ -229,13 +231,13 @@ impl Tariffs {
         Ok(self.bearers.len() - 1)
     }
 
-    /// The scenario's bearer that one stands for.
+    /// Returns the scenario's bearer to which a bearer belongs.
     pub(super) fn scenarios(&self, bearer: usize) -> usize {
         bearer.checked_sub(self.scenarios).and_then(|more| self.of.get(more)).copied().unwrap_or(bearer)
     }
 }
 
-/// A minute: what links stand, and more.
+/// The largest delay in microseconds: two minutes, which is more than links that come up have.
 const MOST_MICROS: f64 = 120e6;
-/// Each has its network of addresses.
+/// The number of bearers, since each has its network of addresses.
 const MOST_BEARERS: usize = 200;

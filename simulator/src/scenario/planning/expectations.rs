@@ -1,7 +1,8 @@
 //! Expectations: `delivered >= 0.999`, `latency.p99[class=alarm] <= 2s`.
 //!
-//! A metric, perhaps for some messages only, a comparison, and a value in the metric's unit, or another metric of that
-//! unit; or several of which one is to hold. A selector must name what the scenario has and what sends, as an expectation about nothing would never hold.
+//! An expectation consists of a metric, which may be restricted to some messages, a comparison, and a value in the
+//! metric's unit, or another metric of that unit; or of several such, of which one has to hold. A selector must name a
+//! part of the scenario that sends, since an expectation about nothing would never hold.
 
 use super::Planning;
 use crate::metrics::{self, ALL_SELECTORS, METRICS, Metric, SELECTORS, Unit};
@@ -20,7 +21,7 @@ impl Planning<'_> {
         all.iter().map(|expected| self.any_of(&expected.get_ref().0, &expected.span(), flows)).collect()
     }
 
-    /// The first of several texts, with the others beside it.
+    /// Reads the first of several texts, with the others as its alternatives.
     fn any_of(&self, texts: &[String], span: &Range<usize>, flows: &[Flow]) -> Result<Expectation, Problem> {
         let each = texts.iter().map(|text| self.plan_expectation(text, span, flows));
         let mut each = each.collect::<Result<Vec<_>, _>>()?.into_iter();
@@ -51,7 +52,7 @@ impl Planning<'_> {
         Ok(Expectation { text: text.to_owned(), metric: key, comparison, wanted, or: Vec::new() })
     }
 
-    /// A metric, and its key with a selector.
+    /// Reads a metric; returns it and its key with a selector.
     fn metric(&self, text: &str, span: &Range<usize>, flows: &[Flow]) -> Result<(&'static Metric, String), Problem> {
         let (name, selector) = match text.split_once('[') {
             Some((name, rest)) => match rest.strip_suffix(']').and_then(|rest| rest.split_once('=')) {
@@ -136,9 +137,9 @@ impl Planning<'_> {
     }
 }
 
-/// Where the comparison stands in the text, how it is written, and what it is.
+/// Returns the position of the comparison in the text, its text, and the comparison.
 fn comparison(text: &str) -> Option<(usize, &'static str, Comparison)> {
-    // The `=` of a selector of the first metric compares nothing.
+    // The `=` of a selector of the first metric is not a comparison.
     let selects = text.find(['[', '<', '>', '=']).is_some_and(|at| text[at..].starts_with('['));
     let body = text.find(']').filter(|_| selects).map_or(0, |end| end + 1);
     let known = [
@@ -151,14 +152,14 @@ fn comparison(text: &str) -> Option<(usize, &'static str, Comparison)> {
     let found = known
         .into_iter()
         .find_map(|(operator, comparison)| text[body..].find(operator).map(|at| (body + at, operator, comparison)))?;
-    // A second one, or a stray `=`, is a mistake; but for that of a selector.
+    // A second comparison, or a stray `=`, is a mistake, except the `=` of a selector.
     let right = text[found.0 + found.1.len()..].split('[').next().unwrap_or_default();
     (!right.contains(['<', '>', '='])).then_some(found)
 }
 
-/// A value, in the metric's own unit.
+/// Reads a value, in the metric's own unit.
 fn value(unit: Unit, text: &str) -> Option<f64> {
-    // TOML-like quotes around a value do no harm: `<= "2s"`.
+    // TOML-like quotes around a value are allowed: `<= "2s"`.
     let text = text.trim_matches(['"', '\'']);
     match unit {
         Unit::Count | Unit::Money => quantity::number(text).filter(|number| *number >= 0.0),

@@ -1,8 +1,8 @@
-//! Faults: what goes wrong, when, and for whom.
+//! Faults: what they strike, and when.
 //!
-//! A fault strikes once, `at` a time, or as a Poisson process of a `rate` over the measured time; drawn anew each time are
-//! the devices or links of one that strikes `any` or a `share`. It is over after `for`, or when traffic ends. A fault that
-//! makes lines behave otherwise is split into one for each way in which they then behave.
+//! A fault strikes once, `at` a time, or as a Poisson process of a `rate` over the measured time. If it strikes `any`
+//! or a `share`, its devices or links are drawn anew each time. It is over after `for`, or when traffic ends. A fault
+//! that degrades lines is split into one for each resulting shape.
 
 use super::Planning;
 use super::draw::Draw;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 impl Planning<'_> {
-    /// All faults, in the order of their time.
+    /// Returns all faults, in the order of their time.
     pub(super) fn plan_faults(&self, flows: &[Flow]) -> Result<Vec<plan::Fault>, Problem> {
         let mut all = Vec::new();
         for (number, fault) in self.model.faults.iter().enumerate() {
@@ -90,7 +90,7 @@ impl Planning<'_> {
         Ok(())
     }
 
-    /// When it strikes, after the warm-up.
+    /// Returns the times at which a fault strikes, after the warm-up.
     fn moments(&self, fault: &Fault, span: &Range<usize>, draw: &mut Draw) -> Result<Vec<Duration>, Problem> {
         let duration = self.duration();
         match (&fault.at, &fault.rate) {
@@ -123,7 +123,7 @@ impl Planning<'_> {
         }
     }
 
-    /// What one strike comes to, with the words for whom or what it strikes.
+    /// Returns the results of one strike, each with the words for the devices or links that it strikes.
     fn strike(
         &self,
         fault: &Fault,
@@ -242,7 +242,7 @@ impl Planning<'_> {
     ) -> Result<Vec<(String, plan::FaultKind)>, Problem> {
         let what = format!("kind = \"{}\"", called(fault.kind));
         let line = self.needed(&fault.shape, &what, span, "shape = { loss = 0.2 }")?;
-        // By how the edge behaves then; as a text, since shapes have no order.
+        // By the shapes that the edge then has; as a text, since shapes have no order.
         let mut ways = BTreeMap::<String, (Vec<usize>, [Option<Shape>; 2])>::new();
         for (edge, forth) in self.struck_links(fault, span, draw)? {
             let part = draw.unit();
@@ -288,7 +288,7 @@ fn map(
     (words, fault(struck))
 }
 
-/// As it is written, and as it begins a label.
+/// Returns the name of a kind, as it is written, and as it begins a label.
 fn called(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Crash => "crash",
@@ -311,9 +311,9 @@ fn called(kind: FaultKind) -> &'static str {
     }
 }
 
-/// Faults of a run: each is a mark on every time axis.
+/// The number of faults of a run: each is a mark on every time axis.
 const MOST_FAULTS: usize = 10_000;
-/// How often a hostile member sends each frame.
+/// The number of times that a hostile member sends each frame.
 const MOST_TIMES: u32 = 1_000;
-/// How many times as much as planned a flow sends.
+/// The factor by which a flow may be overloaded.
 const MOST_FACTOR: f64 = 10_000.0;

@@ -1,12 +1,12 @@
-//! Devices from files: one for each node, where it stands, and how it moves.
+//! Files: devices from files, one for each node, with its position and its motion.
 //!
-//! A table `[devices.meter]` with a `file` has a device for each node of the file whose group is `meter`; where no node of
-//! the file has a group, for each node. Devices are called as their nodes are. What the file says of a node counts before
-//! what the table says.
+//! A table `[devices.meter]` with a `file` has a device for each node of the file whose group is `meter`, or for each
+//! node if no node of the file has a group. Devices have the names of their nodes. Properties in the file take
+//! precedence over those in the table.
 //!
-//! Positions on the earth are laid flat, over all nodes of the file, so that several groups of one file lie right to each
-//! other. A node without a position stands in the middle of those that it has a link with, where these have one; else as
-//! the group is placed.
+//! Positions on the earth are projected onto a plane, over all nodes of the file, so that several groups of one file
+//! have the right positions relative to each other. A node without a position is placed in the middle of the nodes to
+//! which it has a link, if these have one, and otherwise as the group is placed.
 
 use super::Planning;
 use super::kinds::Key;
@@ -23,9 +23,9 @@ use toml::Spanned;
 /// A device of a group, before it is planned.
 pub(super) struct Member {
     pub(super) name: Name,
-    /// Metres east and north, where a file says so.
+    /// The position in metres east and north, if a file states it.
     pub(super) place: Option<[f64; 2]>,
-    /// Latitude and longitude, where a file says so.
+    /// Latitude and longitude, if a file states them.
     pub(super) degrees: Option<[f64; 2]>,
     pub(super) forwarding: Option<bool>,
     pub(super) area: Option<u32>,
@@ -38,7 +38,7 @@ impl Member {
 }
 
 impl Planning<'_> {
-    /// The graph of a file, which was read with the scenario.
+    /// Returns the graph of a file, which was read with the scenario.
     pub(super) fn graph_of(&self, name: &Spanned<String>) -> Result<&Graph, Problem> {
         self.graphs.get(name.get_ref()).ok_or_else(|| {
             let what = format!("the file {} is not with the scenario", name.get_ref());
@@ -47,7 +47,7 @@ impl Planning<'_> {
         })
     }
 
-    /// The members of a group that has a file.
+    /// Returns the members of a group that has a file.
     pub(super) fn of_file(
         &self,
         name: &Spanned<String>,
@@ -110,7 +110,7 @@ impl Planning<'_> {
         }
     }
 
-    /// No node goes unnoticed because its group is mistyped, or is none.
+    /// Checks that no node is ignored because its group is mistyped or absent.
     fn every_group_has_its_table(&self, graph: &Graph, file: &Spanned<String>) -> Result<(), Problem> {
         let reads = |group: &Group| group.file.as_ref().is_some_and(|own| own.get_ref() == file.get_ref());
         let tables = self.model.devices.iter().filter(|(_, group)| reads(group));
@@ -129,7 +129,7 @@ impl Planning<'_> {
         Ok(())
     }
 
-    /// The tracks of a group's members, of those that a trace has.
+    /// Returns the tracks of those members of a group that a trace contains.
     pub(super) fn traced(&self, group: &Group, members: &[Member]) -> Result<Vec<Option<Vec<Waypoint>>>, Problem> {
         let mut tracks = vec![None; members.len()];
         let Some(mobility) = group.mobility.as_ref().filter(|own| own.get_ref().kind == MobilityKind::Trace) else {
@@ -188,7 +188,8 @@ impl Planning<'_> {
     }
 }
 
-/// Where nodes stand, in metres; an error names a node that is placed otherwise than those before, and what to do.
+/// Returns the positions of nodes in metres; an error names a node whose kind of position differs from that of earlier
+/// ones, and says what to do.
 fn places(graph: &Graph) -> Result<Vec<Option<[f64; 2]>>, (String, &'static str)> {
     let mut places: Vec<Option<[f64; 2]>> = vec![None; graph.nodes.len()];
     let (mut degrees, mut metres) = (Vec::new(), 0);
@@ -227,5 +228,5 @@ fn places(graph: &Graph) -> Result<Vec<Option<[f64; 2]>>, (String, &'static str)
     Ok(places)
 }
 
-/// How long light takes for a kilometre of fibre.
+/// The time that light takes for a kilometre of fibre.
 pub(super) const PER_KM: Duration = Duration::from_micros(5);

@@ -1,16 +1,16 @@
-//! Which keys go with which `kind`.
+//! Kinds: the keys that belong to each `kind`.
 
 use super::Planning;
 use crate::scenario::problem::Problem;
 use std::ops::Range;
 use toml::Spanned;
 
-/// A key that not every kind takes, where it stands if it is given, and whether it goes with the kind at hand.
+/// A key that only some kinds take: its name, its place if it is given, and whether the present kind takes it.
 pub(super) struct Key {
     name: &'static str,
     given: Option<Range<usize>>,
     fits: bool,
-    /// The kinds that it goes with, for the error.
+    /// The kinds that take it, for the error.
     kinds: &'static str,
 }
 
@@ -21,7 +21,7 @@ impl Key {
 }
 
 impl Planning<'_> {
-    /// None of the keys is given that does not go with the kind.
+    /// Checks that no key is given that the kind does not take.
     pub(super) fn only(&self, kind: &str, keys: &[Key]) -> Result<(), Problem> {
         match keys.iter().find_map(|key| key.given.clone().filter(|_| !key.fits).map(|span| (key, span))) {
             Some((Key { name, kinds, .. }, span)) => {
@@ -32,7 +32,7 @@ impl Planning<'_> {
         }
     }
 
-    /// A key that the kind needs.
+    /// Returns a key that the kind requires.
     pub(super) fn needed<'v, T>(
         &self,
         value: &'v Option<Spanned<T>>,

@@ -1,7 +1,7 @@
-//! Links: which devices can link over which bearer, how those lines behave, and who knows whom.
+//! Links: the devices that can link over each bearer, the shapes of these lines, and the addresses that devices know.
 //!
-//! Each entry of `[[links]]` makes a graph over the devices that it is `between` and that have its bearer. A pair that an
-//! earlier entry has linked over the same bearer is described anew by a later one.
+//! Each entry of `[[links]]` makes a graph over the devices that it is `between` and that have its bearer. A pair that
+//! an earlier entry has linked over the same bearer is redefined by a later one.
 
 use super::Planning;
 use super::draw::Draw;
@@ -19,29 +19,29 @@ use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 
-/// How lines of an entry behave, before delays are drawn.
+/// The properties of an entry's lines, before delays are drawn.
 #[derive(Clone, Debug)]
 pub(super) struct Behaviour {
     pub(super) delay: Delay,
     pub(super) jitter: Duration,
     pub(super) loss: f64,
     pub(super) rate: Option<u64>,
-    /// Of a megabyte, where it is not the bearer's.
+    /// The price of a megabyte, if it is not the bearer's.
     pub(super) price: Option<f64>,
-    /// What says so.
+    /// The place of the definition.
     pub(super) place: Place,
 }
 
-/// Where something stands.
+/// A place in the scenario or in another file.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// In the scenario.
+    /// A range of the scenario.
     Scenario(Range<usize>),
-    /// In another file: `site.edges:3`.
+    /// A line of another file: `site.edges:3`.
     File(String),
 }
 
-/// An edge, and what it costs where that is not as its bearer.
+/// An edge, and its price if that differs from its bearer's.
 pub(super) struct Priced {
     edge: Edge,
     price: Option<f64>,
@@ -101,7 +101,7 @@ impl Planning<'_> {
         edges.collect()
     }
 
-    /// No key that does not go with the kind.
+    /// Checks that no key is given that the kind does not take.
     fn keys(&self, links: &Links) -> Result<(), Problem> {
         use LinksKind::{File, Grid, Hub, Random, Tree};
         let kind = links.kind;
@@ -119,7 +119,8 @@ impl Planning<'_> {
         )
     }
 
-    /// The devices that an entry may link: those that it names, all of which must have the bearer, or all that have it.
+    /// Returns the devices that an entry may link: those that it names, all of which must have the bearer, or all that
+    /// have it.
     fn between(&self, links: &Links, bearer: usize) -> Result<Vec<usize>, Problem> {
         let has = |device: &usize| self.carried[*device].contains(&bearer);
         let Some(named) = &links.between else {
@@ -174,7 +175,7 @@ impl Planning<'_> {
                 topology::hub(count, &places, value(&links.degree).unwrap_or(1))
             }
             Geometric => self.geometric(between, bearer, span)?,
-            // Read elsewhere: its edges have more to them than their ends.
+            // Read elsewhere, since its edges have more properties than their ends.
             File => Ok(Pairs::new()),
         };
         let pairs = made.map_err(|(what, hint)| {
@@ -206,7 +207,7 @@ impl Planning<'_> {
         Ok(topology::geometric(&places, &moves, reach))
     }
 
-    /// As the bearer's, with what the entry says otherwise.
+    /// Returns the behaviour of the bearer's lines, with the changes of the entry.
     pub(super) fn behaviour(&self, bearer: usize, links: &Links, span: &Range<usize>) -> Result<Behaviour, Problem> {
         let spec = self.model.bearers.get(self.bearers[bearer].name.as_str());
         let spec = spec.ok_or_else(|| self.document.problem(span, "its bearer is not there", "name another"))?;
@@ -223,7 +224,7 @@ impl Planning<'_> {
         Ok(of_bearer.overridden(&line, span.clone()))
     }
 
-    /// A line's shape; `part` from 0 to 1 says which of the delays between which it is drawn.
+    /// Returns a line's shape; `part` from 0 to 1 selects a delay from the range of delays.
     pub(super) fn shape(&self, behaviour: &Behaviour, part: f64) -> Result<Shape, Problem> {
         let Behaviour { delay, jitter, loss, rate, price: _, place } = behaviour;
         let shape = Shape {
@@ -239,7 +240,7 @@ impl Planning<'_> {
                 ShapeError::Jitter => "lower `jitter`, or raise `delay`, here or at the bearer",
                 ShapeError::Loss => "lower `loss` here or at the bearer",
                 ShapeError::Rate => "raise `rate` here or at the bearer",
-                // A line of a scenario has the price of its bearer.
+                // The price of a line in a scenario is that of its bearer.
                 ShapeError::Price => "correct `price` at the bearer",
             };
             let what = error.to_string().replace(';', ",");
@@ -253,14 +254,14 @@ impl Planning<'_> {
 }
 
 impl Behaviour {
-    /// As a line that has that shape already.
+    /// Returns the behaviour of a line that has that shape already.
     pub(super) fn of(shape: &Shape, span: Range<usize>) -> Self {
         let Shape { delay, jitter, loss, rate, price: _ } = *shape;
         let place = Place::Scenario(span);
         Self { delay: exactly(delay), jitter, loss: f64::from(loss) / 1e6, rate, price: None, place }
     }
 
-    /// With what is said otherwise.
+    /// Returns the behaviour with the given changes.
     pub(super) fn overridden(&self, line: &Line, span: Range<usize>) -> Self {
         Self {
             delay: line.delay.as_ref().map_or(self.delay, |delay| *delay.get_ref()),
@@ -273,8 +274,8 @@ impl Behaviour {
     }
 }
 
-/// Each device knows so many of those with whom it can link, drawn one after the other; the others only if it hears of
-/// them. An edge that one end knows is known: that end dials.
+/// Draws the devices that each device knows from the start, in order, from those with which it can link; it links with
+/// the others only if it hears of them. An edge that one end knows is known: that end dials.
 fn know_some(edges: &mut [Priced], count: usize, draw: &mut Draw) {
     let mut of = BTreeMap::<usize, Vec<usize>>::new();
     for (index, Priced { edge, .. }) in edges.iter_mut().enumerate() {
@@ -295,13 +296,13 @@ fn know_some(edges: &mut [Priced], count: usize, draw: &mut Draw) {
     }
 }
 
-/// A delay that is not drawn.
+/// Returns a delay that is not drawn.
 pub(super) fn exactly(delay: Duration) -> Delay {
     Delay { least: delay, most: delay }
 }
 
 const NO_DELAY: Delay = Delay { least: Duration::ZERO, most: Duration::ZERO };
-/// Devices of which each can link with each: half a million edges.
+/// The number of devices that may be linked completely, which makes half a million edges.
 const MOST_IN_FULL: usize = 1_000;
-/// Links of a plan: each has a place in memory for either direction.
+/// The number of links of a plan: each takes memory for both directions.
 const MOST_EDGES: usize = 1_000_000;

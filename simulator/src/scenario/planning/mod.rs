@@ -1,12 +1,14 @@
-//! Planning: from what a scenario says, and a seed, to a plan.
+//! Planning: a plan from a scenario and a seed.
 //!
-//! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of other files in [`files`]); then who
-//! can link with whom ([`links`], with the graphs of [`topology`], drawn until they hang together: [`whole`], those of other files in [`edges`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
-//! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
+//! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of
+//! other files in [`files`]). Then follow the pairs that can link with each other ([`links`], with the graphs of
+//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the policies
+//! ([`policies`]), the traffic ([`traffic`]), the faults ([`faults`]) and the expectations ([`expectations`]). Each
+//! step uses the results of the earlier ones, and reports errors with file and line.
 //!
 //! Invariants
 //! 1. A plan is a function of the document, its other files and the seed.
-//! 2. What is drawn for one group, entry of links or fault does not depend on the others ([`draw`]).
+//! 2. The random choices for one group, entry of links or fault do not depend on the others ([`draw`]).
 
 mod bearers;
 mod devices;
@@ -42,35 +44,35 @@ use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 
-/// What planning works with, and what has been planned so far.
+/// The inputs of planning, and the results so far.
 struct Planning<'a> {
     document: &'a Document<'a>,
     model: &'a Model,
-    /// Texts of other files, by name as the scenario gives it.
+    /// The texts of other files, by their name in the scenario.
     files: &'a BTreeMap<String, String>,
-    /// What of them are topologies.
+    /// The topologies among these files.
     graphs: &'a BTreeMap<String, Graph>,
     seed: u64,
-    /// Wall time at the start.
+    /// The wall time at the start.
     start: Unix,
-    /// How often places have been drawn before: see [`whole`].
+    /// The number of earlier draws of positions: see [`whole`].
     attempt: usize,
     bearers: Vec<Bearer>,
-    /// Which of the bearers are there for a price only.
+    /// The bearers that were made for a price of their own.
     tariffs: Tariffs,
     devices: Vec<Device>,
-    /// Devices that are called as a file calls them.
+    /// The devices whose names are given by a file.
     by_name: BTreeMap<String, usize>,
-    /// By device: latitude and longitude, if a file says so.
+    /// By device: latitude and longitude, if a file states them.
     degrees: Vec<Option<[f64; 2]>>,
-    /// By device: indices of the bearers that it has.
+    /// By device: the indices of its bearers.
     carried: Vec<Vec<usize>>,
-    /// Groups, in the order of the file, with the indices of their devices.
+    /// The groups, in the order of the file, with the indices of their devices.
     groups: Vec<(String, Range<usize>)>,
     edges: Vec<Edge>,
 }
 
-/// What a model comes to.
+/// Works a model out into a plan.
 pub fn plan(
     document: &Document<'_>,
     model: &Model,
@@ -128,7 +130,7 @@ pub fn plan(
     })
 }
 
-/// Topologies of other files, each read once.
+/// Reads the topologies of other files, each once.
 fn graphs(model: &Model, files: &BTreeMap<String, String>) -> Result<BTreeMap<String, Graph>, Problem> {
     let of_links = model.links.iter().filter_map(|links| links.get_ref().file.as_ref());
     let of_devices = model.devices.values().filter_map(|group| group.file.as_ref());
@@ -137,7 +139,8 @@ fn graphs(model: &Model, files: &BTreeMap<String, String>) -> Result<BTreeMap<St
     there.map(|(name, text)| Ok((name.clone(), graph::read(name, text)?))).collect()
 }
 
-/// Length of an epoch, wall time at the start, and the epochs for which devices begin with credentials.
+/// Returns the length of an epoch, the wall time at the start, and the number of epochs for which devices have
+/// credentials at the start.
 fn realm(document: &Document<'_>, model: &Model) -> Result<(EpochLength, Unix, usize), Problem> {
     let realm = &model.realm;
     let epoch = match &realm.epoch {
@@ -157,7 +160,7 @@ fn realm(document: &Document<'_>, model: &Model) -> Result<(EpochLength, Unix, u
             let parsed = humantime::parse_rfc3339_weak(start.get_ref()).ok();
             let since = parsed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             let since = since.and_then(|since| u64::try_from(since.as_micros()).ok());
-            // Before this there were no epochs to speak of; after it, sums could run over.
+            // Times before the earliest make no sense for epochs; with times after the latest, sums could overflow.
             let sound = since.filter(|micros| (EARLIEST..LATEST).contains(&(micros / 1_000_000)));
             Unix(sound.ok_or_else(|| {
                 let what = format!("{:?} is no time between 2000 and 2200", start.get_ref());
@@ -187,18 +190,18 @@ impl Planning<'_> {
         self.model.duration.get_ref().0
     }
 
-    /// The whole run, warm-up and settling included.
+    /// Returns the length of the whole run, including warm-up and settling.
     fn length(&self) -> Duration {
         self.model.warmup.0 + self.duration() + self.model.settle.0
     }
 
-    /// The time of the day at which the warm-up ends.
+    /// Returns the time of the day at which the warm-up ends.
     fn dawn(&self) -> Duration {
         let since = Duration::from_micros(self.start.0) + self.model.warmup.0;
         Duration::from_nanos(u64::try_from(since.as_nanos() % DAY.as_nanos()).unwrap_or_default())
     }
 
-    /// The text of another file, which was read with the scenario.
+    /// Returns the text of another file, which was read with the scenario.
     fn file(&self, name: &Spanned<String>) -> Result<&str, Problem> {
         let text = self.files.get(name.get_ref()).map(String::as_str);
         text.ok_or_else(|| {
@@ -215,9 +218,10 @@ const START: u64 = 1_767_571_200;
 const EARLIEST: u64 = 946_684_800;
 /// 2200-01-01.
 const LATEST: u64 = 7_258_118_400;
-/// Epochs of credentials beyond those that a run needs: clocks may be ahead, and the next epoch's are made before it begins.
+/// The number of epochs of credentials beyond those that a run needs: clocks may be ahead, and the next epoch's are
+/// made before it begins.
 const SPARE_EPOCHS: u64 = 2;
-/// The present epoch and the next, or a device could not go from one to the other.
+/// The present epoch and the next, since otherwise a device could not change from one to the other.
 const MIN_EPOCHS: usize = 2;
-/// Each epoch costs every device a key pair and a credential.
+/// The number of epochs, since each costs every device a key pair and a credential.
 const MOST_EPOCHS: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Names that a scenario refers to: groups, devices, bearers.
+//! Names: the groups, devices and bearers to which a scenario refers.
 
 use super::Planning;
 use crate::scenario::choice::Members;
@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 impl Planning<'_> {
-    /// The devices of a group, the one device, or all, by name.
+    /// Returns the devices of a group, the one device, or all devices, by name.
     pub(super) fn named(&self, name: &str, span: &Range<usize>) -> Result<Vec<usize>, Problem> {
         if name == ALL {
             return Ok((0..self.devices.len()).collect());
@@ -19,7 +19,7 @@ impl Planning<'_> {
         self.device(name).map(|device| vec![device]).ok_or_else(|| self.nobody(name, span, None))
     }
 
-    /// The error that nobody is called so; `also` is another word that would do there.
+    /// Returns the error for an unknown name; `also` is another word that is allowed there.
     pub(super) fn nobody(&self, name: &str, span: &Range<usize>, also: Option<&str>) -> Problem {
         let numbered = self
             .groups
@@ -34,7 +34,7 @@ impl Planning<'_> {
         self.document.problem(span, format!("no group and no device is called `{name}`"), hint)
     }
 
-    /// All that the names name, each device once, in the order of the names.
+    /// Returns the devices that the names denote, each once, in the order of the names.
     pub(super) fn members(&self, members: &Members, span: &Range<usize>) -> Result<Vec<usize>, Problem> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
@@ -48,7 +48,7 @@ impl Planning<'_> {
         self.members(members.get_ref(), &members.span())
     }
 
-    /// The index of a bearer; the only one where none is named.
+    /// Returns the index of a bearer; of the only one if none is named.
     pub(super) fn bearer(&self, name: Option<&Spanned<String>>, span: &Range<usize>) -> Result<usize, Problem> {
         let known = || self.bearers.iter().map(|bearer| bearer.name.as_str());
         match name {
@@ -64,9 +64,9 @@ impl Planning<'_> {
         }
     }
 
-    /// A device by its name.
+    /// Returns a device by its name.
     pub(super) fn device(&self, name: &str) -> Option<usize> {
-        // A name is its group's and a number: no need to look at all of twenty thousand.
+        // A name consists of its group's and a number, so that not all of twenty thousand devices have to be searched.
         let in_group = self.groups.iter().flat_map(|(group, range)| {
             let number = name.strip_prefix(group.as_str()).and_then(|rest| rest.strip_prefix('-'));
             let number = number.and_then(|number| number.parse::<usize>().ok()).filter(|number| *number > 0);
@@ -77,5 +77,5 @@ impl Planning<'_> {
     }
 }
 
-/// Everybody.
+/// The word for all devices.
 const ALL: &str = "all";

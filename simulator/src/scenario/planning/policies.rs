@@ -1,4 +1,4 @@
-//! Policies: those that a scenario gives to every device, and the one that a flow names.
+//! Policies: the policies that a scenario gives to every device, and the one that a flow names.
 
 use super::Planning;
 use crate::scenario::problem::{Problem, instead};
@@ -6,7 +6,7 @@ use m2mesh::routing::policies::{MAX_POLICIES, NamedPolicy, Policies};
 use toml::Spanned;
 
 impl Planning<'_> {
-    /// The scenario's own policies.
+    /// Returns the scenario's own policies.
     pub(super) fn plan_policies(&self) -> Result<Vec<NamedPolicy>, Problem> {
         let mut all: Vec<NamedPolicy> = Vec::new();
         for policy in &self.model.policy {
@@ -29,7 +29,7 @@ impl Planning<'_> {
         }
     }
 
-    /// The name of a policy that there is.
+    /// Returns the name of a policy, after a check that it exists.
     pub(super) fn policy(&self, name: &Spanned<String>, own: &[NamedPolicy]) -> Result<String, Problem> {
         let known = Policies::new(own);
         match known.get(name.get_ref()) {

@@ -1,16 +1,16 @@
-//! Who can send to whom: over a link of its own, or over devices that forward.
+//! Reach: the pairs of devices that can send to each other, over a link of their own or over devices that forward.
 //!
-//! All links count that are given: some may stand only for a while, or be found only when somebody comes near.
+//! All given links count, even those that may be up only for a while, or that are found only when a device comes near.
 
 use super::Planning;
 use crate::plan::{Device, Edge};
 use std::collections::BTreeSet;
 
-/// See the module's documentation.
+/// The reach of devices: see the module's documentation.
 pub struct Reach {
-    /// By device: those with which it can link.
+    /// By device: the devices with which it can link.
     pub near: Vec<BTreeSet<usize>>,
-    /// By device: the parts of the network that it is in. One that does not forward may be in several.
+    /// By device: the parts of the network to which it belongs. A device that does not forward may belong to several.
     parts: Vec<BTreeSet<usize>>,
 }
 
@@ -21,7 +21,7 @@ impl Planning<'_> {
 }
 
 impl Reach {
-    /// Over these links alone.
+    /// Returns the reach over these links alone.
     pub fn over<'e>(devices: &[Device], edges: impl IntoIterator<Item = &'e Edge>) -> Self {
         let mut near = vec![BTreeSet::new(); devices.len()];
         for edge in edges {
@@ -44,7 +44,7 @@ impl Reach {
         Self { near, parts }
     }
 
-    /// Whether a message can get from one to the other.
+    /// Returns whether a message can get from one device to the other.
     pub fn can(&self, from: usize, to: usize) -> bool {
         from != to && (self.near[from].contains(&to) || !self.parts[from].is_disjoint(&self.parts[to]))
     }

@@ -1,8 +1,8 @@
-//! Sleep: when devices have their radios on.
+//! Sleeping: the times at which devices have their radios on.
 //!
-//! A pattern is a waking at equal distances, or at times of the day; of several, each has the device awake. Where a pattern
-//! says no phase, one at equal distances has one that is drawn for each device, so that a group's devices awake one by one,
-//! and one at times of the day has none, so that they awake together.
+//! A pattern is a waking at equal intervals, or at times of the day; if there are several, each has the device awake. A
+//! pattern at equal intervals without a phase has one that is drawn for each device, so that a group's devices awake
+//! one by one. A pattern at times of the day without a phase has none, so that they awake together.
 
 use super::Planning;
 use super::draw::Draw;
@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 impl Planning<'_> {
-    /// The schedules of one device of a group.
+    /// Returns the schedules of one device of a group.
     pub(super) fn schedules(&self, group: &Group, draw: &mut Draw) -> Result<Vec<Schedule>, Problem> {
         let Some(sleep) = &group.sleep else { return Ok(Vec::new()) };
         let patterns = sleep.get_ref().0.iter().map(|pattern| self.schedules_of(pattern, &sleep.span(), draw));
@@ -61,15 +61,15 @@ impl Planning<'_> {
         }
     }
 
-    /// Every day at a time after midnight.
+    /// Returns a daily schedule at a time after midnight.
     fn at(&self, time: Duration, awake: Duration) -> Schedule {
         let nanos = (time + DAY).saturating_sub(self.dawn()).as_nanos() % DAY.as_nanos();
         let phase = Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
-        // The waking of the day before may last.
+        // The waking of the day before may last into this one.
         let left = (phase + awake).saturating_sub(DAY);
         Schedule { every: DAY, awake, phase, left }
     }
 }
 
-/// Times that one device wakes in a run, by one pattern.
+/// The number of wakings of one device in a run, by one pattern.
 const MOST_WAKINGS: f64 = 1e5;

@@ -1,4 +1,4 @@
-//! Whom and what a fault strikes: devices by name, by lot or by place, and links.
+//! Struck: the devices that a fault strikes, by name, at random or by position, and the links that it strikes.
 
 use super::Planning;
 use super::draw::Draw;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 impl Planning<'_> {
-    /// The devices that a fault strikes at a time after the warm-up.
+    /// Returns the devices that a fault strikes at a time after the warm-up.
     pub(super) fn struck(
         &self,
         struck: &Spanned<Struck>,
@@ -46,7 +46,7 @@ impl Planning<'_> {
         Ok(found)
     }
 
-    /// The links that a fault strikes, each with whether it runs from its `a` to its `b` as it is named.
+    /// Returns the links that a fault strikes, each with whether it runs from its `a` to its `b` as it is named.
     pub(super) fn struck_links(
         &self,
         fault: &Fault,
@@ -132,8 +132,8 @@ impl Planning<'_> {
         Ok(draw.choose(candidates, count))
     }
 
-    /// The edges between the sides of a partition. Devices on no side by name are dealt by shares, and who is left is on a
-    /// last side.
+    /// Returns the edges between the sides of a partition. Devices on no side by name are distributed by shares, and
+    /// the remaining ones are on a last side.
     pub(super) fn parted(&self, sides: &Spanned<Vec<Spanned<Side>>>, draw: &mut Draw) -> Result<Vec<usize>, Problem> {
         let mut side_of = vec![None; self.devices.len()];
         for (number, side) in sides.get_ref().iter().enumerate() {

@@ -1,8 +1,9 @@
-//! Many topics in a word: `zone-{1..1000}/news` is `zone-1/news`, `zone-2/news` and so on, up to `zone-1000/news`.
+//! Topics: many topics in one word: `zone-{1..1000}/news` is `zone-1/news`, `zone-2/news` and so on, up to
+//! `zone-1000/news`.
 
 use super::topology::Impossible;
 
-/// The topics that a word means: itself, where it has no range.
+/// Returns the topics that a word denotes: itself, if it has no range.
 pub(super) fn expand(written: &str) -> Result<Vec<String>, Impossible> {
     let Some((before, rest)) = written.split_once('{') else { return Ok(vec![written.to_owned()]) };
     let hint = "write a range of numbers as \"zone-{1..1000}/news\", or a topic without braces";
@@ -21,5 +22,5 @@ pub(super) fn expand(written: &str) -> Result<Vec<String>, Impossible> {
     Ok((first..=last).map(|number| format!("{before}{number}{after}")).collect())
 }
 
-/// Topics of one flow.
+/// The number of topics of one flow.
 const MOST: usize = 10_000;

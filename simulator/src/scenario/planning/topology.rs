@@ -1,6 +1,6 @@
-//! Graphs: pairs of places in a list of devices, the one that dials first.
+//! Topology: graphs as pairs of places in a list of devices, the one that dials first.
 //!
-//! Each answers with an error where there is no such graph: what is wrong, and what to do next.
+//! If a graph does not exist, the function returns an error: what is wrong, and what to do next.
 
 use super::draw::Draw;
 use std::collections::BTreeSet;
@@ -10,25 +10,26 @@ pub(super) type Pairs = Vec<(usize, usize)>;
 /// What is wrong, and what to do next.
 pub(super) type Impossible = (String, String);
 
-/// Each with each.
+/// Returns the complete graph.
 pub(super) fn full(count: usize) -> Result<Pairs, Impossible> {
     at_least(count, 2, "full mesh")?;
     Ok((0..count).flat_map(|to| (0..to).map(move |from| (from, to))).collect())
 }
 
-/// Each with the next, and the last with the first.
+/// Returns the ring: each is linked with the next, and the last with the first.
 pub(super) fn ring(count: usize) -> Result<Pairs, Impossible> {
     at_least(count, 3, "ring")?;
     Ok((0..count).map(|from| (from, (from + 1) % count)).collect())
 }
 
-/// Each with the next.
+/// Returns the line: each is linked with the next.
 pub(super) fn line(count: usize) -> Result<Pairs, Impossible> {
     at_least(count, 2, "line")?;
     Ok((1..count).map(|to| (to - 1, to)).collect())
 }
 
-/// Rows of so many columns, as near to a square as can be without; each with the next in its row and column.
+/// Returns rows with this number of columns, or as near to a square as possible; each is linked with the next in its
+/// row and column.
 pub(super) fn grid(count: usize, columns: Option<usize>) -> Result<Pairs, Impossible> {
     at_least(count, 2, "grid")?;
     let width = columns.unwrap_or_else(|| near_square(count));
@@ -42,12 +43,12 @@ pub(super) fn grid(count: usize, columns: Option<usize>) -> Result<Pairs, Imposs
     Ok(right.chain((width..count).map(|at| (at - width, at))).collect())
 }
 
-/// The columns of a grid that is as near to a square as can be.
+/// Returns the number of columns of a grid that is as near to a square as possible.
 pub(super) fn near_square(count: usize) -> usize {
     (1..).find(|width| width * width >= count).unwrap_or(1)
 }
 
-/// Each with its parent, which has so many children.
+/// Returns the tree in which each is linked with its parent, which has this number of children.
 pub(super) fn tree(count: usize, fanout: usize) -> Result<Pairs, Impossible> {
     at_least(count, 2, "tree")?;
     if fanout == 0 {
@@ -56,7 +57,7 @@ pub(super) fn tree(count: usize, fanout: usize) -> Result<Pairs, Impossible> {
     Ok((1..count).map(|child| (child, (child - 1) / fanout)).collect())
 }
 
-/// Each that is no hub with so many of the hubs, dealt in turn.
+/// Links each that is no hub with this number of the hubs, distributed in turn.
 pub(super) fn hub(count: usize, hubs: &BTreeSet<usize>, degree: usize) -> Result<Pairs, Impossible> {
     let centre: Vec<usize> = hubs.iter().copied().collect();
     let spokes = (0..count).filter(|place| !hubs.contains(place));
@@ -79,11 +80,11 @@ pub(super) fn hub(count: usize, hubs: &BTreeSet<usize>, degree: usize) -> Result
     Ok(pairs.collect())
 }
 
-/// A random regular graph: each with `degree` others, connected where that is possible.
+/// Returns a random regular graph: each has the degree `degree`, and the graph is connected if that is possible.
 ///
-/// A circulant graph of the degree, over devices in a random order, whose edges are switched in pairs: of a–b and c–d to
-/// a–d and c–b, ten times as often as there are edges, where that makes no loop and no double edge. Switching keeps every
-/// degree, and many switches make the graph nearly uniform among all of that degree.
+/// It begins with a circulant graph of the degree, over devices in a random order, whose edges are switched in pairs:
+/// a–b and c–d become a–d and c–b, ten times as often as there are edges, if that makes no loop and no double edge.
+/// Switching keeps every degree, and many switches make the graph nearly uniform among all of that degree.
 pub(super) fn random(count: usize, degree: usize, draw: &mut Draw) -> Result<Pairs, Impossible> {
     at_least(count, 2, "random graph")?;
     if degree == 0 || degree >= count {
@@ -124,7 +125,7 @@ fn switch(edges: &mut Pairs, draw: &mut Draw) {
     for _ in 0..SWITCHES * edges.len() {
         let (one, other) = (draw.below(edges.len()), draw.below(edges.len()));
         let ((a, b), (c, d)) = (edges[one], edges[other]);
-        // Which ends are swapped is drawn too: an edge has no direction here.
+        // The choice of the ends is drawn too, since an edge has no direction here.
         let (c, d) = if draw.below(2) == 0 { (c, d) } else { (d, c) };
         let (first, second) = (ordered(a, d), ordered(c, b));
         if a == d || c == b || first == second || present.contains(&first) || present.contains(&second) {
@@ -154,11 +155,11 @@ fn connected(count: usize, edges: &Pairs) -> bool {
     reached == count
 }
 
-/// Those within reach of each other; those of which one moves, wherever they are.
+/// Links those within reach of each other, and pairs of which at least one moves, wherever they are.
 pub(super) fn geometric(places: &[[f64; 2]], moves: &[bool], reach: f64) -> Result<Pairs, Impossible> {
     at_least(places.len(), 2, "geometric graph")?;
     let apart = |one: usize, other: usize| (places[one][0] - places[other][0]).hypot(places[one][1] - places[other][1]);
-    // From west to east, so that only those in a strip are compared.
+    // From west to east, so that only those within a strip are compared.
     let mut order: Vec<usize> = (0..places.len()).filter(|place| !moves[*place]).collect();
     order.sort_by(|one, other| places[*one][0].total_cmp(&places[*other][0]));
     let (mut pairs, mut nearest) = (Vec::new(), f64::INFINITY);
@@ -200,9 +201,9 @@ fn at_least(count: usize, least: usize, graph: &str) -> Result<(), Impossible> {
     Err((what, format!("a {graph} has at least {least}: raise a `count`, or let `between` name more groups")))
 }
 
-/// Switches for each edge.
+/// The number of switches for each edge.
 const SWITCHES: usize = 10;
-/// How often a graph that has come out in parts is switched again.
+/// The number of times that a graph which is not connected is switched again.
 const ATTEMPTS: usize = 20;
 
 #[cfg(test)]

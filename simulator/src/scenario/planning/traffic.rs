@@ -1,9 +1,9 @@
-//! Traffic: who sends what to whom, and when.
+//! Traffic: the flows of messages, with their senders, receivers and times.
 //!
-//! A message or request goes to a device to which there is a way, over links that can be and devices that forward
-//! ([`reach`](super::reach)). To a group, each sender draws one of those each time; with `partners`, of so many that are
-//! drawn for it at the start. Publications spread over any number of links; under many topics ([`topics`]), each sender takes
-//! one after the other.
+//! A message or request goes to a device to which there is a path, over possible links and devices that forward
+//! ([`reach`](super::reach)). In a flow to a group, each sender draws one of the group's devices each time; with
+//! `partners`, one of this number that are drawn for it at the start. Publications spread over any number of links;
+//! with many topics ([`topics`]), each sender uses them in turn.
 
 use super::Planning;
 use super::draw::Draw;
@@ -106,7 +106,7 @@ impl Planning<'_> {
         Ok(flow)
     }
 
-    /// How a flow's rate differs over the day.
+    /// Returns the daily profile of a flow's rate.
     fn daily(&self, traffic: &Traffic) -> Result<Option<Daily>, Problem> {
         let Some(daily) = &traffic.daily else { return Ok(None) };
         let wrong = |what: &str, hint: &str| Err(self.document.problem(&daily.span(), what, hint));
@@ -170,7 +170,7 @@ impl Planning<'_> {
         Ok(FlowKind::Publish { topics, subscribers })
     }
 
-    /// To each sender its receivers.
+    /// Returns the receivers of each sender.
     fn receivers(
         &self,
         traffic: &Traffic,
@@ -293,8 +293,9 @@ impl Planning<'_> {
         Ok(pattern)
     }
 
-    /// Lines `at,from,to,size`: seconds or a duration after the warm-up, two devices, bytes. `to` and `size` may be empty
-    /// where the flow says them. Empty lines, what follows a `#`, and a first line with those words, do not count.
+    /// Reads lines `at,from,to,size`: seconds or a duration after the warm-up, two devices, bytes. `to` and `size` may
+    /// be empty if the flow states them. Empty lines, the text after a `#`, and a first line with these words are
+    /// ignored.
     fn trace(&self, name: &Spanned<String>, size: usize, publishes: bool) -> Result<Vec<Traced>, Problem> {
         let mut lines = Vec::new();
         let known: BTreeMap<&str, usize> =
@@ -347,7 +348,7 @@ impl Planning<'_> {
     }
 }
 
-/// How many messages a flow comes to, without faults; copies of publications not counted.
+/// Returns the expected number of messages of a flow, without faults; copies of publications are not counted.
 pub fn messages(flow: &Flow) -> f64 {
     let (senders, seconds) = (flow.from.len(), (flow.end - flow.begin).as_secs_f64());
     match &flow.pattern {
@@ -363,7 +364,7 @@ pub fn messages(flow: &Flow) -> f64 {
     }
 }
 
-/// Receivers of each message of a flow.
+/// Returns the number of receivers of each message of a flow.
 pub fn copies(flow: &Flow) -> usize {
     match &flow.kind {
         FlowKind::Send(_) | FlowKind::Request(_) => 1,
@@ -375,17 +376,17 @@ fn most_bytes(publishes: bool) -> usize {
     if publishes { wire::group::MAX_PAYLOAD } else { wire::batch::MAX_PAYLOAD }
 }
 
-/// Those with whom a device can link.
+/// The word for the devices with which a device can link.
 const NEIGHBOURS: &str = "neighbours";
-/// Bytes of payload: a reading with its unit and time.
+/// The default size of a payload in bytes: a reading with its unit and time.
 const SIZE: usize = 64;
-/// The simulator numbers its messages in so many bytes.
+/// The number of bytes in which the simulator numbers its messages.
 const LEAST_SIZE: usize = 8;
-/// How long messages are of use.
+/// The default time for which messages are of use.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// By how much a rate may be multiplied at a time of the day.
+/// The factor by which a rate may be multiplied at a time of the day.
 const MOST_FACTOR: f64 = 10_000.0;
-/// Messages of one trace.
+/// The number of messages of one trace.
 const MOST_LINES: usize = 1_000_000;
-/// Messages of one flow: the run keeps each.
+/// The number of messages of one flow: the run keeps each.
 const MOST_MESSAGES: f64 = 20_000_000.0;

@@ -1,16 +1,16 @@
-//! Places drawn by lot, until all can reach each other.
+//! Whole: random positions, drawn until all devices can reach each other.
 //!
-//! Who stands where in a geometric graph is drawn, and now and then a draw leaves a device out of everybody's reach. That
-//! answers no question of a scenario, and one such device would end a ladder of sizes. So devices and links are planned
-//! anew, each time with other draws, until nobody is apart; where that does not come to pass, the draw that leaves fewest
-//! apart is taken. Scenarios without a geometric graph are planned once.
+//! The positions in a geometric graph are drawn, and occasionally a draw leaves a device out of reach of all others.
+//! Such a draw answers no question of a scenario, and one such device would spoil a series of sizes. Devices and links
+//! are therefore planned again, each time with other draws, until no device is apart; if that does not happen, the draw
+//! with the fewest devices apart is taken. Scenarios without a geometric graph are planned once.
 //!
-//! Apart is, of the devices that stand still: who is not in the largest part of the network, over all bearers; and, where
-//! there are several areas, who forwards and is not in the largest part of its own area, as routes within an area do not
-//! leave it.
+//! Of the devices that do not move, those are apart that are not in the largest part of the network, over all bearers.
+//! If there are several areas, so are those that forward and are not in the largest part of their own area, since
+//! routes within an area do not leave it.
 //!
 //! Invariants
-//! 1. The first draw is that of a scenario that is planned once: what was whole stays as it was.
+//! - The first draw is that of a scenario that is planned once: if it is connected, it is taken unchanged.
 
 use super::Planning;
 use crate::scenario::model::LinksKind;
@@ -18,7 +18,7 @@ use crate::scenario::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Planning<'_> {
-    /// Plans devices and links. See the module's documentation.
+    /// Plans devices and links: see the module's documentation.
     pub(super) fn plan_network(&mut self) -> Result<(), Problem> {
         let drawn = self.model.links.iter().any(|links| links.get_ref().kind == LinksKind::Geometric);
         let (mut best, mut fewest) = (0, usize::MAX);
@@ -27,7 +27,7 @@ impl Planning<'_> {
             if attempt == 0 && !drawn {
                 return planned;
             }
-            // A draw in which nobody is near anybody is no reason to stop: another may do.
+            // A draw in which no two devices are near each other is not an error, since another draw may succeed.
             let apart = match planned {
                 Ok(()) => self.apart(),
                 Err(problem) if attempt + 1 == ATTEMPTS && fewest == usize::MAX => return Err(problem),
@@ -55,7 +55,7 @@ impl Planning<'_> {
         Ok(())
     }
 
-    /// How many devices are apart.
+    /// Returns the number of devices that are apart.
     fn apart(&self) -> usize {
         let still = |device: usize| self.devices[device].track.len() == 1;
         let outside = |parts: Vec<BTreeSet<usize>>| {
@@ -64,7 +64,7 @@ impl Planning<'_> {
             all.into_iter().filter(|device| still(*device) && !largest.contains(device)).collect::<BTreeSet<_>>()
         };
         let mut apart = outside(self.parts(|_| true));
-        // Who does not forward is in no part of its own, unless it has nobody.
+        // A device that does not forward makes no part of its own, unless it has no neighbour.
         let near = self.reach().near;
         apart.extend((0..self.devices.len()).filter(|device| still(*device) && near[*device].is_empty()));
         let mut areas = BTreeMap::<u32, BTreeSet<usize>>::new();
@@ -79,8 +79,8 @@ impl Planning<'_> {
         apart.len()
     }
 
-    /// The parts of the network that some devices make up among themselves: those that forward and hang together, each
-    /// with those that can link with one of them.
+    /// Returns the parts of the network that some devices form among themselves: those that forward and are connected,
+    /// each with the devices that can link with one of them.
     fn parts(&self, of: impl Fn(usize) -> bool) -> Vec<BTreeSet<usize>> {
         let mut near = vec![Vec::new(); self.devices.len()];
         for edge in self.edges.iter().filter(|edge| of(edge.a) && of(edge.b)) {
@@ -105,7 +105,8 @@ impl Planning<'_> {
     }
 }
 
-/// Draws of one network: a graph that hangs together once in ten draws is found but once in two hundred times.
+/// The number of draws of one network: a graph that is connected once in ten draws is missed only once in two hundred
+/// times.
 const ATTEMPTS: usize = 50;
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     use crate::scenario::{load, small};
     use std::path::Path;
 
-    /// The devices of an area that can be reached from its first, over devices of that area.
+    /// Returns the number of devices of an area that can be reached from its first, over devices of that area.
     fn reached(plan: &Plan, area: u32) -> usize {
         let of = |device: &usize| plan.devices[*device].area == area;
         let mut reached = vec![(0..plan.devices.len()).find(of).expect("an area has devices")];
@@ -148,14 +149,14 @@ mod tests {
 
     #[test]
     fn one_device_out_of_reach_does_not_end_a_ladder_and_a_whole_draw_stays_as_it_was() {
-        // So far apart that a first draw leaves somebody out with most seeds.
+        // So far apart that the first draw leaves a device out with most seeds.
         let set = ["devices.node.count=200", "devices.node.area=[2900.0, 2900.0]"].map(str::to_owned);
         let loaded = load(Path::new("router-ladder"), &set).expect("it is sound");
         for seed in 1..=10 {
             let plan = loaded.plan(Some(seed)).expect("it can be planned");
             assert_eq!(reached(&plan, 0), 200, "{seed}");
         }
-        // Islands that no draw joins are planned all the same, and always in one way.
+        // Islands that no draw connects are planned nevertheless, and always with the same result.
         let far = ["bearers.radio.reach=60", "traffic=[]", "expect=[]"].map(str::to_owned);
         let islands = load(Path::new("router-ladder"), &far).expect("it is sound");
         let places = || islands.plan(Some(1)).map(|plan| plan.devices).expect("it can be planned");

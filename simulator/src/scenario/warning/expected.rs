@@ -1,8 +1,8 @@
-//! Expectations that are decided before the run: no value could miss them, or none could hold them.
+//! Expected: expectations that are decided before the run, since no value could miss them, or none could satisfy them.
 //!
-//! Every metric has a range that follows from its unit: a share is from 0 to 1, nothing is less than 0. The plan narrows
-//! some: without prices nothing costs money, without faults nothing has to heal, messages are not handed over after their deadlines (unless
-//! clocks or disks are not sound), and nothing takes longer than the run.
+//! Every metric has a range that follows from its unit: a share is from 0 to 1, and no metric is less than 0. The plan
+//! narrows some ranges: without prices there is no cost, without faults there is no healing, messages are not handed
+//! over after their deadlines (unless clocks or disks are faulty), and no time is longer than the run.
 
 use super::{Looking, Warning};
 use crate::metrics::{self, Unit};
@@ -32,14 +32,14 @@ impl Looking<'_> {
     }
 }
 
-/// Values that a metric can have, and why.
+/// The range of a metric's values, and the reason for it.
 struct Bounds {
     least: f64,
     most: f64,
     why: String,
 }
 
-/// Whether an expectation holds whatever happens, or never, and why; nothing where the run decides.
+/// Returns whether an expectation always or never holds, and why; `None` if the run decides.
 fn decided(plan: &Plan, expected: &Expectation) -> Option<(bool, String)> {
     use Comparison::{AtLeast, AtMost, Equal, Less, More};
     let wanted = match &expected.wanted {
@@ -97,8 +97,8 @@ fn bounds(plan: &Plan, key: &str) -> Option<Bounds> {
     }
 }
 
-/// The longest deadline of the messages that a metric is about; none where clocks or disks are not sound or a process stands still,
-/// which may hand something over late.
+/// Returns the longest deadline of the messages to which a metric refers; `None` if clocks or disks are faulty or a
+/// process is paused, which may delay messages.
 fn longest(plan: &Plan, selector: Option<&str>) -> Option<Duration> {
     use FaultKind::{ClockDrift, ClockStep, DiskFull, Pause};
     let unsound = |what: &FaultKind| matches!(what, ClockStep { .. } | ClockDrift { .. } | DiskFull(_) | Pause(_));
@@ -121,5 +121,6 @@ fn within(run: Duration) -> String {
 }
 
 const NOTHING_LESS: &str = "it is never less than 0";
-/// How much later than its deadline something may be handed over, and more, besides what disks take.
+/// The time by which a message may be handed over later than its deadline, in addition to the disks' flushes, with a
+/// margin.
 const MOMENT: Duration = Duration::from_secs(1);

@@ -1,13 +1,13 @@
-//! Warnings: what a scenario says that cannot matter.
+//! Warnings: parts of a scenario that cannot have an effect.
 //!
-//! A scenario may be sound and yet answer nothing: a flow between devices that never meet, an expectation that holds whatever
-//! happens, a fault that strikes nothing. Each of that has a file of its own here: who never meets ([`ways`], over the links
-//! that can ever stand: [`standing`]), links that are too slow to come up ([`slow`]), expectations that are decided before
-//! the run ([`expected`]), and faults without effect ([`struck`]). All look at the plan for one seed, and point into the
-//! scenario.
+//! A scenario may be valid and yet answer nothing: a flow between devices that never meet, an expectation that always
+//! holds, a fault that strikes nothing. Each of these has a file of its own: pairs that never meet ([`ways`], over the
+//! links that can ever be up: [`standing`]), links that are too slow to come up ([`slow`]), expectations that are
+//! decided before the run ([`expected`]), and faults without effect ([`struck`]). All examine the plan for one seed,
+//! and refer to places in the scenario.
 //!
 //! Invariants
-//! 1. A warning is certain: what some run of the plan could decide otherwise is not warned of.
+//! 1. A warning is certain: it is given only if no run of the plan could turn out otherwise.
 //! 2. Every warning says what, in which file and line or setting, and what to do next.
 
 mod expected;
@@ -26,16 +26,16 @@ use crate::plan::Plan;
 use standing::Standing;
 use std::ops::Range;
 
-/// What of a sound scenario cannot matter.
+/// A warning about a valid scenario.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
-    /// What, after the file and line where it is.
+    /// The warning, after the file and line to which it refers.
     pub warning: String,
-    /// What to do next.
+    /// The next step for the user.
     pub hint: String,
 }
 
-/// What warnings are made from.
+/// The inputs of the warnings.
 struct Looking<'a> {
     document: &'a Document<'a>,
     model: &'a Model,
@@ -43,7 +43,7 @@ struct Looking<'a> {
     standing: Standing,
 }
 
-/// All warnings of a plan, which the model has come to.
+/// Returns all warnings about a plan that was made from the model.
 pub fn warnings(document: &Document<'_>, model: &Model, plan: &Plan) -> Vec<Warning> {
     let looking = Looking { document, model, plan, standing: Standing::of(plan) };
     let found = [looking.slow(), looking.ways(), looking.struck(), looking.expected()];
@@ -56,7 +56,7 @@ impl Looking<'_> {
         Warning { warning: error, hint }
     }
 
-    /// `meter-1 and gateway-1`, the ends of an edge.
+    /// Returns the names of the ends of an edge: `meter-1 and gateway-1`.
     fn ends(&self, edge: usize) -> String {
         let edge = &self.plan.edges[edge];
         format!("{} and {}", self.plan.devices[edge.a].name, self.plan.devices[edge.b].name)

@@ -1,14 +1,14 @@
-//! Links whose connections are given up before they are set up.
+//! Slow: links whose connections are given up before their set-up is complete.
 //!
-//! A node gives each half of a connection's set-up a time of its bearer's class, or the bearer's `setup`. The first half takes
-//! five times the delay.
+//! The time that a node allows for each half of a connection's set-up follows from its bearer's class, or is the
+//! bearer's `setup`. The first half takes five times the delay.
 
 use super::standing::{is_slow, setup_time};
 use super::{Looking, Warning};
 use std::time::Duration;
 
 impl Looking<'_> {
-    /// Bearers of which some links are too slow, each once.
+    /// Warns of bearers with links that are too slow, once for each bearer.
     pub(super) fn slow(&self) -> Vec<Warning> {
         let mut found = Vec::new();
         for (name, bearer) in &self.model.bearers {
@@ -34,7 +34,7 @@ impl Looking<'_> {
                 seconds(needed),
                 seconds(given)
             );
-            // A quarter more, for what a rate and repetitions add.
+            // A quarter more, for the time that a rate and repetitions add.
             let enough = needed.mul_f64(1.25).as_secs() + 1;
             let hint = format!("write setup = \"{enough}s\" in [bearers.{}], or lower the delay", name.get_ref());
             let span = bearer.delay.as_ref().map_or_else(|| name.span(), toml::Spanned::span);
@@ -44,7 +44,7 @@ impl Looking<'_> {
     }
 }
 
-/// Whole seconds and tenths.
+/// Returns a time in seconds and tenths.
 fn seconds(time: Duration) -> String {
     let tenths = u64::try_from(time.as_millis() / 100).unwrap_or(u64::MAX);
     humantime::format_duration(Duration::from_millis(tenths.saturating_mul(100))).to_string()

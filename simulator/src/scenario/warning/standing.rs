@@ -1,8 +1,8 @@
-//! Which links can ever stand: their ends come within reach of each other, their bearer is open at some time of the run,
-//! and they are fast enough for a connection to be set up.
+//! Standing: the links that can ever be up. Their ends come within reach of each other, their bearer is open at some
+//! time of the run, and they are fast enough for the set-up of a connection.
 //!
-//! Where devices move, the least distance between them is that between two points on straight lines, leg by leg. What a
-//! fault makes better counts as if it always were.
+//! If devices move, the least distance between them is that between two points on straight lines, leg by leg. An
+//! improvement by a fault counts as if it were always in effect.
 
 use crate::plan::{Bearer, DAY, Device, Edge, FaultKind, Plan, place};
 use m2mesh::link::bearer::Profile;
@@ -10,22 +10,22 @@ use m2mesh::net::NetConfig;
 use m2mesh::net::emulation::Shape;
 use std::time::Duration;
 
-/// See the module's documentation.
+/// The links that can ever be up: see the module's documentation.
 pub(super) struct Standing {
-    /// By edge: why it never stands, if it does not.
+    /// By edge: the reason for which it is never up, if there is one.
     never: Vec<Option<Never>>,
     /// By edge: the least time that the first half of a connection's set-up takes.
     set_ups: Vec<Duration>,
 }
 
-/// Why a link never stands.
+/// The reason for which a link is never up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Never {
-    /// Its ends are never within reach: how near they come, in metres.
+    /// Its ends are never within reach; the value is their least distance in metres.
     Far(f64),
     /// Its bearer is closed throughout.
     Closed,
-    /// A connection is given up before it is set up.
+    /// A connection is given up before its set-up is complete.
     Slow,
 }
 
@@ -52,19 +52,19 @@ impl Standing {
     }
 }
 
-/// How long nodes give each half of a connection's set-up over a bearer.
+/// Returns the time that nodes allow for each half of a connection's set-up over a bearer.
 pub(super) fn setup_time(bearer: &Bearer) -> Duration {
     let profile = Profile { class: bearer.class, setup: bearer.setup, ..Profile::default() };
     profile.setup_time(NetConfig::default().setup_time)
 }
 
-/// Whether the first half of a connection's set-up takes longer than it may.
+/// Returns whether the first half of a connection's set-up takes longer than allowed.
 pub(super) fn is_slow(bearer: &Bearer, set_up: Duration) -> bool {
     set_up > setup_time(bearer)
 }
 
-/// By edge, the least time of the first half of a set-up, whoever dials, and however faults have it: the packets of TCP and
-/// Noise that the medium has pass one after the other, three there and two back.
+/// Returns, by edge, the least time of the first half of a set-up, whichever end dials, and under all faults: the
+/// packets of TCP and Noise that the medium passes one after the other, three in one direction and two in the other.
 fn set_ups(plan: &Plan) -> Vec<Duration> {
     let least = |shape: &Shape| shape.delay.saturating_sub(shape.jitter);
     let mut ways: Vec<[Duration; 2]> =
@@ -79,21 +79,21 @@ fn set_ups(plan: &Plan) -> Vec<Duration> {
     ways.into_iter().map(|[there, back]| (there + back) * 2 + there.min(back)).collect()
 }
 
-/// Whether some access window of a bearer lies, in part, within the run.
+/// Returns whether an access window of a bearer overlaps the run.
 fn is_ever_open(plan: &Plan, bearer: &Bearer) -> bool {
     let length = plan.warmup + plan.duration + plan.settle;
     if bearer.windows.is_empty() || length >= DAY {
         return true;
     }
     let start = Duration::from_nanos(u64::try_from((u128::from(plan.start.0) * 1_000) % DAY.as_nanos()).unwrap_or(0));
-    // Windows of yesterday may go over midnight, and the run may.
+    // A window of the previous day may extend over midnight, and so may the run.
     bearer.windows.iter().any(|(from, to)| {
         let to = if to > from { *to } else { *to + DAY };
         [Duration::ZERO, DAY, DAY * 2].iter().any(|day| *from + *day < start + DAY + length && start + DAY < to + *day)
     })
 }
 
-/// How near two devices come, in metres, if that is never within reach.
+/// Returns the least distance of two devices in metres, if it is never within reach.
 fn apart(one: &Device, other: &Device, reach: f64) -> Option<f64> {
     let mut times: Vec<Duration> = one.track.iter().chain(&other.track).map(|point| point.at).collect();
     times.sort_unstable();
@@ -115,7 +115,7 @@ fn apart(one: &Device, other: &Device, reach: f64) -> Option<f64> {
     Some(nearest)
 }
 
-/// How near the straight line from one point to another comes to the origin.
+/// Returns the distance of the straight line from one point to another from the origin.
 fn to_origin(from: (f64, f64), to: (f64, f64)) -> f64 {
     let (x, y) = (to.0 - from.0, to.1 - from.1);
     let squared = x * x + y * y;
@@ -123,5 +123,5 @@ fn to_origin(from: (f64, f64), to: (f64, f64)) -> f64 {
     (from.0 + x * part).hypot(from.1 + y * part)
 }
 
-/// Metres that no reach is told apart by.
+/// The metres within which a distance counts as equal to a reach.
 const ROUNDING: f64 = 1e-6;

@@ -1,4 +1,4 @@
-//! Faults without effect: never drawn to strike, or striking what does nothing as it is.
+//! Struck: faults without effect, which are never drawn to strike, or strike what they do not change.
 
 use super::{Looking, Warning};
 use crate::plan::{Fault, FaultKind, Hostility, Plan};
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Looking<'_> {
-    /// Entries of faults of which no strike does anything.
+    /// Warns of entries of faults of which no strike has an effect.
     pub(super) fn struck(&self) -> Vec<Warning> {
         let mut found = Vec::new();
         for (number, entry) in self.model.faults.iter().enumerate() {
@@ -24,7 +24,7 @@ impl Looking<'_> {
         found
     }
 
-    /// Why a strike does nothing, if it does nothing, and what to do about it.
+    /// Returns the reason for which a strike has no effect, if there is one, and what to do about it.
     fn idle(&self, fault: &Fault) -> Option<Idle> {
         let until = fault.until.unwrap_or(self.plan.duration);
         match &fault.what {
@@ -71,7 +71,7 @@ impl Looking<'_> {
     }
 }
 
-/// Devices that faults have left without power for good before a time.
+/// Returns the devices that faults have left without power for good before a time.
 fn empty(plan: &Plan, at: Duration) -> BTreeSet<usize> {
     let before = plan.faults.iter().filter(|fault| fault.at < at);
     let devices = before.filter_map(|fault| match &fault.what {
@@ -81,5 +81,5 @@ fn empty(plan: &Plan, at: Duration) -> BTreeSet<usize> {
     devices.flatten().copied().collect()
 }
 
-/// Why a fault does nothing, and what to do next.
+/// The reason for which a fault has no effect, and what to do next.
 type Idle = (&'static str, &'static str);

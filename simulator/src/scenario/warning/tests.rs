@@ -1,4 +1,4 @@
-//! What is warned of, and what is not: each warning beside the nearest scenario that has none.
+//! Tests of the warnings: each beside the nearest scenario without one.
 
 use super::Warning;
 use crate::record::Source;
@@ -8,7 +8,8 @@ use std::path::Path;
 const FLOW: &str = "[[traffic]]\nname = \"readings\"\nkind = \"send\"\nfrom = \"meter\"\nto = \"gateway\"\nevery = \"5s\"\ndeadline = \"30s\"\n";
 const LINKS: &str = "[[links]]\nkind = \"line\"\n";
 
-/// Warnings of a meter and a gateway that a line links over `radio`; `bearer` is more of that bearer, `more` of the scenario.
+/// Returns the warnings of a meter and a gateway that a line links over `radio`; `bearer` is added to that bearer,
+/// `more` to the scenario.
 fn warned(expect: &str, bearer: &str, more: &str) -> Vec<Warning> {
     of(&format!(
         "question = \"Does it work?\"\nduration = \"1m\"\nexpect = [{expect}]\n[realm]\nstart = \"2026-01-05T12:00:00Z\"\n[bearers.radio]\n{bearer}\n[devices.meter]\nplacement = {{ at = [0, 0] }}\n[devices.gateway]\nplacement = {{ at = [0, 500] }}\n{LINKS}{FLOW}{more}"
@@ -21,7 +22,7 @@ fn of(text: &str) -> Vec<Warning> {
     loaded.warnings(&loaded.plan(None).expect("it is sound"))
 }
 
-/// There is one warning, which contains each of the parts.
+/// Checks that there is one warning, which contains each of the parts.
 #[track_caller]
 fn says(warnings: &[Warning], parts: &[&str]) {
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
@@ -46,7 +47,7 @@ fn devices_that_never_come_within_reach_of_each_other_are_told() {
     let far = warned("", "reach = 400.0", "");
     says(&far, &["x.toml:14: the flow `readings` never finds a way from meter-1 to gateway-1", "400 m", "500 m"]);
     assert_eq!(warned("", "reach = 500.0", ""), []);
-    // One who goes past a bend of the road comes as near as the road, whatever the ends of its legs are.
+    // A device that passes a bend of the road comes as near as the road does, whatever the ends of its legs are.
     let road = |north: u32| {
         of(&format!(
             "question = \"Does it work?\"\nduration = \"2m\"\n[bearers.radio]\nreach = 100.0\n[devices.mast]\nplacement = {{ at = [500, 0] }}\n[devices.car]\nmobility = {{ kind = \"route\", points = [[0, {north}], [1000, {north}]], speed = 10 }}\n{LINKS}[[traffic]]\nname = \"fixes\"\nkind = \"send\"\nfrom = \"car\"\nto = \"mast\"\nevery = \"5s\"\n"
@@ -103,7 +104,7 @@ fn links_that_are_too_slow_to_come_up_are_told_and_setup_helps() {
     assert!(told("takes 30s for half of its set-up, and nodes give 20s; write setup = \"38s\""), "{slow:#?}");
     assert!(told("never finds a way from meter-1 to gateway-1"), "{slow:#?}");
     assert_eq!(cellular("6s", "setup = \"38s\""), []);
-    // What varies may take less, and what a fault makes faster comes up then.
+    // A delay that varies may be shorter, and a link that a fault makes faster comes up then.
     assert_eq!(cellular("6s", "jitter = \"2s\""), []);
     let better = "[[faults]]\nkind = \"degrade\"\nlinks = \"all\"\nat = \"10s\"\nshape = { delay = \"1s\" }\n";
     assert_eq!(warned("", "class = \"cellular\"\ndelay = \"6s\"", better), []);
@@ -135,7 +136,7 @@ fn expectations_that_are_decided_before_the_run_are_told() {
     let held = "\"delivered == 1\", \"delivered > 0\", \"latency.p99 <= 30s\", \"latency.p99 <= 2s\", \"duplicates == 0\", \"latency.p50 <= latency.p99\"";
     assert_eq!(warned(held, "", ""), []);
     assert_eq!(warned("\"cost.total <= 1\", \"cost.total > 0\"", "price = 1.0", ""), []);
-    // One of several.
+    // One of several alternatives.
     says(&warned("{ any = [\"delivered == 1\", \"sent >= 0\"] }", "", ""), &["no value could miss `sent >= 0`"]);
     // Deadlines are judged by clocks, and faults heal.
     let crash = "[[faults]]\nkind = \"crash\"\ndevices = \"gateway\"\nat = \"10s\"\nfor = \"5s\"\n";

@@ -1,7 +1,7 @@
-//! Flows between devices that never meet, and between such as are more hops apart than a path may have.
+//! Ways: flows between devices that never meet, and between devices that are more hops apart than a path may have.
 //!
-//! Whether there is a way is asked of the links that can ever stand, all at once: a message may wait on its way for a link
-//! that comes later. A publication has no most hops.
+//! A path is searched over all links that can ever be up, regardless of their times: a message may wait under way for a
+//! link that comes up later. A publication has no limit of hops.
 
 use super::standing::Never;
 use super::{Looking, Warning};
@@ -33,7 +33,8 @@ impl Looking<'_> {
         each.filter_map(|(flow, traffic)| of((flow, traffic))).collect()
     }
 
-    /// Receivers that a flow names and that none of its senders can reach, each with a sender: planning has them sent nothing.
+    /// Warns of receivers that a flow names and that none of its senders can reach, each with a sender: planning has no
+    /// messages sent to them.
     fn left_out(&self, flow: &Flow, traffic: &Traffic, reach: &Reach) -> Vec<(usize, usize)> {
         let (Some(to), false) = (&traffic.to, matches!(flow.kind, FlowKind::Publish { .. })) else { return Vec::new() };
         let named = |device: usize| {
@@ -45,7 +46,7 @@ impl Looking<'_> {
         lost.filter_map(|to| Some((*flow.from.first()?, to))).collect()
     }
 
-    /// The first of so many pairs, of all.
+    /// Describes the first of this number of pairs, of all pairs.
     fn pairs(&self, (from, to): (usize, usize), count: usize, all: usize) -> String {
         let [from, to] = [from, to].map(|device| &self.plan.devices[device].name);
         match count {
@@ -54,7 +55,8 @@ impl Looking<'_> {
         }
     }
 
-    /// What to do for a device that reaches too few: its part's first link that never stands says why.
+    /// Returns what to do for a device that reaches too few, which follows from the first link out of its part that is
+    /// never up.
     fn why(&self, reach: &Reach, from: usize) -> String {
         let own = |device: usize| device == from || reach.can(from, device);
         let edges = self.plan.edges.iter().enumerate();
@@ -76,9 +78,9 @@ impl Looking<'_> {
         }
     }
 
-    /// The pair of a flow that is furthest apart, if that is further than messages go.
+    /// Returns the pair of a flow with the most hops, if these are more than messages can take.
     fn far(&self, flow: &Flow, pairs: &BTreeSet<(usize, usize)>, reach: &Reach) -> Option<(String, String)> {
-        // Without more relays than hops there is no such path.
+        // A path with too many hops needs at least as many relays.
         if matches!(flow.kind, FlowKind::Publish { .. }) || self.plan.devices.len() <= MAX_HOPS + 1 {
             return None;
         }
@@ -95,7 +97,7 @@ impl Looking<'_> {
         Some((what, "add [[links]] that shorten the way, or send to devices that are nearer".to_owned()))
     }
 
-    /// By device: how many links it is away, over devices that forward.
+    /// Returns, by device, the number of links to it, over devices that forward.
     fn hops(&self, from: usize, reach: &Reach) -> Vec<Option<usize>> {
         let mut hops = vec![None; reach.near.len()];
         hops[from] = Some(0);
@@ -115,7 +117,7 @@ impl Looking<'_> {
     }
 }
 
-/// Who is to reach whom: each pair of two once.
+/// Returns the pairs of devices that are to reach each other, each once.
 fn pairs(flow: &Flow) -> BTreeSet<(usize, usize)> {
     let lists: Vec<&Vec<usize>> = match &flow.kind {
         FlowKind::Send(lists) | FlowKind::Request(lists) => lists.iter().collect(),

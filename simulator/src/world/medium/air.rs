@@ -1,22 +1,24 @@
-//! Air: what devices on one bearer do to each other's frames, and what it does to them.
+//! Air: the radio channel of a bearer, on which the frames of devices interfere with each other.
 //!
-//! **Sharing.** On a bearer with a shared channel, who hears another waits for it. On one without collisions and bursts, all in
-//! one square of the bearer's reach hear each other, and share its rate. On another, a sender waits for those within its
-//! reach, wherever squares lie.
+//! **Sharing.** On a bearer with a shared channel, a sender waits for others that it hears. On a bearer without
+//! collisions and bursts, all devices in one square of the bearer's reach hear each other, and share its rate. On
+//! another bearer, a sender waits for those within its reach, whatever their squares.
 //!
-//! **Collisions.** Two that do not hear each other may send at once, and a frame that comes to its receiver while another
-//! within the receiver's reach is under way is lost with a given chance: the receiver stays with the one that was there first.
-//! The sender's radio sends it again after a pause drawn from twice as long a time at each failure, [`LINK_ATTEMPTS`] times;
-//! then its transport does, after a time-out.
+//! **Collisions.** Two devices that do not hear each other may send at once. A frame that arrives while another within
+//! the receiver's reach is under way is lost with a given probability: the receiver keeps receiving the frame that was
+//! first. The sender's radio sends the lost frame again after a pause drawn from a range that doubles at each failure,
+//! up to [`LINK_ATTEMPTS`] times; then its transport does, after a time-out.
 //!
-//! **Bursts.** A bearer may go from a good state to a bad one and back, at random, with a mean duration of each (Gilbert
-//! 1960, Elliott 1963). In the bad one frames are lost besides, with a chance of its own; transports send them again after
-//! their time-outs. A shared channel is bad for all in a square at once, other links each for themselves. What is lost in the
-//! good state, and everything else of a line, is its [`Shaper`](m2mesh::net::emulation::Shaper)'s.
+//! **Bursts.** A bearer may change from a good state to a bad one and back, at random, with a mean duration of each
+//! (Gilbert 1960, Elliott 1963). In the bad state frames are lost with an additional probability; transports send them
+//! again after their time-outs. The state of a shared channel holds for a whole square; other links have states of
+//! their own. Losses in the good state, and all other properties of a line, are those of its
+//! [`Shaper`](m2mesh::net::emulation::Shaper).
 //!
 //! Invariants
-//! 1. What happens depends on the seed and on what was sent when, not on when somebody looks.
-//! 2. At most [`MOST_ON_AIR`] frames are remembered of one bearer, and states from now on.
+//! 1. The outcome depends only on the seed and on the frames that were sent with their times, and not on the times of
+//!    queries.
+//! - At most [`MOST_ON_AIR`] frames of one bearer are remembered, and only states from now on.
 
 use super::NANOS;
 use crate::plan::{self, Bursts};
@@ -24,74 +26,74 @@ use crate::virtual_os::splitmix;
 use m2mesh::net::emulation::{MAX_ATTEMPTS, Recovery, Shape};
 use std::collections::{BTreeMap, VecDeque};
 
-/// See the module's documentation.
+/// The air of a bearer: see the module's documentation.
 pub(super) struct Air {
-    /// Bits a second for all who share the channel.
+    /// The rate that all devices on the channel share, in bits a second.
     channel: Option<u64>,
     reach: f64,
-    /// The chance that a frame is lost that comes while another does.
+    /// The probability that a frame is lost that arrives while another does.
     collisions: Option<f64>,
     bursts: Option<Bursts>,
     recovery: Recovery,
-    /// When the channel is free, by square: who is in one hears the others. Nanoseconds.
+    /// The time in nanoseconds at which the channel is free, by square, within which all devices hear each other.
     cells: BTreeMap<Square, u64>,
     on_air: VecDeque<OnAir>,
     fading: BTreeMap<Place, Fading>,
     seed: u64,
     chance: u64,
-    /// Frames lost to others.
+    /// The number of frames lost to collisions.
     pub(super) collided: u64,
-    /// Frames lost in the bad state.
+    /// The number of frames lost in the bad state.
     pub(super) faded: u64,
 }
 
 type Square = (i64, i64);
 
-/// Where a state is the same for all.
+/// The place throughout which the state is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Square(Square),
     Edge(usize),
 }
 
-/// A frame that is, or will be, under way, in nanoseconds.
+/// A frame that is, or will be, under way, with times in nanoseconds.
 struct OnAir {
     place: (f64, f64),
     begins: u64,
     ends: u64,
 }
 
-/// One of the two states after the other.
+/// The two states that take turns.
 struct Fading {
-    /// Until when, in nanoseconds, and whether it is bad: from now on, as far as has been asked.
+    /// The end of each state in nanoseconds, and whether it is the bad one: from now on, as far as has been asked.
     spells: VecDeque<(u64, bool)>,
     chance: u64,
 }
 
-/// A frame that is to go.
+/// A frame to be sent.
 pub(super) struct Frame {
     pub(super) edge: usize,
-    /// Where its sender is, and its receiver.
+    /// The positions of its sender and its receiver.
     pub(super) places: [(f64, f64); 2],
-    /// Bytes with all overhead.
+    /// The length in bytes, with all overhead.
     pub(super) length: u64,
-    /// How its line behaves.
+    /// The shape of its line.
     pub(super) shape: Shape,
 }
 
-/// How it went.
+/// The outcome of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sending {
-    /// When the line has it, in nanoseconds.
+    /// The time at which the line takes it, in nanoseconds.
     pub(super) at: u64,
-    /// How often it was sent before that in vain.
+    /// The number of earlier attempts that failed.
     pub(super) again: u32,
-    /// Its transport has given up.
+    /// Whether its transport has given up.
     pub(super) lost: bool,
 }
 
 impl Air {
-    /// Silent, and in a state that is drawn.
+    /// Returns the air without frames, in a state that is drawn.
     pub(super) fn new(bearer: &plan::Bearer, number: usize, seed: u64) -> Self {
         let mut state = seed ^ AIR ^ (number as u64).rotate_left(40);
         Self {
@@ -110,12 +112,12 @@ impl Air {
         }
     }
 
-    /// Whether frames go one by one, as what becomes of each is drawn.
+    /// Returns whether frames are sent one by one, since the outcome of each is drawn.
     pub(super) fn is_rough(&self) -> bool {
         self.collisions.is_some() || self.bursts.is_some()
     }
 
-    /// A frame goes, now or when the channel is free.
+    /// Sends a frame, now or when the channel is free.
     pub(super) fn send(&mut self, frame: &Frame, now: u64) -> Sending {
         let (mut at, mut again, mut attempts) = (now, 0, 0);
         loop {
@@ -133,7 +135,7 @@ impl Air {
         }
     }
 
-    /// One attempt of the transport: when the frame is through, and whether the radio has given it up.
+    /// Makes one attempt of the transport. Returns when the frame is through, and whether the radio has given it up.
     fn access(&mut self, frame: &Frame, at: u64, now: u64, again: &mut u32) -> (u64, bool) {
         let Some(rate) = self.channel else { return (at, false) };
         let takes = frame.length * 8 * NANOS / rate.max(1);
@@ -166,7 +168,7 @@ impl Air {
         (at, true)
     }
 
-    /// From when on the sender hears nobody for so long.
+    /// Returns the time from which on the sender hears no other for this duration.
     fn clear(&self, frame: &Frame, at: u64, takes: u64) -> u64 {
         let heard = self.on_air.iter().filter(|other| other.ends > at && self.hears(frame.places[0], other.place));
         let mut heard: Vec<(u64, u64)> = heard.map(|other| (other.begins, other.ends)).collect();
@@ -185,7 +187,7 @@ impl Air {
         (one.0 - other.0).hypot(one.1 - other.1) <= self.reach
     }
 
-    /// Whether a frame is lost to a burst.
+    /// Returns whether a frame is lost to a burst.
     fn fades(&mut self, frame: &Frame, at: u64, now: u64) -> bool {
         let Some(bursts) = self.bursts else { return false };
         let place = match self.channel {
@@ -201,7 +203,7 @@ impl Air {
 }
 
 impl Fading {
-    /// As at the start of the run: bad with the share of time for which it is.
+    /// Returns the states at the start of the run: the first is bad with the bad state's share of time.
     fn new(place: Place, bursts: &Bursts, seed: u64) -> Self {
         let number = match place {
             Place::Edge(edge) => edge as u64,
@@ -215,7 +217,7 @@ impl Fading {
         fading
     }
 
-    /// Whether it is bad at a time, now or later.
+    /// Returns whether the state is bad at a time, now or later.
     fn is_bad(&mut self, at: u64, now: u64, bursts: &Bursts) -> bool {
         while let Some((until, bad)) = self.spells.back().copied().filter(|(until, _)| *until <= at) {
             self.extend(until, !bad, bursts);
@@ -224,7 +226,7 @@ impl Fading {
         self.spells.iter().find(|(until, _)| *until > at).is_some_and(|(_, bad)| *bad)
     }
 
-    /// Adds a state that begins then, and lasts for a time without memory.
+    /// Adds a state that begins then, and whose duration is drawn from an exponential distribution.
     fn extend(&mut self, from: u64, bad: bool, bursts: &Bursts) {
         let mean = if bad { bursts.bad } else { bursts.good };
         let lasts = (-(1.0 - unit(&mut self.chance)).ln() * mean.as_nanos() as f64) as u64;
@@ -232,25 +234,26 @@ impl Fading {
     }
 }
 
-/// The square of the reach in which a place lies.
+/// Returns the square of the reach that contains a position.
 fn square((x, y): (f64, f64), reach: f64) -> Square {
     ((x / reach).floor() as i64, (y / reach).floor() as i64)
 }
 
-/// From 0 to 1, without 1.
+/// Draws a number from 0 to 1, excluding 1.
 fn unit(state: &mut u64) -> f64 {
     (splitmix(state) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Times that a radio sends a frame which collides: as many as are usual (IEEE 802.11, short retry limit).
+/// The number of times that a radio sends a frame which collides (IEEE 802.11, short retry limit).
 const LINK_ATTEMPTS: u32 = 7;
-/// The pause before the next of them is drawn from at most 2 to this of a frame's time.
+/// The pause before the next attempt is drawn from a range of at most 2 to this power times a frame's duration.
 const LONGEST_BACKOFF: u32 = 6;
-/// Frames under way on one bearer that are remembered. Drop policy: the first that went collides no more.
+/// The number of frames under way on one bearer that are remembered. Drop policy: the frame sent first no longer
+/// collides.
 const MOST_ON_AIR: usize = 10_000;
-/// Of the plan's seed, what is drawn here.
+/// The part of this module's seeds that distinguishes them from others made from the plan's seed.
 const AIR: u64 = 0xa170_0000_0000_0000;
-/// Squares are other places than edges.
+/// The bit that distinguishes squares from edges.
 const SQUARES: u64 = 1 << 63;
 
 #[cfg(test)]
@@ -278,14 +281,15 @@ mod tests {
     #[test]
     fn those_who_hear_each_other_wait_and_those_who_do_not_collide() {
         let collide = |share| radio(|radio| (radio.channel, radio.collisions) = (Some(1_000_000), Some(share)));
-        // A millisecond each. The second hears the first; the third hears neither, and its receiver hears both.
+        // Each frame takes a millisecond. The second sender hears the first; the third hears neither, and its receiver
+        // hears both.
         let mut air = collide(1.0);
         assert_eq!(air.send(&frame(0, 0.0, 90.0), 0), Sending { at: MS, again: 0, lost: false });
         assert_eq!(air.send(&frame(1, 80.0, 90.0), 0), Sending { at: 2 * MS, again: 0, lost: false });
         let third = air.send(&frame(2, 185.0, 90.0), 0);
         assert!(third.again >= 1 && !third.lost && third.at > 3 * MS, "{third:?}");
         assert_eq!(air.collided, u64::from(third.again));
-        // The receiver of another that is near it hears only that.
+        // The receiver of another sender that is near it hears only that sender.
         assert_eq!(collide(1.0).send(&frame(2, 185.0, 280.0), 0).again, 0);
         let mut captures = collide(0.0);
         assert_eq!(captures.send(&frame(0, 0.0, 90.0), 0).at, MS);
@@ -302,6 +306,7 @@ mod tests {
         assert_eq!(free.send(&frame(0, 0.0, 90.0), 7), Sending { at: 7, again: 0, lost: false });
     }
 
+    /// Invariant 1.
     #[test]
     fn a_link_is_bad_for_the_share_and_the_time_that_is_said() {
         let millis = Duration::from_millis;
@@ -310,9 +315,9 @@ mod tests {
         let seen: Vec<bool> = (0..2_000_000).map(|at| fading.is_bad(at * MS, at * MS, &bursts)).collect();
         let bad = seen.iter().filter(|bad| **bad).count();
         let spells = seen.windows(2).filter(|pair| !pair[0] && pair[1]).count();
-        // 2,000 bursts of 100 ms are expected in 2,000 s; within five sigmas.
+        // 2,000 bursts of 100 ms are expected in 2,000 s; the bound is five standard deviations.
         assert!(spells.abs_diff(2_000) < 225 && bad.abs_diff(200_000) < 32_000, "{spells} {bad}");
-        // The same whenever somebody looks.
+        // The states are the same whenever they are queried.
         let mut rarely = Fading::new(Place::Edge(3), &bursts, 1);
         assert!(
             (0..20_000)

@@ -1,53 +1,53 @@
 //! Books: bytes, packets, money and energy, by bearer, device and class of message.
 //!
-//! A bearer has a price for its bytes, and may have one for each packet of at most its largest size, of which a begun one
-//! counts whole, as that of a short message does. Bytes are those of what is handed to a line, with the overhead of a real
-//! link; what a line or a radio sends again costs energy and no money.
+//! A bearer has a price for its bytes, and may have one for each packet of at most its largest size; a partly filled
+//! packet counts as one. Bytes are those that are handed to a line, with the overhead of a real link. Repetitions by a
+//! line or a radio cost energy and no money.
 
 use super::Medium;
 use crate::plan;
 use m2mesh::net::emulation::MTU;
 use m2mesh::wire::data::Class;
 
-/// What a bearer takes, in money and energy.
+/// The prices of a bearer, in money and energy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tariff {
-    /// For a megabyte.
+    /// The price of a megabyte.
     price: f64,
-    /// For a packet.
+    /// The price of a packet.
     price_packet: f64,
-    /// Bytes of the largest packet.
+    /// The size of the largest packet in bytes.
     packet: u64,
-    /// Joules for a byte, of the sender and of the receiver.
+    /// The joules for a byte, of the sender and of the receiver.
     pub(super) energy: [f64; 2],
 }
 
-/// How much has gone.
+/// An amount of traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     pub(super) bytes: u64,
     pub(super) packets: u64,
 }
 
-/// How much has gone, and what it cost.
+/// An amount of traffic with its cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bill {
-    /// Bytes.
+    /// The bytes.
     pub bytes: f64,
-    /// Units of money.
+    /// The cost in units of money.
     pub cost: f64,
 }
 
-/// Everything so far.
+/// All traffic so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// By bearer.
+    /// The bills by bearer.
     pub bearers: Vec<Bill>,
-    /// By device, what it sent.
+    /// The bills of what each device sent.
     pub devices: Vec<Bill>,
-    /// By class, in frames of data.
+    /// The bills by class, of frames of data.
     pub classes: [Bill; Class::ALL.len()],
-    /// By bearer: frames lost to others, and to bursts.
+    /// By bearer: the frames lost to collisions, and to bursts.
     pub radio: Vec<[u64; 2]>,
 }
 
@@ -61,12 +61,12 @@ impl Tariff {
         }
     }
 
-    /// What so many bytes, sent at once, come to.
+    /// Returns the amount of traffic of bytes that are sent at once.
     pub(super) fn amount(&self, bytes: u64) -> Amount {
         Amount { bytes, packets: bytes.div_ceil(self.packet) }
     }
 
-    /// What that costs.
+    /// Returns the cost of an amount.
     pub(super) fn cost(&self, amount: Amount) -> f64 {
         amount.bytes as f64 / 1e6 * self.price + amount.packets as f64 * self.price_packet
     }
@@ -100,7 +100,7 @@ impl std::ops::Sub for Bill {
 }
 
 impl Tally {
-    /// What has gone since an earlier one; all of it since one that has nothing.
+    /// Returns the traffic since an earlier tally; all of it if the earlier one is empty.
     pub fn since(&self, before: &Self) -> Self {
         let bills = |now: &[Bill], before: &[Bill]| -> Vec<Bill> {
             let before = before.iter().copied().chain(std::iter::repeat(Bill::default()));
@@ -124,7 +124,7 @@ impl Tally {
 }
 
 impl Medium {
-    /// Bytes and money so far.
+    /// Returns the bytes and the money so far.
     pub fn tally(&self) -> Tally {
         let state = self.lock();
         Tally {
@@ -139,12 +139,12 @@ impl Medium {
         }
     }
 
-    /// Joules that a device's radios have taken so far.
+    /// Returns the joules that a device's radios have taken so far.
     pub fn joules(&self, device: usize) -> f64 {
         self.lock().devices[device].joules
     }
 
-    /// Of so many bytes that go onto an edge at once, those in frames of data, by class.
+    /// Books, of bytes that go onto an edge at once, those in frames of data, by class.
     pub(super) fn book_classes(&self, edge: usize, bytes: u64, classes: [u64; Class::ALL.len()]) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -155,7 +155,7 @@ impl Medium {
         }
     }
 
-    /// Bytes that the sender of an edge has sent again.
+    /// Books the energy of bytes that the sender of an edge has sent again.
     pub(super) fn spend_again(&self, edge: usize, direction: usize, bytes: u64) {
         let mut state = self.lock();
         let state = &mut *state;
@@ -165,10 +165,11 @@ impl Medium {
     }
 }
 
-/// Bytes on a real link for so many of a stream.
+/// Returns the bytes on a real link for bytes of a stream.
 pub(super) fn on_the_wire(bytes: usize) -> usize {
     bytes + bytes.div_ceil(MTU).max(1) * OVERHEAD
 }
 
-/// Bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds to its payload.
+/// The bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds to its
+/// payload.
 const OVERHEAD: usize = 70;

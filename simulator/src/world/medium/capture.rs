@@ -1,16 +1,19 @@
-//! Capture: the bytes of one link as packets in a file, for Wireshark and its like.
+//! Capture: the bytes of one link as packets in a file, for Wireshark and similar programs.
 //!
-//! The simulator has streams and no packets, so packets are made of them as a wire would have them: each stream is a TCP
-//! connection over IPv4 between the addresses that the devices have on the bearer, opened with a handshake, cut into segments
-//! that a packet bears, and ended with FIN or RST. Times are those of the wall clock in the simulation. What a stream is for,
-//! and that something does not get through, stands in the comment of each packet.
+//! The simulator has streams and no packets, so it makes packets of the streams as a wire would have them: each stream
+//! is a TCP connection over IPv4 between the addresses that the devices have on the bearer, opened with a handshake,
+//! cut into segments of one packet each, and ended with FIN or RST. Times are those of the wall clock in the
+//! simulation. The comment of each packet states the purpose of its stream, and whether the packet does not get
+//! through.
 //!
-//! The file is pcapng (draft-ietf-opsawg-pcapng): a section, an interface for each bearer over which the two devices can
-//! link, then the packets, with nanoseconds. The link type is LINKTYPE_RAW (101), an IP packet without anything before it.
+//! The file is pcapng (draft-ietf-opsawg-pcapng): a section, an interface for each bearer over which the two devices
+//! can link, then the packets, with times in nanoseconds. The link type is LINKTYPE_RAW (101), an IP packet without a
+//! preceding header.
 //!
 //! Invariants
-//! 1. The same run gives the same file.
-//! 2. Of each stream and direction the sequence numbers are without gaps: followed, it gives the bytes of the stream.
+//! 1. The sequence numbers of each stream and direction have no gaps: a reassembly of the packets gives the bytes of
+//!    the stream.
+//! - The same run gives the same file.
 
 use super::{Medium, NANOS, PURPOSES, Purpose, now};
 use crate::plan::Plan;
@@ -20,19 +23,19 @@ use std::io::{self, BufWriter, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-/// See the module's documentation.
+/// A capture: see the module's documentation.
 pub struct Capture {
     path: PathBuf,
     file: BufWriter<File>,
     /// By edge: the number of its interface.
     edges: BTreeMap<usize, u32>,
-    /// Streams that are open, by what tells them apart.
+    /// The open streams, by their identifiers.
     streams: BTreeMap<usize, Conversation>,
-    /// Streams so far: each has a port of its own.
+    /// The number of streams so far; each has a port of its own.
     opened: u16,
-    /// Wall time when the clock stood at zero, in nanoseconds.
+    /// The wall time at the clock's zero, in nanoseconds.
     start: u64,
-    /// What went wrong first.
+    /// The first error.
     broken: Option<io::Error>,
 }
 
@@ -44,7 +47,7 @@ struct Conversation {
     ended: [bool; 2],
 }
 
-/// What is captured of a stream.
+/// The part of a stream that a packet captures.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What<'a> {
     Data(&'a [u8]),
@@ -52,24 +55,24 @@ pub(super) enum What<'a> {
     Reset,
 }
 
-/// What a stream's end sends.
+/// A transmission of a stream's end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece<'a> {
     pub(super) edge: usize,
-    /// Tells streams apart that are open at a time.
+    /// An identifier that is unique among the streams that are open at a time.
     pub(super) stream: usize,
     /// Whether the end that sends has opened the stream.
     pub(super) opener: bool,
-    /// Index of the device that sends, and of the other.
+    /// The indices of the device that sends, and of the other.
     pub(super) devices: [usize; 2],
     pub(super) what: What<'a>,
     pub(super) purpose: Purpose,
-    /// Whether it is on its way, or the edge carries nothing at present.
+    /// Whether it is under way; otherwise the edge carries nothing at present.
     pub(super) carried: bool,
 }
 
 impl Capture {
-    /// A file for the links between two devices. The error says what to do next.
+    /// Creates a file for the links between two devices. The error says what to do next.
     pub fn create(path: &Path, plan: &Plan, ends: &[String; 2]) -> Result<Self, String> {
         let device = |name: &String| {
             let place = plan.devices.iter().position(|device| device.name.as_str() == name);
@@ -145,7 +148,7 @@ impl Capture {
 }
 
 impl Conversation {
-    /// A packet from `end`; `addresses` are those of the end `first`, and of the other.
+    /// Writes a packet from `end`; `addresses` are those of the end `first`, and of the other.
     fn segment(&mut self, end: usize, addresses: &[Ipv4Addr; 2], first: usize, flags: u8, payload: &[u8]) -> Vec<u8> {
         let ports = [self.port, super::transport::PORT];
         let [from, to] = if end == first { *addresses } else { [addresses[1], addresses[0]] };
@@ -154,7 +157,7 @@ impl Conversation {
         segment.extend(ports[1 - end].to_be_bytes());
         segment.extend(self.next[end].to_be_bytes());
         segment.extend(if flags & ACK == 0 { [0; 4] } else { self.next[1 - end].to_be_bytes() });
-        // Five words of header; a window that is never in the way; the checksum comes after.
+        // Five words of header; a window that never limits the sender; the checksum follows.
         segment.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
         segment.extend(payload);
         let length = u16::try_from(segment.len()).unwrap_or(u16::MAX);
@@ -177,12 +180,12 @@ impl Conversation {
 }
 
 impl Medium {
-    /// What goes over some edges is written down from now on.
+    /// Begins to capture the traffic over the capture's edges.
     pub fn set_capture(&self, capture: Capture) {
         self.lock().capture = Some(capture);
     }
 
-    /// Ends that. The error says what could not be written.
+    /// Ends the capture. The error says what could not be written.
     pub fn finish_capture(&self) -> Result<(), String> {
         self.lock().capture.as_mut().map_or(Ok(()), Capture::finish)
     }
@@ -200,7 +203,8 @@ impl Medium {
     }
 }
 
-/// The ones' complement of the ones' complement sum of 16-bit words (RFC 1071). All parts but the last are even.
+/// Returns the ones' complement of the ones' complement sum of 16-bit words (RFC 1071). All parts but the last have an
+/// even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u32 = words.map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low))).sum();
@@ -210,13 +214,13 @@ fn checksum(parts: &[&[u8]]) -> u16 {
     !(sum as u16)
 }
 
-/// A block: its type, its length on both ends, its body on 32 bits.
+/// Returns a block: its type, its length at both ends, its body padded to 32 bits.
 fn block(kind: u32, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 12).unwrap_or(u32::MAX);
     [&kind.to_le_bytes()[..], &length.to_le_bytes(), body, &length.to_le_bytes()].concat()
 }
 
-/// An option: its code, its length, its value on 32 bits.
+/// Returns an option: its code, its length, its value padded to 32 bits.
 fn option(code: u16, value: &[u8]) -> Vec<u8> {
     let value = &value[..value.len().min(usize::from(u16::MAX))];
     let mut option = [&code.to_le_bytes()[..], &(value.len() as u16).to_le_bytes(), value].concat();
@@ -226,7 +230,7 @@ fn option(code: u16, value: &[u8]) -> Vec<u8> {
 
 fn section() -> Vec<u8> {
     let mut body = 0x1a2b_3c4d_u32.to_le_bytes().to_vec();
-    // Version 1.0; a length that nobody knows beforehand.
+    // Version 1.0; the section length is unknown in advance.
     body.extend([1, 0, 0, 0]);
     body.extend([0xff; 8]);
     body.extend(option(4, concat!("m2mesh-sim ", env!("CARGO_PKG_VERSION")).as_bytes()));
@@ -237,7 +241,7 @@ fn section() -> Vec<u8> {
 fn interface(name: &str) -> Vec<u8> {
     let mut body = LINKTYPE_RAW.to_le_bytes().to_vec();
     body.extend([0; 2]);
-    // No limit to what is captured of a packet.
+    // No limit to the captured bytes of a packet.
     body.extend([0; 4]);
     body.extend(option(2, name.as_bytes()));
     // Times are multiples of 10⁻⁹ s.
@@ -259,7 +263,7 @@ fn enhanced_packet(interface: u32, at: u64, packet: &[u8], comment: &str) -> Vec
     block(6, &body)
 }
 
-/// A raw IP packet.
+/// The link type of a raw IP packet.
 const LINKTYPE_RAW: u16 = 101;
 const PROTOCOL_TCP: u8 = 6;
 const FIN: u8 = 0x01;
@@ -267,11 +271,11 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
-/// Bytes of the headers, without options.
+/// The bytes of the headers, without options.
 const IPV4: usize = 20;
 const TCP: usize = 20;
-/// Payload of a packet of 1500 bytes.
+/// The payload of a packet of 1,500 bytes.
 const SEGMENT: usize = 1_500 - IPV4 - TCP;
-/// Ports of those who open streams: the dynamic ones (RFC 6335), one after the other.
+/// The first port of those who open streams: the dynamic ports (RFC 6335), in order.
 const FIRST_PORT: u16 = 49_152;
 const PORTS: u16 = 16_384;

@@ -1,6 +1,6 @@
-//! How much of a stream of messages is of which class: by the headers of its frames of data, which anybody may read.
+//! Classes: the bytes of a stream of messages by class, which the readable headers of its frames of data state.
 //!
-//! Of a frame that goes in pieces, all count with the class that the first tells. Other frames have no class.
+//! All fragments of a frame count with the class that the first states. Other frames have no class.
 
 use m2mesh::wire::data::{Class, Header, MAX_HEADER};
 use m2mesh::wire::fragment::Fragment;
@@ -10,26 +10,26 @@ use std::collections::VecDeque;
 /// Bytes by class, most urgent first.
 pub type ByClass = [u64; Class::ALL.len()];
 
-/// Follows the frames of one stream in one direction.
+/// A follower of the frames of one stream in one direction.
 pub struct Sorter {
-    /// Lines of negotiation still to come, each with its length before it.
+    /// The number of lines of negotiation still to come, each preceded by its length.
     lines: u32,
-    /// The present frame from its beginning, until its class is known.
+    /// The bytes of the present frame from its beginning, until its class is known.
     head: Vec<u8>,
-    /// Bytes of the present frame, or line, still to come; `None` where its length is not known.
+    /// The number of bytes of the present frame, or line, still to come; `None` if its length is not known.
     rest: Option<usize>,
     class: Option<Class>,
-    /// Classes of frames in pieces, by their numbers.
+    /// The classes of frames in fragments, by their numbers.
     pieces: VecDeque<(u32, Class)>,
 }
 
 impl Sorter {
-    /// For a fresh stream.
+    /// Returns a sorter for a new stream.
     pub fn new() -> Self {
         Self { lines: 2, head: Vec::new(), rest: None, class: None, pieces: VecDeque::new() }
     }
 
-    /// Counts bytes that are written, which take so many more on the wire: those go with the first class among them.
+    /// Counts bytes that are written. The overhead that they take on the wire counts with the first class among them.
     pub fn count(&mut self, mut bytes: &[u8], overhead: usize) -> ByClass {
         let mut sums = ByClass::default();
         while let Some((first, others)) = bytes.split_first() {
@@ -66,7 +66,7 @@ impl Sorter {
         self.head.clear();
     }
 
-    /// The head has grown by a byte: perhaps the class is known by that, or that there is none.
+    /// Examines the head, which has grown by a byte: it may now show the class, or that there is none.
     fn look(&mut self, sums: &mut ByClass) {
         if self.rest.is_none() {
             let Some(length) = self.head.first_chunk().filter(|_| self.head.len() == HEADER) else { return };
@@ -87,7 +87,7 @@ impl Sorter {
         self.head.clear();
     }
 
-    /// The class of the piece in the head.
+    /// Returns the class of the fragment in the head.
     fn piece(&mut self) -> Option<Class> {
         let piece: Fragment<'_> = m2mesh::wire::decode(&self.head[HEADER..]).ok()?;
         if piece.piece > 0 {
@@ -102,7 +102,8 @@ impl Sorter {
     }
 }
 
-/// The class of a frame of data of which so much is there; nothing while its header is not, no class where that is none.
+/// Returns the class of the beginning of a frame of data: `None` while its header is incomplete, and `Some(None)` if it
+/// has no class.
 fn class_of(frame: &[u8]) -> Option<Option<Class>> {
     let (length, rest) = frame.get(HEADER..)?.split_first_chunk::<2>()?;
     let length = usize::from(u16::from_be_bytes(*length));
@@ -113,11 +114,12 @@ fn class_of(frame: &[u8]) -> Option<Option<Class>> {
     Some(m2mesh::wire::decode::<Header>(header).ok().map(|header| header.class))
 }
 
-/// Bytes by which a frame's header is there.
+/// The number of bytes that contain a frame's header.
 const MOST_HEAD: usize = HEADER + 2 + MAX_HEADER;
-/// Bytes of the largest piece that is looked into.
+/// The size of the largest fragment that is examined, in bytes.
 const MOST_PIECE: usize = 16 * 1024;
-/// Frames in pieces at a time on one stream: one of each class, and more. Drop policy: the first begun is forgotten.
+/// The number of frames in fragments at a time on one stream: one of each class, and more. Drop policy: the first begun
+/// is forgotten.
 const MOST_IN_PIECES: usize = 16;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! A connection: two ends, a line in each direction, and the streams on it.
+//! Connection: two ends, a line in each direction, and the streams on it.
 //!
-//! A line may say later that bytes arrive sooner, when what follows shows a loss: streams are told. Streams that are opened,
-//! and ends that are let go of, keep the time that was first said.
+//! A line may state later that bytes arrive sooner, when later bytes reveal a loss: the streams are told. Streams that
+//! are opened, and ends that are dropped, keep the time that was stated first.
 //!
 //! Invariants
-//! 1. What one end sends arrives at the other in the order in which it was sent: over all streams, or, where the bearer's
-//!    transport is QUIC, of each stream.
-//! 2. An end that is let go of tells the other, as soon as the edge carries that.
+//! 1. When an end is dropped, the other end is told, as soon as the edge carries the notice.
+//! - The bytes that one end sends arrive at the other in the order in which they were sent: over all streams, or, if
+//!   the bearer's transport is QUIC, within each stream.
 
 use super::classes::ByClass;
 use super::purpose::{Classifier, Purpose};
@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 pub struct Connection {
     medium: Medium,
     edge: usize,
-    /// Direction on the edge in which each end sends; the dialer is end 0.
+    /// The direction on the edge in which each end sends; the dialer is end 0.
     directions: [usize; 2],
     state: Mutex<State>,
 }
@@ -36,28 +36,28 @@ struct State {
     ends: [End; 2],
     dead: bool,
     pipes: Vec<Weak<Pipe>>,
-    /// Carries frames: counts for its edge.
+    /// Whether it carries frames, and so counts for its edge.
     standing: bool,
-    /// Since when something has waited for the edge to carry it.
+    /// The time since which bytes have waited for the edge to carry them.
     stuck: Option<u64>,
 }
 
-/// When bytes arrive.
+/// The arrival of bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival {
-    /// In nanoseconds; [`NEVER`] while the edge is silent.
+    /// The time of the arrival in nanoseconds; [`NEVER`] while the edge is silent.
     pub(super) at: u64,
-    /// Of the last of them on its line, which may say later that it arrives sooner.
+    /// The last piece of these bytes on its line, which may state later that it arrives sooner.
     pub(super) piece: Option<u64>,
 }
 
-/// What becomes of bytes on a line.
+/// The outcome of bytes on a line.
 struct Carried {
-    /// When the last of them arrives.
+    /// The arrival of the last of them.
     arrival: Arrival,
-    /// A piece is lost for good.
+    /// Whether a piece is lost for good.
     lost: bool,
-    /// Bytes that were sent again.
+    /// The number of bytes that were sent again.
     repeated: u64,
 }
 
@@ -66,7 +66,8 @@ struct End {
     inbound: VecDeque<(u64, Stream)>,
     accepting: Option<Waker>,
     watching: Option<Waker>,
-    /// When the other end hears that this one is gone; [`NEVER`] while the edge does not carry that.
+    /// The time at which the other end is told that this one is gone; [`NEVER`] while the edge does not carry the
+    /// notice.
     closed: Option<u64>,
 }
 
@@ -92,7 +93,7 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an end sends now arrives when?
+    /// Sends bytes, and returns when they arrive.
     pub(super) fn send(&self, end: usize, bytes: &[u8], purpose: Purpose) -> Arrival {
         let direction = self.directions[end];
         let Sent { start, shape, lost: gone } = self.medium.send(self.edge, direction, bytes, purpose);
@@ -117,7 +118,7 @@ impl Connection {
         arrival
     }
 
-    /// Both ends are told at once that it is over.
+    /// Resets the connection: both ends are told at once.
     pub(super) fn reset(&self) {
         let (pipes, standing) = {
             let mut state = self.lock();
@@ -134,8 +135,8 @@ impl Connection {
         self.wake();
     }
 
-    /// The edge carries something again: what was sent meanwhile is sent once more when its sender next tries
-    /// ([`next_attempt`](m2mesh::net::emulation::Recovery::next_attempt)).
+    /// Notes that the edge carries traffic again: bytes that were sent meanwhile are sent once more when their sender
+    /// next tries ([`next_attempt`](m2mesh::net::emulation::Recovery::next_attempt)).
     pub(super) fn release(self: &Arc<Self>) {
         let now = now();
         let shape = self.medium.lock().edges[self.edge].shapes[self.directions[0]];
@@ -165,13 +166,13 @@ impl Connection {
         virtual_time::schedule(next, self.clone());
     }
 
-    /// When so many bytes arrive that are sent again at a time.
+    /// Returns when bytes arrive that are sent again at a time.
     fn again(&self, end: usize, bytes: usize, purpose: Purpose, start: u64) -> Arrival {
         let shape = self.medium.lock().edges[self.edge].shapes[self.directions[end]];
         self.lock().line(end, bytes, lane(purpose), start, shape).arrival
     }
 
-    /// An end is let go of.
+    /// Notes that an end is dropped.
     fn close(self: &Arc<Self>, end: usize) {
         {
             let state = self.lock();
@@ -196,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// It carries frames from now on.
+    /// Notes that it carries frames from now on.
     pub(super) fn stand(&self) {
         let first = {
             let mut state = self.lock();
@@ -216,14 +217,14 @@ impl Connection {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// The device that an end is.
+    /// Returns the index of an end's device.
     pub(super) fn device(&self, end: usize) -> usize {
         let state = self.medium.lock();
         let edge = &state.edges[self.edge];
         if self.directions[end] == 0 { edge.a } else { edge.b }
     }
 
-    /// The device that an end is, the one at the other end, and the bearer between them.
+    /// Returns the indices of an end's device, of the device at the other end, and of the bearer between them.
     pub(super) fn ends_of(&self, end: usize) -> (usize, usize, usize) {
         let state = self.medium.lock();
         let edge = &state.edges[self.edge];
@@ -231,12 +232,12 @@ impl Connection {
         (one, other, edge.bearer)
     }
 
-    /// Of so many bytes that go onto it at once, those in frames of data, by class.
+    /// Books, of bytes that go onto the line at once, those in frames of data, by class.
     pub(super) fn book_classes(&self, bytes: u64, classes: ByClass) {
         self.medium.book_classes(self.edge, bytes, classes);
     }
 
-    /// Number of its edge.
+    /// Returns the index of its edge.
     pub(super) fn edge(&self) -> usize {
         self.edge
     }
@@ -245,7 +246,8 @@ impl Connection {
         &self.medium
     }
 
-    /// Bytes that a writer may have on their way, and of those, at a time: on a line with a rate, packets arrive one by one.
+    /// Returns the number of bytes that a writer may have under way, and the size of the pieces in which they are sent:
+    /// on a line with a rate, packets arrive one by one.
     pub(super) fn window(&self, end: usize) -> (usize, usize) {
         let state = self.medium.lock();
         let edge = &state.edges[self.edge];
@@ -256,7 +258,7 @@ impl Connection {
 }
 
 impl State {
-    /// What becomes of so many bytes that the line takes at a time.
+    /// Passes bytes through the line at a time, and returns their outcome.
     fn line(&mut self, end: usize, bytes: usize, lane: u64, start: u64, shape: Shape) -> Carried {
         let line = &mut self.lines[end];
         if *line.shape() != shape {
@@ -279,7 +281,7 @@ impl State {
         }
     }
 
-    /// Whether an end hears that it is over.
+    /// Returns whether an end has been told that the connection is over.
     fn is_over(&self, end: usize) -> bool {
         self.dead || self.ends[1 - end].closed.is_some_and(|at| at <= now())
     }
@@ -291,7 +293,7 @@ impl Due for Connection {
     }
 }
 
-/// One end of a connection, as libp2p has it.
+/// One end of a connection, in the form that libp2p uses.
 pub struct Muxer {
     connection: Arc<Connection>,
     end: usize,
@@ -309,7 +311,8 @@ impl Drop for Muxer {
     }
 }
 
-/// Streams that wait for each other by QUIC: a connection has one of messages that lasts, and one of control.
+/// Returns the number of the QUIC stream on which a stream's bytes wait for each other: a connection has a lasting one
+/// for messages, and one for control.
 fn lane(purpose: Purpose) -> u64 {
     u64::from(purpose == Purpose::Payload)
 }
@@ -373,6 +376,6 @@ impl StreamMuxer for Muxer {
     }
 }
 
-/// It has not arrived, and does not before the edge is open again.
+/// The time of bytes that have not arrived, and will not before the edge is open again.
 pub const NEVER: u64 = u64::MAX;
 const MICRO: u64 = 1_000;

@@ -1,7 +1,9 @@
-//! Whole frames out of what a stream is written, so that a hostile member can be modelled without touching its node.
+//! Frames: whole frames of the bytes that are written to a stream, by which a hostile member is modelled without
+//! changing its node.
 //!
-//! A stream begins with two lines of multistream-select, each with its length before it as a varint. Then frames come, with 32
-//! bits of theirs. What a hostile member does, it does to whole ones of data and groups; control passes, so that its links stay up, but for what it tells of its own links.
+//! A stream begins with two lines of multistream-select, each preceded by its length as a varint. Frames follow, each
+//! preceded by 32 bits of length. A hostile member changes only whole frames of data and groups. Control frames pass,
+//! so that its links stay up, except those about its own links.
 
 use super::path::{came_from, is_of_others, stretched};
 use super::purpose::{Classifier, Purpose};
@@ -14,25 +16,25 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Cuts one stream's bytes into frames, and does to them what its device does at the moment.
+/// A cutter of one stream's bytes into frames, which treats them as its hostile device does at the moment.
 pub struct Tamper {
     device: usize,
-    /// The stream's other end.
+    /// The device at the stream's other end.
     peer: usize,
-    /// Bytes of a frame that is not whole yet.
+    /// The bytes of an incomplete frame.
     partial: Vec<u8>,
-    /// Lines of negotiation still to come.
+    /// The number of lines of negotiation still to come.
     lines: u32,
     chance: u64,
 }
 
 impl Tamper {
-    /// For a fresh stream of a device to another.
+    /// Returns a cutter for a new stream of a device to another.
     pub fn new(device: usize, peer: usize) -> Self {
         Self { device, peer, partial: Vec::new(), lines: 2, chance: device as u64 }
     }
 
-    /// What goes onto the line for these bytes, each piece with a delay.
+    /// Returns the pieces that go onto the line for these bytes, each with a delay.
     pub fn handle(&mut self, medium: &Medium, kind: &Classifier, bytes: &[u8]) -> Vec<(Vec<u8>, Duration)> {
         let purpose = kind.known();
         let (hostile, liar) = {
@@ -136,7 +138,7 @@ impl Tamper {
         }
     }
 
-    /// Bytes of the first frame with its length, if it is whole.
+    /// Returns the length of the first frame including its length field, if it is complete.
     fn length(&self, purpose: Option<Purpose>) -> Option<usize> {
         let whole = match purpose {
             Some(Purpose::Payload | Purpose::Routing) if self.lines == 0 => {
@@ -159,15 +161,15 @@ impl Tamper {
     }
 }
 
-/// Data frames that a member keeps to send again to one neighbour, also after either of them was restarted.
+/// The data frames that a member keeps to send again to one neighbour, even after either of them was restarted.
 #[derive(Default)]
 pub struct Again(VecDeque<Kept>);
 
 struct Kept {
-    /// In nanoseconds.
+    /// The time at which it is sent, in nanoseconds.
     at: u64,
     after: u64,
-    /// How often it is still to be sent.
+    /// The number of times that it is still to be sent.
     times: u32,
     frame: Vec<u8>,
 }
@@ -175,7 +177,8 @@ struct Kept {
 impl Again {
     fn keep(&mut self, frame: &[u8], now: u64, after: u64) {
         if self.0.len() < MOST_KEPT {
-            // What opens a session is worth more than one try: it may do so once more when the receiver has forgotten it.
+            // An opener is sent again several times: it may open a session once more when the receiver has forgotten
+            // it.
             let times = if after > 0 && opens(frame) { OPENER_TIMES } else { 1 };
             self.0.push_back(Kept { at: now + after, after, times, frame: frame.to_vec() });
         }
@@ -193,13 +196,14 @@ impl Again {
     }
 }
 
-/// Whether a frame is data that opens a session.
+/// Returns whether a frame is data that opens a session.
 fn opens(frame: &[u8]) -> bool {
     let data = frame.get(HEADER..).filter(|_| frame[4] == Kind::Data as u8);
     data.and_then(|body| DataFrame::parse(body).ok()).is_some_and(|data| data.header.form == Form::Opener)
 }
 
-/// Frames that a hostile member keeps of one stream, or for one neighbour, to send again; what comes beyond is not kept.
+/// The number of frames that a hostile member keeps of one stream, or for one neighbour, to send again. Drop policy:
+/// frames beyond it are not kept.
 const MOST_KEPT: usize = 1_024;
-/// How often it sends what opens a session.
+/// The number of times that it sends an opener.
 const OPENER_TIMES: u32 = 8;

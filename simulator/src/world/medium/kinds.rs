@@ -1,28 +1,28 @@
-//! What the bytes of control streams are for: by kind of frame, with the overhead of the packets that carry them.
+//! Kinds: the bytes of control streams by kind of frame, with the overhead of the packets that carry them.
 
 use m2mesh::wire::frame::{HEADER, Kind};
 use std::collections::BTreeMap;
 
-/// Bytes by kind of frame, and how many frames.
+/// The bytes, and the number of frames, by kind of frame.
 pub type Kinds = BTreeMap<String, (u64, u64)>;
 
-/// Follows the frames of one stream in one direction.
+/// A follower of the frames of one stream in one direction.
 pub struct Follower {
-    /// Lines of negotiation still to come, each with its length before it.
+    /// The number of lines of negotiation still to come, each preceded by its length.
     lines: u32,
     head: Vec<u8>,
-    /// Bytes of the present frame, or line, still to come.
+    /// The number of bytes of the present frame, or line, still to come.
     rest: usize,
     kind: Option<u8>,
 }
 
 impl Follower {
-    /// For a fresh stream.
+    /// Returns a follower of a new stream.
     pub fn new() -> Self {
         Self { lines: 2, head: Vec::new(), rest: 0, kind: None }
     }
 
-    /// Counts bytes that are written, which take so many more on the wire.
+    /// Counts bytes that are written, with the overhead that they take on the wire.
     pub fn count(&mut self, mut bytes: &[u8], overhead: usize, kinds: &mut Kinds) {
         let mut overhead = overhead as u64;
         while !bytes.is_empty() {
@@ -36,7 +36,7 @@ impl Follower {
         }
     }
 
-    /// As much as belongs together: how many bytes, and whether a frame begins with them.
+    /// Takes the bytes that belong together: returns their number, and whether a frame begins with them.
     fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.rest > 0 {
             let taken = self.rest.min(bytes.len());

@@ -1,11 +1,12 @@
-//! Lies: the link state that a hostile router tells instead of its own.
+//! Lie: the LSAs that a hostile router sends instead of its own.
 //!
-//! Its node is not touched: what the node tells of itself is replaced on its way out, and signed with the same key, so
-//! that everybody takes it for the router's word. By it all its links cost nothing, take no time and never fail, and there
-//! is one to every router whose link state it has handed on. When it begins to lie it does not wait for its node to have news:
-//! each neighbour is told with the next that goes out to it, under a number after the last. The node hears of that, as any
-//! router that finds itself misquoted, and tells its own again; that becomes a lie on its way out. When it ends, each neighbour is told the
-//! truth in the same way: the node believes that it has told it all along.
+//! Its node is not changed: the node's own LSA is replaced as it leaves, and signed with the same key, so that all
+//! routers take it for the router's own. According to the false LSA all of its links cost nothing, have no delay and
+//! never fail, and it has a link to every router whose LSA it has forwarded. When the router begins to lie it does not
+//! wait for its node to have news: each neighbour is sent a lie with the next frame that goes out to it, under a number
+//! after the last. The node hears of that, as any router that finds itself misquoted, and sends its own LSA again,
+//! which becomes a lie as it leaves. When the lie ends, each neighbour is sent the truth in the same manner; the node
+//! itself has sent the truth all along.
 
 use crate::world::host::Clock;
 use m2mesh::id::CredentialHash;
@@ -21,21 +22,21 @@ pub struct Liar {
     /// The keys with which its node signs.
     membership: Membership,
     clock: Arc<Clock>,
-    /// Routers of which it has heard.
+    /// The routers of which it has heard.
     heard: BTreeSet<CredentialHash>,
-    /// What its node has told of itself last.
+    /// The last LSA of its own node.
     last: Option<Lsa>,
-    /// Neighbours that have been told the lie with which it begins.
+    /// The neighbours to which the first lie has been sent.
     told: BTreeSet<usize>,
 }
 
 impl Liar {
-    /// Has heard of nobody yet.
+    /// Returns a router that has not heard of others yet.
     pub fn new(membership: Membership, clock: Arc<Clock>) -> Self {
         Self { membership, clock, heard: BTreeSet::new(), last: None, told: BTreeSet::new() }
     }
 
-    /// What goes out instead of a frame of its control stream.
+    /// Returns what goes out instead of a frame of its control stream.
     pub fn told(&mut self, frame: Vec<u8>, lies: bool) -> Vec<u8> {
         if frame.get(4) != Some(&(Kind::Lsa as u8)) {
             return frame;
@@ -43,7 +44,7 @@ impl Liar {
         self.lie(&frame[HEADER..], lies).unwrap_or(frame)
     }
 
-    /// The lie with which it begins, for a neighbour that has not been told it.
+    /// Returns the first lie, for a neighbour to which it has not been sent.
     pub fn begins(&mut self, neighbour: usize, lies: bool) -> Option<Vec<u8>> {
         let last = self.last.clone().filter(|_| lies && !self.told.contains(&neighbour))?;
         let lie = self.untrue(Lsa { sequence: last.sequence + 1, ..last })?;
@@ -51,7 +52,7 @@ impl Liar {
         Some(lie)
     }
 
-    /// The truth with which it ends, for a neighbour that was told a lie.
+    /// Returns the truth that ends the lie, for a neighbour to which a lie was sent.
     pub fn ends(&mut self, neighbour: usize, lies: bool) -> Option<Vec<u8>> {
         if lies || !self.told.remove(&neighbour) {
             return None;
@@ -71,7 +72,7 @@ impl Liar {
         if lies { self.untrue(lsa) } else { None }
     }
 
-    /// What it tells instead of the truth about itself.
+    /// Returns the false LSA that replaces a true one.
     fn untrue(&self, mut lsa: Lsa) -> Option<Vec<u8>> {
         let told: BTreeSet<CredentialHash> = lsa.links.iter().map(|link| link.to).collect();
         let like = lsa.links.first()?.clone();

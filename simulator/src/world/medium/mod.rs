@@ -1,25 +1,24 @@
-//! The medium: what carries bits between devices, and what it costs.
+//! Medium: the links between devices, and what their traffic costs.
 //!
-//! Two devices can link over an *edge*: a bearer between them with a [`Shape`] in each direction. An edge is open, closed
-//! (both ends know at once: connections are reset, dials fail) or silent (what is sent vanishes, until it is open again and
-//! is sent once more, or the ends give up by their own time-outs). Which of these follows from everything that bears on
-//! it: faults, access windows, reach, whether its ends are awake and have power.
+//! Two devices can link over an *edge*: a bearer between them with a [`Shape`] in each direction. An edge is open,
+//! closed (both ends know at once: connections are reset, dials fail) or silent (bytes vanish, until the edge is open
+//! again and they are sent once more, or the ends give up by their own time-outs). The state follows from all
+//! influences on it: faults, access windows, reach, and whether its ends are awake and have power.
 //!
-//! A connection has a [`Shaper`](m2mesh::net::emulation::Shaper) of its own in each direction, the model of lines that a lab
-//! uses on real connections too; devices on a bearer with a shared channel wait for each other besides, those that are
-//! within reach (`air`). Bytes are counted with the overhead that they have on a real link, by edge, bearer and
-//! purpose, and hashed ([`Trace`]) with their time and ends.
+//! A connection has a [`Shaper`](m2mesh::net::emulation::Shaper) of its own in each direction, the model of lines that
+//! a lab uses on real connections too; in addition, devices within reach of each other on a bearer with a shared
+//! channel wait for each other (`air`). Bytes are counted with the overhead that they have on a real link, by edge,
+//! bearer and purpose, and hashed ([`Trace`]) with their time and ends.
 //!
-//! Files: `air` what frames on one channel do to each other · `books` bytes, money and energy · `classes` of which class messages
-//! are · `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
-//! `kinds` what control is for · `frames` whole frames, for hostile members · `path` what they make of paths ·
-//! `lie` what a hostile router tells of its links · `processor` how long frames are worked on ·
-//! `tell` what it tells of itself · `seen` what others see of it · `trace` the hash ·
-//! `capture` a link's bytes in a file.
+//! Files: `air` interference on one channel · `books` bytes, money and energy · `classes` classes of messages ·
+//! `connection` two ends · `stream` bytes in one direction · `transport` libp2p's view · `purpose` purposes of bytes ·
+//! `kinds` kinds of control frames · `frames` whole frames, for hostile members · `path` changed paths · `lie` false
+//! LSAs · `processor` processing times of frames · `tell` figures of the medium · `seen` the witness's view · `trace`
+//! the hash · `capture` a link's bytes in a file.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
-//! 2. Nothing arrives over an edge that was not open when it was sent, before it has been open again.
+//! 2. Bytes over an edge that was not open when they were sent arrive only after it has been open again.
 
 mod air;
 mod books;
@@ -64,7 +63,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use trace::Trace;
 
-/// See the module's documentation. Clones are the same medium.
+/// A medium: see the module's documentation. Clones share it.
 #[derive(Clone)]
 pub struct Medium(Arc<Mutex<State>>);
 
@@ -73,7 +72,7 @@ struct State {
     seed: u64,
     bearers: Vec<Bearer>,
     edges: Vec<Edge>,
-    /// By dialling device, other device and bearer.
+    /// The edges by dialling device, other device and bearer.
     ends: BTreeMap<(usize, usize, usize), usize>,
     devices: Vec<Device>,
     purposes: [u64; PURPOSES.len()],
@@ -92,7 +91,7 @@ struct Bearer {
     open: bool,
     air: Air,
     all: Amount,
-    /// Of that, on streams of messages.
+    /// The part of the traffic that is on streams of messages.
     payload: Amount,
 }
 
@@ -101,31 +100,32 @@ struct Edge {
     b: usize,
     bearer: usize,
     shapes: [Shape; 2],
-    /// As planned: what degraded edges come back to.
+    /// The planned shapes, to which degraded edges return.
     planned: [Shape; 2],
     known: bool,
-    /// Reasons for which it is closed, and for which it is silent.
+    /// The numbers of reasons for which it is closed, and in the next field silent.
     closed: u32,
     silent: u32,
     sent: [Amount; 2],
-    /// Links that cuts have taken from it, and dials and pieces that were lost to them.
+    /// The number of links that cuts have taken down, and of dials and pieces that were lost to them.
     struck: u64,
     connections: Vec<Weak<Connection>>,
-    /// Connections that carry frames.
+    /// The number of connections that carry frames.
     standing: u32,
-    /// Since when it could carry frames and does not, in nanoseconds.
+    /// The time since which it could carry frames and does not, in nanoseconds.
     missing_since: u64,
 }
 
 #[derive(Default)]
 struct Device {
     listening: BTreeMap<usize, Arc<Listener>>,
-    /// Without power, or asleep: nothing reaches it, and nobody is told.
+    /// The number of reasons for which it is without power or asleep: nothing reaches it, and its neighbours are not
+    /// told.
     dark: u32,
-    /// Whether it is to come back.
+    /// Whether its process is not expected to run.
     gone: bool,
     hostile: Option<Hostility>,
-    /// Data that it keeps to send again, by neighbour.
+    /// The data frames that it keeps to send again, by neighbour.
     again: BTreeMap<usize, frames::Again>,
     /// Whether it is hostile at some time of the run.
     turns: bool,
@@ -135,48 +135,50 @@ struct Device {
     place: (f64, f64),
     bytes: u64,
     cost: f64,
-    /// That its radios have taken.
+    /// The joules that its radios have taken.
     joules: f64,
-    /// Frames that it kept, changed, held up or sent too often; of a stranger, its dials.
+    /// The number of frames that it kept, changed, delayed or sent too often; for a stranger, the number of its dials.
     misdeeds: u64,
 }
 
-/// Where a device takes connections.
+/// The place at which a device accepts connections.
 struct Listener {
     peer: PeerId,
     owner: Option<Owner>,
     queue: Mutex<Arrivals>,
 }
 
-/// Connections that wait to be taken: from which device, of which peer; and who takes them.
+/// The connections that wait to be accepted, each with the index and the peer id of its device, and the task that
+/// accepts them.
 #[derive(Default)]
 struct Arrivals {
     connections: VecDeque<(usize, PeerId, Arc<Connection>)>,
     taker: Option<Waker>,
 }
 
-/// Whether an edge carries something.
+/// The state of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does.
+    /// It carries bytes.
     Open,
-    /// It does not, and both ends know.
+    /// It carries nothing, and both ends know.
     Closed,
-    /// It does not, and nobody is told.
+    /// It carries nothing, and neither end is told.
     Silent,
 }
 
-/// What a piece of a stream's bytes is on its way with.
+/// How a line takes a piece of a stream's bytes.
 struct Sent {
-    /// When the line takes it, in nanoseconds; `None` where the edge is silent.
+    /// The time at which the line takes it, in nanoseconds; `None` if the edge is silent.
     start: Option<u64>,
     shape: Shape,
-    /// The transport has given up.
+    /// Whether the transport has given up.
     lost: bool,
 }
 
 impl Medium {
-    /// Everything open, nobody listening. `foreign` devices come after those of the plan, each with edges to these.
+    /// Returns a medium whose edges are open, on which no device listens. The `foreign` devices come after those of the
+    /// plan, each with edges to the given devices.
     pub fn new(plan: &plan::Plan, foreign: &[Vec<usize>]) -> Self {
         let bearer = |(number, bearer): (usize, &plan::Bearer)| Bearer {
             tariff: Tariff::new(bearer),
@@ -234,7 +236,7 @@ impl Medium {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something that verdicts follow from, and carries out what follows for these edges.
+    /// Applies a change on which states depend, and carries out its consequences for these edges.
     fn change(&self, edges: impl IntoIterator<Item = usize>, change: impl FnOnce(&mut State)) {
         let edges: Vec<usize> = edges.into_iter().collect();
         let (before, missing): (Vec<_>, Vec<_>) = {
@@ -260,7 +262,7 @@ impl Medium {
         }
     }
 
-    /// One more reason for an edge to be closed or silent, or one less.
+    /// Adds or removes a reason for an edge to be closed or silent.
     pub fn cut(&self, edge: usize, silent: bool, add: bool) {
         self.change([edge], |state| {
             let open = state.verdict(edge) == Verdict::Open;
@@ -271,7 +273,7 @@ impl Medium {
         });
     }
 
-    /// A device loses power or falls asleep, or comes back.
+    /// Notes that a device loses power or falls asleep, or comes back.
     pub fn set_dark(&self, device: usize, dark: bool) {
         self.change(self.edges_of(device), |state| {
             let reasons = &mut state.devices[device].dark;
@@ -279,12 +281,12 @@ impl Medium {
         });
     }
 
-    /// A device is expected to be there, or not: its process runs, or is to.
+    /// Notes whether a device's process is expected to run.
     pub fn set_gone(&self, device: usize, gone: bool) {
         self.change(self.edges_of(device), |state| state.devices[device].gone = gone);
     }
 
-    /// A bearer's access window begins or ends. Its lines open with it, and are shut by [`Self::set_open`].
+    /// Notes that a bearer's access window begins or ends. Its lines open with it, and are shut by [`Self::set_open`].
     pub fn set_window(&self, bearer: usize, open: bool) {
         self.lock().witness.note_window(bearer, open);
         if open {
@@ -292,7 +294,7 @@ impl Medium {
         }
     }
 
-    /// A bearer carries something from now on, or nothing.
+    /// Opens or shuts a bearer.
     pub fn set_open(&self, bearer: usize, open: bool) {
         let edges = {
             let state = self.lock();
@@ -301,7 +303,7 @@ impl Medium {
         self.change(edges, |state| state.bearers[bearer].open = open);
     }
 
-    /// Devices have moved there: edges whose reach that changes follow.
+    /// Moves devices, and updates the edges whose reach this changes.
     pub fn set_places(&self, places: &[(usize, (f64, f64))]) {
         {
             let mut state = self.lock();
@@ -316,7 +318,7 @@ impl Medium {
         }
     }
 
-    /// Sees whether an edge's ends are within reach. The top bit of the reasons for silence is distance.
+    /// Determines whether an edge's ends are within reach. The top bit of the reasons for silence is distance.
     fn measure(&self, edge: usize) {
         let (far, was) = {
             let state = self.lock();
@@ -330,23 +332,23 @@ impl Medium {
         }
     }
 
-    /// An edge behaves so from now on; `None` in a direction: as planned.
+    /// Sets the shapes of an edge from now on; `None` in a direction restores the planned shape.
     pub fn set_shapes(&self, edge: usize, shapes: [Option<Shape>; 2]) {
         let edge = &mut self.lock().edges[edge];
         edge.shapes = [0, 1].map(|direction| shapes[direction].unwrap_or(edge.planned[direction]));
     }
 
-    /// A member turns hostile, or back.
+    /// Makes a member hostile, or ends its hostility.
     pub fn set_hostile(&self, device: usize, hostile: Option<Hostility>) {
         self.lock().devices[device].hostile = hostile;
     }
 
-    /// Whether a device tells lies at some time of the run.
+    /// Returns whether a device lies about its links at some time of the run.
     pub fn may_lie(&self, device: usize) -> bool {
         self.lock().devices[device].turns
     }
 
-    /// A device's node starts, which signs with these keys.
+    /// Notes that a device's node starts, which signs with these keys.
     pub fn set_liar(&self, device: usize, liar: Liar) {
         self.lock().devices[device].liar = Some(Arc::new(Mutex::new(liar)));
     }
@@ -355,7 +357,7 @@ impl Medium {
         self.lock().devices[device].processor.clone()
     }
 
-    /// By which rules connections over an edge notice losses.
+    /// Returns the rules by which connections over an edge notice losses.
     fn recovery(&self, edge: usize) -> Recovery {
         let state = self.lock();
         state.bearers[state.edges[edge].bearer].recovery
@@ -366,7 +368,7 @@ impl Medium {
         state.ends.range((device, 0, 0)..(device + 1, 0, 0)).map(|(_, edge)| *edge).collect()
     }
 
-    /// A connection carries frames now, or no more.
+    /// Notes that a connection begins or ceases to carry frames.
     fn set_standing(&self, edge: usize, up: bool) {
         let mut state = self.lock();
         let missing = state.is_missing(edge);
@@ -389,7 +391,7 @@ impl Medium {
         state.note_missing(edge, missing);
     }
 
-    /// Bytes of a stream go onto an edge: counts and hashes them, and says when and how the line takes them.
+    /// Puts bytes of a stream onto an edge: counts and hashes them, and returns when and how the line takes them.
     fn send(&self, edge: usize, direction: usize, bytes: &[u8], purpose: Purpose) -> Sent {
         let mut state = self.lock();
         let state = &mut *state;
@@ -454,7 +456,7 @@ impl State {
         }
     }
 
-    /// Whether a fault keeps an edge from carrying anything.
+    /// Returns whether a fault keeps an edge from carrying anything.
     fn is_cut(&self, edge: usize) -> bool {
         let edge = &self.edges[edge];
         edge.closed > 0 || edge.silent & !FAR > 0

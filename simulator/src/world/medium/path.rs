@@ -1,33 +1,35 @@
-//! Paths of data frames, as a hostile relay reads and changes them: they are what each relay writes, and nothing seals them.
+//! Path: the paths of data frames as a hostile relay reads and changes them. Each relay writes them, and they are not
+//! sealed.
 
 use m2mesh::id::CredentialPrefix;
 use m2mesh::wire::data::{DataFrame, MAX_HOPS, put_prefixed};
 use m2mesh::wire::frame::{self, HEADER, Kind};
 
-/// The data frame in these bytes, if it is one of another device: its path says who has had it.
+/// Returns the data frame in these bytes, if its path shows that another device sent it.
 fn of_others(bytes: &[u8]) -> Option<DataFrame<'_>> {
     let body = bytes.get(HEADER..).filter(|_| bytes[4] == Kind::Data as u8)?;
     DataFrame::parse(body).ok().filter(|data| !data.path.visited.is_empty())
 }
 
-/// Whether a frame is data that another device has sent.
+/// Returns whether a frame is data that another device has sent.
 pub(super) fn is_of_others(frame: &[u8]) -> bool {
     of_others(frame).is_some()
 }
 
-/// The relay from which the one that writes a frame has it; nothing if that is its sender, or it is its own.
+/// Returns the relay from which the writer of a frame has received it; `None` if it was received from its sender, or is
+/// the writer's own.
 pub(super) fn came_from(frame: &[u8]) -> Option<CredentialPrefix> {
     let data = of_others(frame)?;
     let before = data.path.visited.len().checked_sub(2)?;
     data.path.visited.get(before).copied()
 }
 
-/// The frame, as if it had gone over as many relays as it may.
+/// Returns the frame with a path over as many relays as it may have.
 pub(super) fn stretched(frame: &[u8]) -> Option<Vec<u8>> {
     let DataFrame { header_bytes, mut path, sealed, .. } = of_others(frame)?;
     let made_up = (0u64..).map(|number| CredentialPrefix((u64::MAX - number).to_be_bytes()));
     let missing = MAX_HOPS.saturating_sub(path.visited.len());
-    // Itself comes last, as it should.
+    // The relay's own entry comes last, as it should.
     let own = path.visited.len() - 1;
     path.visited.splice(own..own, made_up.take(missing));
     let mut body = Vec::new();
@@ -35,7 +37,7 @@ pub(super) fn stretched(frame: &[u8]) -> Option<Vec<u8>> {
     put_prefixed(&mut body, &m2mesh::wire::encode(&path));
     body.extend_from_slice(sealed);
     let mut stretched = frame::raw(Kind::Data, &body);
-    // Flags are those of the frame.
+    // The flags stay those of the frame.
     stretched[5] = frame[5];
     Some(stretched)
 }

@@ -1,19 +1,20 @@
-//! A device's processor: it works on frames that have arrived, one after the other, each for the same time.
+//! Processor: a device's processor, which processes frames that have arrived one after the other, each for the same
+//! time.
 //!
-//! What has arrived can be read once it has been worked on. So a frame takes longer over a hop, and frames that come from
-//! several sides at once wait for each other. Everything else that a node does costs no time.
+//! Bytes that have arrived can be read once they have been processed. A frame therefore takes longer over a hop, and
+//! frames that come from several neighbours at once wait for each other. All other work of a node takes no time.
 //!
 //! Invariants
-//! 1. A processor works on frames in the order in which they arrive, over all streams of its device.
+//! 1. A processor processes frames in the order in which they arrive, over all streams of its device.
 
 use std::sync::{Mutex, PoisonError};
 
-/// See the module's documentation.
+/// A processor: see the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Processor {
-    /// Nanoseconds for a frame.
+    /// The nanoseconds for a frame.
     each: u64,
-    /// When it has done all its work, in nanoseconds.
+    /// The time at which it has finished all its work, in nanoseconds.
     free: Mutex<u64>,
 }
 
@@ -22,12 +23,12 @@ impl Processor {
         Self { each, free: Mutex::new(0) }
     }
 
-    /// Whether it takes any time.
+    /// Returns whether it takes any time.
     pub(super) fn is_slow(&self) -> bool {
         self.each > 0
     }
 
-    /// So many frames have arrived: when it will have worked on them.
+    /// Adds frames that have arrived, and returns the time at which they will have been processed.
     pub(super) fn work(&self, frames: u32, now: u64) -> u64 {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         *free = (*free).max(now).saturating_add(self.each.saturating_mul(u64::from(frames)));
@@ -39,6 +40,7 @@ impl Processor {
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn frames_wait_for_each_other_and_for_nothing_else() {
         let processor = Processor::new(50);

@@ -1,42 +1,43 @@
-//! What bytes on a wire are for, by the stream that they are on.
+//! Purpose: the purpose of the bytes on a wire, which follows from their stream.
 //!
-//! A stream of libp2p begins with the name of its protocol (multistream-select); the first stream of a connection, on
-//! which admission talks, does not. What comes before a protocol is known counts as admission: it sets something up.
+//! A stream of libp2p begins with the name of its protocol (multistream-select), except the first stream of a
+//! connection, which admission uses. Bytes before the protocol is known count as admission, since they belong to a
+//! set-up.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What bytes are for. Their numbers are places in [`PURPOSES`].
+/// The purpose of bytes. The numbers are indices into [`PURPOSES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Purpose {
-    /// Messages and receipts, publications and what is told about them.
+    /// Messages and receipts, publications and their repair.
     Payload = 0,
-    /// Keeps the mesh running.
+    /// Control frames between established neighbours.
     Routing = 1,
-    /// Sets connections up.
+    /// The set-up of connections.
     Admission = 2,
 }
 
-/// Names, in their order.
+/// The names of the purposes, in their order.
 pub const PURPOSES: [&str; 3] = ["payload", "routing", "admission"];
 
-/// Finds out what a stream is for; both directions share it.
+/// A classifier, which finds out the purpose of a stream; both directions share it.
 pub struct Classifier {
     known: AtomicU8,
-    /// What its opener has said so far.
+    /// The bytes that its opener has sent so far.
     head: Mutex<Vec<u8>>,
 }
 
 impl Classifier {
-    /// Of a fresh stream.
+    /// Returns a classifier of a new stream.
     pub fn new() -> Self {
         Self { known: AtomicU8::new(UNKNOWN), head: Mutex::new(Vec::new()) }
     }
 
-    /// What bytes are for that are written now. Answers also whether that has become known with them.
+    /// Returns the purpose of bytes that are written now, and whether it has become known with them.
     pub fn classify(&self, by_opener: bool, bytes: &[u8]) -> (Purpose, bool) {
         match self.known.load(Relaxed) {
             0 => return (Purpose::Payload, false),
@@ -57,7 +58,7 @@ impl Classifier {
         (found.unwrap_or(Purpose::Admission), found.is_some())
     }
 
-    /// What it is for, once known.
+    /// Returns the purpose, once it is known.
     pub fn known(&self) -> Option<Purpose> {
         match self.known.load(Relaxed) {
             0 => Some(Purpose::Payload),
@@ -82,9 +83,9 @@ fn find(head: &[u8]) -> Option<Purpose> {
     }
 }
 
-/// How every stream of libp2p begins.
+/// The first bytes of every stream of libp2p.
 const MULTISTREAM: &[u8] = b"\x13/multistream/1.0.0\n";
-/// Within so many bytes a stream has said its name.
+/// The number of bytes within which a stream has stated its protocol.
 const MOST_HEAD: usize = 256;
 const UNKNOWN: u8 = u8::MAX;
 

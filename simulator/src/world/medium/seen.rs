@@ -1,10 +1,10 @@
-//! What is seen of the medium from without: by the witness, and in the trace.
+//! Seen: the medium as the witness and the trace see it.
 
 use super::{Medium, now};
 use crate::world::witness::Witness;
 
 impl Medium {
-    /// What the witness has seen, for whoever adds to it or asks it.
+    /// Gives access to the witness.
     pub fn witness<T>(&self, ask: impl FnOnce(&mut Witness) -> T) -> T {
         ask(&mut self.lock().witness)
     }
@@ -15,7 +15,7 @@ impl Medium {
         state.witness.note_lost(a, b);
     }
 
-    /// The application of a device got this message: part of the trace.
+    /// Adds to the trace that the application of a device received this message.
     pub fn note_delivery(&self, device: usize, message: u64) {
         self.lock().trace.add(now(), device, usize::MAX, &message.to_be_bytes());
     }

@@ -1,11 +1,11 @@
-//! Streams: bytes one way ([`Pipe`]), and both ways with an end of a connection ([`Stream`]).
+//! Stream: bytes in one direction ([`Pipe`]), and in both directions with an end of a connection ([`Stream`]).
 //!
-//! What is written lies in the pipe with the time at which it arrives, and can be read from then on. A pipe wakes its
-//! reader by one event at a time, for its first bytes that are on their way. Where the reader's device takes time for frames,
-//! they lie there until its processor has worked on them ([`Processor`]).
+//! Bytes that are written wait in the pipe with the time at which they arrive, and can be read from then on. A pipe
+//! wakes its reader by one event at a time, for the first bytes that are under way. If the reader's device takes time
+//! for frames, the bytes wait until its processor has processed them ([`Processor`]).
 //!
 //! Invariants
-//! 1. A pipe holds at most the window of its line, and a writer waits meanwhile.
+//! 1. A pipe holds at most the window of its line, and a writer waits while it is full.
 
 use super::capture::{Piece, What as Captured};
 use super::classes::Sorter;
@@ -25,11 +25,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Bytes one way.
+/// A pipe, which carries bytes in one direction.
 pub struct Pipe {
-    /// Which end writes.
+    /// The end that writes.
     writer: usize,
-    /// Of the device that reads.
+    /// The processor of the device that reads.
     processor: Arc<Processor>,
     state: Mutex<State>,
 }
@@ -37,24 +37,24 @@ pub struct Pipe {
 #[derive(Default)]
 struct State {
     chunks: VecDeque<Chunk>,
-    /// How much of the first has been read.
+    /// The number of bytes of the first chunk that have been read.
     offset: usize,
-    /// Bytes in it.
+    /// The number of bytes in it.
     held: usize,
     reader: Option<Waker>,
     blocked: Option<Waker>,
-    /// An event that wakes the reader is in the queue.
+    /// Whether an event that wakes the reader is in the queue.
     scheduled: bool,
     dead: bool,
 }
 
 struct Chunk {
     at: u64,
-    /// Of its line.
+    /// The piece of its line.
     piece: Option<u64>,
-    /// How much longer a hostile member holds it up.
+    /// The time for which a hostile member delays it further.
     held_up: u64,
-    /// Frames in it on which the reader's processor has not worked yet.
+    /// The number of frames in it that the reader's processor has not processed yet.
     frames: u32,
     purpose: Purpose,
     what: What,
@@ -75,7 +75,7 @@ impl Pipe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection is reset.
+    /// Notes that the connection is reset.
     pub(super) fn kill(&self) {
         let wakers = {
             let mut state = self.lock();
@@ -86,7 +86,7 @@ impl Pipe {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// What did not get through arrives as `arrival` says of each piece.
+    /// Lets bytes that did not get through arrive as `arrival` says of each piece.
     pub(super) fn release(self: &Arc<Self>, mut arrival: impl FnMut(usize, usize, Purpose) -> Arrival) {
         let mut state = self.lock();
         for chunk in state.chunks.iter_mut().filter(|chunk| chunk.at == NEVER) {
@@ -96,7 +96,7 @@ impl Pipe {
         self.schedule(&mut state);
     }
 
-    /// The line in which an end sends says that what is on its way arrives sooner.
+    /// Notes that bytes under way in the line on which an end sends arrive sooner.
     pub(super) fn revise(self: &Arc<Self>, writer: usize, arrival: impl Fn(u64) -> Option<u64>) {
         if writer != self.writer {
             return;
@@ -125,7 +125,7 @@ impl Pipe {
         if let What::Data(bytes) = &chunk.what {
             state.held += bytes.len();
         }
-        // A hostile member may hold something up: what follows waits behind it, as in any stream.
+        // A hostile member may delay bytes: what follows waits behind them, as in any stream.
         chunk.at = chunk.at.saturating_add(chunk.held_up);
         chunk.at = state.chunks.back().map_or(chunk.at, |last| last.at.max(chunk.at));
         if !self.processor.is_slow() {
@@ -135,7 +135,7 @@ impl Pipe {
         self.schedule(&mut state);
     }
 
-    /// Sees to it that the reader is woken when there is something to read.
+    /// Ensures that the reader is woken when there are bytes to read.
     fn schedule(self: &Arc<Self>, state: &mut State) {
         if state.scheduled {
             return;
@@ -161,7 +161,7 @@ impl Due for Pipe {
                 if chunk.at >= worked.max(now) {
                     break;
                 }
-                // What is behind something in the stream is not read before it.
+                // Bytes in a stream are not read before those that precede them.
                 chunk.at = chunk.at.max(worked);
             }
             state.reader.take()
@@ -172,7 +172,7 @@ impl Due for Pipe {
     }
 }
 
-/// Both ways, as one end has it.
+/// A stream with both directions, as one end uses it.
 pub struct Stream {
     connection: Arc<Connection>,
     end: usize,
@@ -181,12 +181,12 @@ pub struct Stream {
     writing: Arc<Pipe>,
     kind: Arc<Classifier>,
     closed: bool,
-    /// Only on a device that is hostile at some time.
+    /// Present only on a device that is hostile at some time.
     tamper: Option<Tamper>,
     follower: Follower,
     cutter: Cutter,
     sorter: Sorter,
-    /// Whether what it sends is written down.
+    /// Whether the bytes that it sends are captured.
     captured: bool,
 }
 
@@ -225,7 +225,7 @@ impl Stream {
         self.writing.push(Chunk { at, piece, held_up, frames, purpose, what: What::Data(bytes.into()) });
     }
 
-    /// Shows the witness what is written: how many frames are whole with it.
+    /// Shows the witness the bytes that are written; returns the number of frames that they complete.
     fn witness(&mut self, bytes: &[u8]) -> u32 {
         let mut frames = 0;
         if self.kind.known() == Some(Purpose::Admission) {
@@ -256,7 +256,7 @@ impl Stream {
         if self.captured {
             self.connection.medium().handle_piece(&Piece {
                 edge: self.connection.edge(),
-                // Both ends of a stream have this in common, and no other stream while one of them is there.
+                // The two ends of a stream share this value, and no other stream has it while one of them exists.
                 stream: Arc::as_ptr(&self.kind).addr(),
                 opener: self.opener,
                 devices: [self.end, 1 - self.end].map(|end| self.connection.device(end)),
@@ -323,8 +323,8 @@ impl AsyncWrite for Stream {
             state.held
         };
         let (window, piece) = self.connection.window(self.end);
-        // As a socket's writer is not woken for less than a third of its buffer: who writes what there is room for, byte by byte,
-        // sends nothing but heads of packets.
+        // As a socket's writer is not woken for less than a third of its buffer: a writer that fills free room byte by
+        // byte would send only packet headers.
         let room = window.saturating_sub(held).min(piece);
         if room == 0 || room < bytes.len().min(piece).min(window / 3) {
             self.writing.lock().blocked = Some(cx.waker().clone());

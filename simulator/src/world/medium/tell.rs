@@ -1,44 +1,45 @@
-//! What the medium tells of itself: bytes and their cost, what stands, how devices look.
+//! Tell: figures of the medium, which are bytes and their cost, the states of links, and the states of devices.
 
 use super::books::Amount;
 use super::kinds::Kinds;
 use super::{Bearer, Medium};
 
-/// Links that are expected, and those that stand.
+/// The numbers of links that are expected and that are up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
-    /// Edges that carry frames.
+    /// The number of edges that carry frames.
     pub up: u64,
-    /// Edges that stood and do not any more, so far.
+    /// The number of edges so far that have ceased to carry frames.
     pub lost: u64,
-    /// Edges that could stand, and do not. Only those of which an end knows the other's address count.
+    /// The number of edges that could carry frames and do not. Only edges of which an end knows the other's address
+    /// count.
     pub missing: u64,
-    /// When the last of these came up last, in nanoseconds.
+    /// The time at which the last of these came up, in nanoseconds.
     pub whole_at: Option<u64>,
-    /// Frames that a device of another realm got onto a link.
+    /// The number of frames that a device of another realm got onto a link.
     pub foreign: u64,
 }
 
-/// What has gone over links so far.
+/// The traffic over links so far.
 #[derive(Clone, Debug, Default)]
 pub struct Spent {
-    /// Bytes by purpose.
+    /// The bytes by purpose.
     pub purposes: Vec<u64>,
-    /// Bytes by bearer.
+    /// The bytes by bearer.
     pub bearers: Vec<u64>,
-    /// Money, each byte and packet at the price of its bearer.
+    /// The money, each byte and packet at the price of its bearer.
     pub cost: f64,
-    /// Of that, for streams of messages.
+    /// The part of the money that is for streams of messages.
     pub cost_of_payload: f64,
 }
 
 impl Medium {
-    /// The hash so far, hexadecimal.
+    /// Returns the hash so far, in hexadecimal.
     pub fn trace(&self) -> String {
         self.lock().trace.digest()
     }
 
-    /// Bytes so far, and what they cost.
+    /// Returns the bytes so far, and their cost.
     pub fn spent(&self) -> Spent {
         let state = self.lock();
         let cost = |amount: &dyn Fn(&Bearer) -> Amount| {
@@ -52,12 +53,12 @@ impl Medium {
         }
     }
 
-    /// Bytes and frames on control streams so far, by kind of frame.
+    /// Returns the bytes and frames on control streams so far, by kind of frame.
     pub fn kinds(&self) -> Kinds {
         self.lock().kinds.clone()
     }
 
-    /// Bytes on an edge, each way, and their cost.
+    /// Returns the bytes on an edge in each direction, and their cost.
     pub fn edge_bytes(&self, edge: usize) -> ([u64; 2], f64) {
         let state = self.lock();
         let edge = &state.edges[edge];
@@ -67,45 +68,45 @@ impl Medium {
         (edge.sent.map(|sent| sent.bytes), tariff.cost(both))
     }
 
-    /// Bytes that each end of an edge has sent over it, and their cost.
+    /// Returns the bytes that each end of an edge has sent over it, and their cost.
     pub fn edge_sent(&self, edge: usize) -> [(u64, f64); 2] {
         let state = self.lock();
         let edge = &state.edges[edge];
         edge.sent.map(|sent| (sent.bytes, state.bearers[edge.bearer].tariff.cost(sent)))
     }
 
-    /// How much cuts have taken from an edge so far.
+    /// Returns the count of what cuts have taken from an edge so far.
     pub fn struck(&self, edge: usize) -> u64 {
         self.lock().edges[edge].struck
     }
 
-    /// What a hostile member, or a stranger, has done so far.
+    /// Returns the number of misdeeds of a hostile member or a stranger so far.
     pub fn misdeeds(&self, device: usize) -> u64 {
         self.lock().devices[device].misdeeds
     }
 
-    /// Bytes that a device has sent.
+    /// Returns the bytes that a device has sent.
     pub fn device_bytes(&self, device: usize) -> u64 {
         self.lock().devices[device].bytes
     }
 
-    /// Whether an edge carries frames at present.
+    /// Returns whether an edge carries frames at present.
     pub fn stands(&self, edge: usize) -> bool {
         self.lock().edges[edge].standing > 0
     }
 
-    /// Since when an edge could carry frames and does not, in nanoseconds, if so.
+    /// Returns the time since which an edge could carry frames and does not, in nanoseconds, if that is so.
     pub fn missing(&self, edge: usize) -> Option<u64> {
         let state = self.lock();
         state.is_missing(edge).then(|| state.edges[edge].missing_since)
     }
 
-    /// Links expected and standing.
+    /// Returns the numbers of links that are expected and that are up.
     pub fn watch(&self) -> Watch {
         self.lock().watch
     }
 
-    /// How a device looks: `1` on, `0` off, `z` asleep or without power, `h` hostile.
+    /// Returns the state of a device: `1` on, `0` off, `z` asleep or without power, `h` hostile.
     pub fn look(&self, device: usize) -> char {
         let device = &self.lock().devices[device];
         match () {
@@ -116,7 +117,7 @@ impl Medium {
         }
     }
 
-    /// Where a device is.
+    /// Returns the position of a device.
     pub fn place(&self, device: usize) -> (f64, f64) {
         self.lock().devices[device].place
     }

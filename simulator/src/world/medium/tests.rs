@@ -1,4 +1,4 @@
-//! What the medium promises, shown on a bare connection in virtual time.
+//! Promises of the medium, tested on a bare connection in virtual time.
 
 use super::connection::{Connection, Muxer};
 use super::*;
@@ -15,7 +15,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Two devices side by side, and a third and fourth far away, all on one bearer.
+/// Returns a plan with two devices side by side, and a third and fourth far away, all on one bearer.
 fn plan(shape: Shape, channel: Option<u64>) -> Plan {
     let bearer = Bearer { price: 2.0, channel, reach: Some(100.0), ..Bearer::wire("radio") };
     let device = |number: usize, x: f64| Device {
@@ -71,10 +71,11 @@ fn run_until(time: Duration) {
     }
 }
 
-/// What arrived at the other end: when, in milliseconds, and the bytes; an empty entry for an end, `None` for a reset.
+/// The arrivals at the other end: the time in milliseconds, and the bytes; an empty entry for an end, `None` for a
+/// reset.
 type Arrived = Arc<Mutex<Vec<(u64, Option<Vec<u8>>)>>>;
 
-/// Writes to a stream over an edge as told; `keep` has the writer's end kept, so that nothing closes it.
+/// Writes to a stream over an edge as told; `keep` keeps the writer's end, so that it is not closed.
 fn transfer(medium: &Medium, edge: usize, writes: Vec<(Duration, Vec<u8>)>) -> Arrived {
     let connection = Connection::new(medium.clone(), edge, true, [3; 32]);
     let mut here = StreamMuxerBox::new(Muxer::new(connection.clone(), 0));
@@ -123,6 +124,7 @@ fn delay(delay: u64) -> Shape {
     Shape { delay: millis(delay), ..Shape::default() }
 }
 
+/// Invariant 1.
 #[test]
 fn bytes_arrive_after_the_lines_delay_in_order_and_are_counted_and_paid() {
     apart(|| {
@@ -138,6 +140,7 @@ fn bytes_arrive_after_the_lines_delay_in_order_and_are_counted_and_paid() {
     });
 }
 
+/// Invariant 2.
 #[test]
 fn what_is_sent_into_silence_arrives_when_the_edge_is_open_again() {
     apart(|| {
@@ -151,14 +154,14 @@ fn what_is_sent_into_silence_arrives_when_the_edge_is_open_again() {
         assert_eq!(text(&arrived), [said(20, "one ")]);
         medium.cut(0, true, false);
         run_until(millis(20_000));
-        // Sent again 240, 480, 960, 1,920 and 3,840 ms after it was lost.
+        // The bytes are sent again 240, 480, 960, 1,920 and 3,840 ms after their loss.
         assert_eq!(text(&arrived), [said(20, "one "), said(4_860, "two three")]);
     });
 }
 
 #[test]
 fn what_follows_a_loss_has_it_arrive_sooner() {
-    // A message a second: with something behind it by 10 ms or not, how often it takes longer than 200 ms.
+    // A message a second, followed by another after 10 ms or not. Returns how often it takes longer than 200 ms.
     let late = |followed: bool| {
         let count = Arc::new(Mutex::new(0));
         let told = count.clone();
@@ -184,11 +187,13 @@ fn what_follows_a_loss_has_it_arrive_sooner() {
         });
         *count.lock().expect("no panic")
     };
-    // One of five is lost; behind something, one of five of those, with what shows it.
+    // One of five is lost. If it is followed, it is late only if the message that would reveal the loss is lost too,
+    // which happens for one of five of those.
     let [alone, followed] = [false, true].map(late);
     assert!((20..70).contains(&alone) && followed * 2 < alone, "{alone} late alone, {followed} with something behind");
 }
 
+/// Invariant 1 of world::medium::processor.
 #[test]
 fn a_slow_processor_works_on_one_frame_after_the_other() {
     apart(|| {
@@ -206,12 +211,14 @@ fn a_slow_processor_works_on_one_frame_after_the_other() {
         let arrived = transfer(&medium, 0, writes.clone());
         let beside = transfer(&medium, 0, writes);
         run_until(millis(1_000));
-        // Nothing of the head is a frame. One and three that come at once, of one stream and the other, then one more of each.
+        // The head contains no frame. Then come one and three frames at once, on one stream and on the other, and one
+        // more on each.
         let at = |arrived: &Arrived| arrived.lock().expect("no panic").iter().map(|(at, _)| *at).collect::<Vec<_>>();
         assert_eq!([at(&arrived), at(&beside)], [vec![20, 125, 140, 165], vec![20, 145, 160, 170]]);
     });
 }
 
+/// Invariant 1.
 #[test]
 fn a_closed_edge_resets_its_connections() {
     apart(|| {
@@ -224,6 +231,7 @@ fn a_closed_edge_resets_its_connections() {
     });
 }
 
+/// Invariant 1 of world::medium::connection.
 #[test]
 fn a_device_without_power_says_nothing_and_its_peer_hears_when_it_is_back() {
     apart(|| {
@@ -254,6 +262,7 @@ fn who_shares_a_channel_waits_for_those_within_reach_only() {
     });
 }
 
+/// Invariant 2.
 #[test]
 fn out_of_reach_nothing_arrives_until_they_have_come_near() {
     apart(|| {
@@ -267,6 +276,7 @@ fn out_of_reach_nothing_arrives_until_they_have_come_near() {
     });
 }
 
+/// Invariant 1 of world::medium::stream.
 #[test]
 fn a_writer_waits_while_the_window_is_full() {
     apart(|| {
@@ -274,7 +284,7 @@ fn a_writer_waits_while_the_window_is_full() {
         let medium = Medium::new(&plan(shape, None), &[]);
         let arrived = transfer(&medium, 0, vec![(millis(0), vec![7; 50_000])]);
         run_until(millis(2_000));
-        // 10,000 bytes a second, of which headers take a little.
+        // The rate is 10,000 bytes a second, of which headers take a small part.
         let bytes: usize = arrived.lock().expect("no panic").iter().flat_map(|(_, read)| read).map(Vec::len).sum();
         assert!((15_000..20_000).contains(&bytes), "{bytes} bytes in two seconds");
         let sent = medium.edge_bytes(0).0[0];

@@ -1,20 +1,20 @@
-//! Trace: a hash over every byte on every wire, with the time it was sent at and its ends.
+//! Trace: a hash over every byte on every wire, with the time at which it was sent and its ends.
 //!
-//! Two runs with the same trace have done the same.
+//! Two runs with the same trace have sent the same bytes at the same times.
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-/// See the module's documentation.
+/// A trace: see the module's documentation.
 pub struct Trace(Sha256);
 
 impl Trace {
-    /// Nothing sent yet.
+    /// Returns a trace without bytes.
     pub fn new() -> Self {
         Self(Sha256::new())
     }
 
-    /// Bytes go from one device to another, at a time in nanoseconds.
+    /// Adds bytes that go from one device to another, at a time in nanoseconds.
     pub fn add(&mut self, at: u64, from: usize, to: usize, bytes: &[u8]) {
         let mut head = [0; 32];
         for (place, value) in head.chunks_mut(8).zip([at, from as u64, to as u64, bytes.len() as u64]) {
@@ -24,7 +24,7 @@ impl Trace {
         self.0.update(bytes);
     }
 
-    /// Its first 128 bits, hexadecimal.
+    /// Returns its first 128 bits, in hexadecimal.
     pub fn digest(&self) -> String {
         HEXLOWER.encode(&self.0.clone().finalize()[..16])
     }

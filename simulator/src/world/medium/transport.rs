@@ -1,9 +1,10 @@
-//! The medium as libp2p sees it: a transport that yields a peer and a multiplexer directly.
+//! Transport: the medium as libp2p sees it, which yields a peer and a multiplexer directly.
 //!
-//! Encryption and multiplexing are not simulated, their round trips and bytes are: a dial takes the packets that TCP and
-//! Noise would exchange before there is a connection. A listener whose process stands still has its system's part in that alone: it
-//! answers when the process goes on, so that what is said on a connection was said after the listener had begun with it. Addresses look like those of a real network,
-//! `/ip4/10.BEARER.HIGH.LOW/tcp/7707`, so that whatever goes by sources and transports works as on devices.
+//! Encryption and multiplexing are not simulated, but their round trips and bytes are: a dial takes the packets that
+//! TCP and Noise would exchange before there is a connection. If the process of a listener is paused, only its system's
+//! part of the set-up takes place: the listener answers when the process resumes, so that everything sent on a
+//! connection is sent after the listener has begun with it. Addresses look like those of a real network,
+//! `/ip4/10.BEARER.HIGH.LOW/tcp/7707`, so that code which goes by sources and transports works as on devices.
 
 use super::connection::{Connection, Muxer, NEVER};
 use super::purpose::Purpose;
@@ -25,24 +26,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Where a device can be reached over a bearer.
+/// Returns the address of a device over a bearer.
 pub fn address(device: usize, bearer: usize) -> Multiaddr {
     Multiaddr::empty().with(Protocol::Ip4(ip(device, bearer))).with(Protocol::Tcp(PORT))
 }
 
-/// The address of a device on a bearer.
+/// Returns the IP address of a device on a bearer.
 pub(super) fn ip(device: usize, bearer: usize) -> Ipv4Addr {
     let [_, _, high, low] = u32::try_from(device).unwrap_or(u32::MAX).to_be_bytes();
     Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), high, low)
 }
 
-/// The network in which a bearer's addresses lie.
+/// Returns the network that contains a bearer's addresses.
 pub fn network(bearer: usize) -> IpNet {
     let ip = Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), 0, 0);
     IpNet::new_assert(ip.into(), 16)
 }
 
-/// Device and bearer of an address.
+/// Returns the device and the bearer of an address.
 fn place(address: &Multiaddr) -> Option<(usize, usize)> {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) if ip.octets()[0] == 10 => {
@@ -53,7 +54,7 @@ fn place(address: &Multiaddr) -> Option<(usize, usize)> {
     }
 }
 
-/// One device's way to the medium.
+/// The transport of one device over the medium.
 pub struct SimTransport {
     medium: Medium,
     device: usize,
@@ -71,12 +72,12 @@ struct Listening {
 }
 
 impl SimTransport {
-    /// For a device with the key of `peer`.
+    /// Returns the transport of a device with the key of `peer`.
     pub fn new(medium: Medium, device: usize, peer: PeerId) -> Self {
         Self { medium, device, peer, listening: Vec::new(), dials: 0, owner: None }
     }
 
-    /// Whose process takes its connections.
+    /// Sets the process that accepts its connections.
     pub fn of(mut self, owner: Owner) -> Self {
         self.owner = Some(owner);
         self
@@ -204,7 +205,7 @@ impl Dial {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
         }
-        // The listener has the last packet.
+        // The last packet has reached the listener.
         let listener = self.listener().ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
         let waker = {
             let mut queue = listener.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,7 +226,7 @@ impl Dial {
     }
 }
 
-/// A connection's own seed.
+/// Derives a connection's own seed.
 fn seed_of(seed: u64, edge: usize, number: u64, at: u64) -> [u8; 32] {
     let mut state = seed ^ (edge as u64).rotate_left(32) ^ number.rotate_left(17) ^ at;
     let mut bytes = [0; 32];
@@ -235,13 +236,13 @@ fn seed_of(seed: u64, edge: usize, number: u64, at: u64) -> [u8; 32] {
     bytes
 }
 
-/// What is exchanged before there is a connection, by end and bytes besides headers: SYN, SYN-ACK, then Noise XX with the
-/// names of the protocols, and Yamux.
+/// The packets that are exchanged before there is a connection, by end and bytes without headers: SYN, SYN-ACK, then
+/// Noise XX with the names of the protocols, and Yamux.
 const PACKETS: [(usize, usize); 5] = [(0, 0), (1, 0), (0, 60), (1, 260), (0, 220)];
-/// The first of them that the listener's process makes: those before it are its system's.
+/// The index of the first of these packets that the listener's process makes; those before it are its system's.
 const ANSWER: usize = 3;
 pub(super) const PORT: u16 = 7707;
-/// A dial into silence ends then, if nobody has given up before.
+/// The time after which a dial over a silent edge ends, if the dialer has not given up before.
 const DIAL_TIME: Duration = Duration::from_secs(20);
-/// Connections that wait to be taken.
+/// The number of connections that may wait to be accepted.
 const BACKLOG: usize = 128;

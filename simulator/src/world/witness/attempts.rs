@@ -1,7 +1,8 @@
-//! Data frames: which way they go, and what they cost on it.
+//! Attempts: the paths of data frames, and what the frames cost on them.
 //!
-//! An attempt is named by its outer id. Its sender writes it first, with nobody among those who have handed it on; each relay adds
-//! itself. What a frame says was spent is held against the price of each link that it went over, by the medium's books.
+//! An attempt is named by its outer id. Its sender writes it first, when no relay has forwarded it yet; each relay adds
+//! itself. The amount that a frame states as spent is compared with the price of each link over which it went, by the
+//! medium's books.
 
 use super::{Going, Witness};
 use crate::world::checks::Promise;
@@ -10,30 +11,31 @@ use m2mesh::id::OuterId;
 use m2mesh::wire::data::{DataFrame, MAX_HOPS, Path};
 use std::collections::BTreeMap;
 
-/// Attempts that are under way.
+/// The attempts that are under way.
 #[derive(Default)]
 pub struct Attempts {
     open: BTreeMap<OuterId, Attempt>,
-    /// How many there may be before those that have expired are forgotten.
+    /// The number of attempts above which those that have expired are forgotten.
     limit: usize,
-    /// By device that sent them first, what all have paid for its frames: micro-units of money.
+    /// By the device that sent them first, the amount that all devices have paid for its frames, in micro-units of
+    /// money.
     pub paid: BTreeMap<usize, f64>,
-    /// By device, bytes of frames that it has handed on for others.
+    /// By device, the bytes of frames that it has forwarded for others.
     pub forwarded: BTreeMap<usize, u64>,
 }
 
 struct Attempt {
     origin: usize,
-    /// Its sender's process has ended, and knows nothing of it any more.
+    /// Whether its sender's process has ended, and so has lost its memory of the attempt.
     orphaned: bool,
-    /// Forgotten after this, in nanoseconds.
+    /// The time after which it is forgotten, in nanoseconds.
     until: u64,
-    /// What the frame said was spent when each device let it go.
+    /// The amount that the frame stated as spent when each device sent it.
     spent: Vec<(usize, u64)>,
 }
 
 impl Attempts {
-    /// A device's process is gone, and with it what it knew of its attempts.
+    /// Notes that a device's process is gone, and with it its memory of its attempts.
     pub fn note_down(&mut self, device: usize) {
         for attempt in self.open.values_mut().filter(|attempt| attempt.origin == device) {
             attempt.orphaned = true;
@@ -83,7 +85,7 @@ impl Witness {
         self.look_at_price(going, &path, least, header.expiry);
     }
 
-    /// Who has had a frame does not get it again.
+    /// Checks that a device which has had the frame does not get it again.
     fn look_at_way(&mut self, going: &Going<'_>, path: &Path) {
         let relays: Vec<Option<usize>> = path.visited.iter().map(|hop| self.owners.get(hop).copied()).collect();
         let known = self.attempts.open.get(&path.outer);
@@ -91,7 +93,8 @@ impl Witness {
         let mut seen: Vec<usize> = relays.iter().flatten().copied().collect();
         let is_last = relays.last().copied().flatten().is_none_or(|last| last == going.from);
         seen.extend(origin.filter(|_| !relays.is_empty() && !orphaned));
-        // The first relay knows from whom it has it, the others know those that the path names.
+        // The first relay knows the neighbour from which it has the frame; the others know the relays that the path
+        // names.
         let from_there = relays.len() == 1 && !orphaned && origin == Some(going.to);
         let back = from_there || relays.contains(&Some(going.to));
         let count = seen.len();
@@ -115,7 +118,7 @@ impl Witness {
         });
     }
 
-    /// What a frame says was spent is what the links that it went over cost.
+    /// Checks that the amount that a frame states as spent is the cost of the links over which it went.
     fn look_at_price(&mut self, going: &Going<'_>, path: &Path, least: usize, expiry: u64) {
         let before = match path.visited.len() {
             0 => None,
@@ -124,7 +127,7 @@ impl Witness {
         };
         let price = self.known.bearers[going.bearer].price;
         let from = going.from;
-        // One that came to its first relay in pieces is not seen before that hands it on.
+        // An attempt that came to its first relay in fragments is not seen before that relay forwards it.
         let attempt = self.attempts.entry(path.outer, if path.visited.is_empty() { from } else { UNSEEN });
         let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew + LINGERS).saturating_mul(1_000);
         attempt.until = attempt.until.max(NANOS.saturating_add(lasts));
@@ -156,15 +159,15 @@ impl Witness {
     }
 }
 
-/// Of an attempt whose sender has not been seen: no device.
+/// The index for the unknown sender of an attempt.
 const UNSEEN: usize = usize::MAX;
-/// Attempts beyond which those that have expired are looked for.
+/// The least number of attempts above which those that have expired are searched for.
 const LEAST_LIMIT: usize = 16_384;
-/// Devices of an attempt whose spending is remembered: both copies of a message over the most hops.
+/// The number of devices of an attempt whose amounts are remembered: both copies of a message over the most hops.
 const MOST_STEPS: usize = 2 * MAX_HOPS;
-/// Micro-units by which the sum of rounded prices may be over a budget.
+/// The micro-units by which the sum of rounded prices may exceed a budget.
 const ROUNDING: u64 = MAX_HOPS as u64;
-/// A frame that waits for a link is under way for so much longer than its expiry: microseconds.
+/// The microseconds after its expiry for which a frame that waits for a link may be under way.
 const LINGERS: u64 = 60_000_000;
-/// A frame waits for its turn after its node has looked at the time: microseconds.
+/// The microseconds for which a frame may wait for its turn after its node has read the time.
 const SLACK: u64 = 5_000_000;

@@ -1,26 +1,26 @@
-//! Whole frames out of what a stream is written.
+//! Cutter: whole frames of the bytes that are written to a stream.
 //!
-//! A stream begins with two lines of multistream-select, each with its length before it in one byte; then frames come. A frame that went in
-//! pieces ([`Fragment`]) is put together, so that it looks as it does to the next hop.
+//! A stream begins with two lines of multistream-select, each preceded by its length in one byte; frames follow. A
+//! frame that was sent in fragments ([`Fragment`]) is put together, so that it looks as it does to the next hop.
 
 use m2mesh::wire;
 use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::frame::{HEADER, Kind, MAX_FRAME};
 use std::collections::BTreeMap;
 
-/// Cuts what one end of a stream writes.
+/// A cutter of the bytes that one end writes to a stream.
 #[derive(Default)]
 pub struct Cutter {
-    /// Lines of negotiation that have passed.
+    /// The number of lines of negotiation that have passed.
     lines: u32,
     partial: Vec<u8>,
-    /// Frames of which pieces have gone, by their number.
+    /// The frames of which fragments have been sent, by their number.
     pieces: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Cutter {
-    /// These bytes are written; `each` is called with every frame that is whole with them: its kind, its bytes with the head, and how many bytes
-    /// it took on the stream.
+    /// Takes bytes that are written, and calls `each` with every frame that they complete: its kind, its bytes with the
+    /// head, and the number of bytes that it took on the stream.
     pub fn handle(&mut self, bytes: &[u8], each: &mut dyn FnMut(Kind, &[u8], usize)) {
         self.partial.extend_from_slice(bytes);
         let mut done = 0;
@@ -41,7 +41,7 @@ impl Cutter {
         self.partial.drain(..done);
     }
 
-    /// Bytes of the line or frame that begins there, if it is all here.
+    /// Returns the length of the line or frame that begins there, if it is complete.
     fn whole(&self, at: usize) -> Option<usize> {
         let rest = &self.partial[at..];
         let length = match self.lines < LINES {
@@ -72,5 +72,5 @@ fn join(pieces: &mut BTreeMap<u32, Vec<u8>>, frame: &[u8], each: &mut dyn FnMut(
     }
 }
 
-/// Lines of negotiation on a stream.
+/// The number of lines of negotiation on a stream.
 const LINES: u32 = 2;

@@ -1,4 +1,4 @@
-//! Publications: a frame goes along its group's tree once, and not after its deadline.
+//! Groups: a frame of a publication goes along its group's tree once, and not after its deadline.
 
 use super::{Going, Witness};
 use crate::world::checks::Promise;
@@ -10,12 +10,12 @@ use m2mesh::wire::group_repair::Again;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Who has pushed what to whom.
+/// The pushes of group frames between devices.
 #[derive(Default)]
 pub struct Pushes {
-    /// By giver and taker, frames by a hash of their number, with the end of their time in nanoseconds.
+    /// By giver and taker, the frames by a hash of their name, with the end of their time in nanoseconds.
     given: BTreeMap<(usize, usize), BTreeMap<u64, u64>>,
-    /// Frames in all, and how many there may be before those that have expired are forgotten.
+    /// The number of frames in total, and the number above which those that have expired are forgotten.
     count: usize,
     limit: usize,
 }
@@ -32,12 +32,12 @@ impl Pushes {
         self.given.entry((from, to)).or_default().insert(frame, until).is_none()
     }
 
-    /// A process is gone.
+    /// Forgets the pushes of a process that is gone.
     pub fn forget(&mut self, device: usize) {
         self.given.retain(|(from, to), _| *from != device && *to != device);
     }
 
-    /// What was under way between two may be lost.
+    /// Forgets the pushes between two devices, since frames that were under way between them may be lost.
     pub fn forget_between(&mut self, one: usize, other: usize) {
         self.given.remove(&(one, other));
         self.given.remove(&(other, one));
@@ -72,7 +72,7 @@ impl Witness {
         });
     }
 
-    /// A hash of its number, by how many microseconds it is late, and its deadline.
+    /// Returns a hash of the frame's name, the microseconds by which it is late, and its deadline.
     fn group_frame(&self, data: &[u8]) -> Option<(u64, u64, u64)> {
         let signed: Signed<'_> = wire::decode(data).ok()?;
         let frame: GroupFrame<'_> = wire::decode(signed.body).ok()?;
@@ -82,7 +82,7 @@ impl Witness {
     }
 }
 
-/// Pushes beyond which those that have expired are looked for.
+/// The least number of pushes above which those that have expired are searched for.
 const LEAST_LIMIT: usize = 65_536;
-/// A frame waits for its turn after its node has looked at the time: microseconds.
+/// The microseconds for which a frame may wait for its turn after its node has read the time.
 const SLACK: u64 = 5_000_000;

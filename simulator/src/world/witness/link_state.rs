@@ -1,8 +1,9 @@
-//! Link state: what a router tells of its links is so.
+//! Link state: routers advertise true values for their links.
 //!
-//! A router names neighbours that it can have a link to, at the price of a bearer between the two, and with no less delay than the line
-//! takes. Where nothing but the line itself makes a probe late, it names no more either, and after a while no better chance
-//! of arrival than the line's losses leave. It tells one thing under one number.
+//! A router names neighbours to which it can have a link, at the price of a bearer between the two, and with at least
+//! the delay of the line. If only the line itself delays a probe, the advertised delay is also bounded from above, and
+//! after a while the advertised chance of arrival must not exceed what the line's losses leave. A router advertises one
+//! content under one sequence number.
 
 use super::{Going, Witness};
 use crate::plan::{Edge, FaultKind, Hostility, Plan};
@@ -15,11 +16,11 @@ use m2mesh::wire::{self, Signed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What routers have told, and could.
+/// What routers have advertised, and what they may advertise.
 pub struct Told {
-    /// Hashes of what has been seen lately.
+    /// The hashes of LSAs that have been seen recently.
     seen: BTreeSet<u64>,
-    /// What each router has told: by number, a hash of it.
+    /// By router and sequence number, a hash of the LSA.
     told: BTreeMap<CredentialHash, BTreeMap<u64, u64>>,
     /// By two devices, the lower first: the bearers between them.
     between: BTreeMap<(usize, usize), Vec<Between>>,
@@ -27,18 +28,19 @@ pub struct Told {
 
 struct Between {
     bearer: usize,
-    /// Least microseconds from the lower to the higher, and back.
+    /// The least delays in microseconds, from the lower to the higher, and back.
     delays: [u64; 2],
-    /// Most microseconds for one way, mean of the two; `None` where something else may make a probe late.
+    /// The greatest one-way delay in microseconds, as the mean of both directions; `None` if something else may delay a
+    /// probe.
     most: Option<u64>,
-    /// The chance that a probe or its answer is lost at its first attempt.
+    /// The probability that a probe or its answer is lost at its first attempt.
     lost: f64,
 }
 
 impl Told {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut between = BTreeMap::<(usize, usize), Vec<Between>>::new();
-        // Jitter goes both ways.
+        // Jitter may lengthen or shorten the delay.
         let micros =
             |shape: &m2mesh::net::emulation::Shape| shape.delay.saturating_sub(shape.jitter).as_micros() as u64;
         for edge in &plan.edges {
@@ -52,7 +54,7 @@ impl Told {
             let lost = lost.filter(|lost| *lost >= TELLING && is_steady(plan, edge)).unwrap_or_default();
             between.entry(ends).or_default().push(Between { bearer: edge.bearer, delays, most, lost });
         }
-        // While a line is shaped otherwise, its delay may be another.
+        // While a fault changes the shape of a line, its delay may be another.
         for fault in &plan.faults {
             let FaultKind::Degrade { edges, shapes } = &fault.what else { continue };
             for edge in edges.iter().map(|edge| &plan.edges[*edge]) {
@@ -67,7 +69,8 @@ impl Told {
         Self { seen: BTreeSet::new(), told: BTreeMap::new(), between }
     }
 
-    /// The processes with these credentials are gone: the next of them count anew, until they hear of what was told before.
+    /// Forgets the processes with these credentials: their successors count sequence numbers anew, until they hear of
+    /// the earlier ones.
     pub fn forget(&mut self, are: impl Fn(&CredentialHash) -> bool) {
         self.told.retain(|origin, _| !are(origin));
     }
@@ -83,7 +86,7 @@ impl Told {
 impl Witness {
     pub(super) fn handle_lsa(&mut self, going: &Going<'_>) {
         self.look_at_area(going);
-        // Link state is flooded, and the one who tells it writes it first.
+        // LSAs are flooded, and their origin writes them first.
         if !self.told.is_new(going.body) {
             return;
         }
@@ -95,7 +98,7 @@ impl Witness {
         }
         let from = going.from;
         let told = self.told.told.entry(lsa.origin).or_default();
-        // A link that is slow may bring an earlier number after a later one.
+        // A slow link may carry an earlier number after a later one.
         let once = told.insert(lsa.sequence, hash).is_none_or(|before| before == hash);
         if told.len() > MOST_TOLD {
             told.pop_first();
@@ -112,7 +115,7 @@ impl Witness {
         }
     }
 
-    /// Link state stays in its area.
+    /// Checks that an LSA stays in its area.
     fn look_at_area(&mut self, going: &Going<'_>) {
         let area = |device: usize| self.known.areas.get(device).copied();
         if area(going.from) == area(going.to) {
@@ -132,7 +135,7 @@ impl Witness {
         let prices: Vec<u64> = of.iter().map(|of| self.known.bearers[of.bearer].price).collect();
         let direction = usize::from(from > to);
         let delay = of.iter().map(|of| of.delays[direction].min(of.delays[1 - direction])).min().unwrap_or_default();
-        // By each of several lines of a class it may be.
+        // If there are several lines of a class, the link may be over any of them.
         let most = of.iter().map(|of| of.most).try_fold(0, |most, one| Some(most.max(one?)));
         let quick = most.is_none_or(|most| is_quick(link.delay, most));
         let lost = of.iter().map(|of| of.lost).fold(1.0, f64::min);
@@ -178,23 +181,24 @@ impl Witness {
     }
 }
 
-/// Whether a delay is as long as the line's at least, or not measured yet.
+/// Returns whether a delay is at least that of the line, or not measured yet.
 fn is_slow(told: u32, least: u64) -> bool {
     told == PRIOR_DELAY || u64::from(told) >= least * 7 / 10
 }
 
-/// Whether a delay is no longer than the line's, or not measured yet. The first answers come before a link is at rest.
+/// Returns whether a delay is at most that of the line, or not measured yet. The first answers come before the link is
+/// idle.
 fn is_quick(told: u32, most: u64) -> bool {
     told == PRIOR_DELAY || u64::from(told) <= most * 3 / 2 + SLACK
 }
 
-/// Whether an edge is there from the beginning to the end, as far as no fault strikes it.
+/// Returns whether an edge exists from the beginning to the end, as far as no fault affects it.
 fn is_steady(plan: &Plan, edge: &Edge) -> bool {
     let stays = |device: usize| plan.devices[device].schedules.is_empty() && plan.devices[device].track.len() == 1;
     plan.bearers[edge.bearer].windows.is_empty() && stays(edge.a) && stays(edge.b)
 }
 
-/// Whether nothing but the line itself, as it is from the beginning to the end, makes a probe late.
+/// Returns whether only the line itself, unchanged from the beginning to the end, delays a probe.
 fn is_plain(plan: &Plan, edge: &Edge) -> bool {
     let bearer = &plan.bearers[edge.bearer];
     let lossless = edge.shapes.iter().all(|shape| shape.loss == 0 && shape.rate.is_none());
@@ -221,13 +225,13 @@ fn hash_of(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Microseconds that a probe may take besides.
+/// The microseconds that a probe may take in addition.
 const SLACK: u64 = 2_000;
-/// Losses beneath this are not seen soon.
+/// The loss below which a measurement does not soon show it.
 const TELLING: f64 = 0.15;
-/// Seconds after which what a line loses has been measured.
+/// The seconds after which a line's loss has been measured.
 const KNOWN_AFTER: u64 = 900;
-/// Numbers of a router of which it is known what it told under them.
+/// The number of sequence numbers of a router whose contents are remembered.
 const MOST_TOLD: usize = 256;
-/// Advertisements that are known to have been seen; beyond, all are looked at again.
+/// The number of LSAs that are known to have been seen; if there are more, all are examined again.
 const MOST_SEEN: usize = 65_536;

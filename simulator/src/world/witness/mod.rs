@@ -1,16 +1,16 @@
-//! The witness: what goes over the wires, held against what nodes promise of it.
+//! Witness: the frames on the wires, compared with what nodes promise of them.
 //!
-//! The applications and disks of a run say what became of each message ([`ledger`](super::ledger)); how it got there, they do not. The
-//! witness reads every frame that a node writes, as the node wrote it: before a hostile member's medium has changed it, so that
-//! what is judged is always the node. What relays may read it reads too, header, path, link state and group frames; what is
-//! sealed it cannot open.
+//! The applications and disks of a run report the outcome of each message ([`ledger`](super::ledger)), but not its
+//! path. The witness reads every frame as the node wrote it, before a hostile member's medium has changed it, so that
+//! the node itself is judged. It reads the parts that a relay can read: header, path, link state and group frames. It
+//! cannot open sealed parts.
 //!
 //! Files: `cutter` whole frames · `attempts` data frames and their paths · `groups` publications · `link_state` what
-//! routers tell of their links · `spending` quotas and access windows.
+//! routers advertise of their links · `spending` quotas and access windows.
 //!
 //! Invariants
-//! 1. The witness changes nothing: no byte, no time, no order.
-//! 2. Nobody's memory grows without bound by it: what has expired is forgotten.
+//! - The witness changes nothing: no byte, no time, no order.
+//! - The memory of the witness is bounded: entries that have expired are forgotten.
 
 mod attempts;
 mod cutter;
@@ -33,16 +33,17 @@ use m2mesh::wire::frame::Kind;
 use spending::Spending;
 use std::collections::BTreeMap;
 
-/// See the module's documentation.
+/// A witness: see the module's documentation.
 pub struct Witness {
-    /// What was found so far.
+    /// The results so far.
     pub checks: Checks,
     known: Known,
-    /// Wall time at the start, in microseconds.
+    /// The wall time at the start, in microseconds.
     start: u64,
-    /// By how much clocks of nodes may differ from each other, in microseconds: what admission allows, and what faults add.
+    /// The microseconds by which the clocks of nodes may differ from each other: what admission allows, plus what
+    /// faults add.
     skew: u64,
-    /// Whose credential it is.
+    /// The device of each credential.
     owners: BTreeMap<CredentialPrefix, usize>,
     attempts: Attempts,
     pushes: Pushes,
@@ -50,12 +51,12 @@ pub struct Witness {
     spending: Spending,
 }
 
-/// Whom and what the witness knows, by index.
+/// The facts that the witness knows of devices, edges and bearers, by index.
 struct Known {
     devices: Vec<String>,
-    /// Which devices forward for others.
+    /// Whether each device forwards for others.
     forwarding: Vec<bool>,
-    /// The area of each.
+    /// The area of each device.
     areas: Vec<u32>,
     bearers: Vec<Bearer>,
 }
@@ -66,35 +67,35 @@ impl Known {
     }
 }
 
-/// What the witness knows of a bearer.
+/// The facts that the witness knows of a bearer.
 struct Bearer {
     name: String,
-    /// Micro-units of money a megabyte, as nodes are told.
+    /// The price in micro-units of money a megabyte, as nodes are told.
     price: u64,
     class: u8,
-    /// Bytes, and microseconds after which they may be spent again.
+    /// The bytes that may be spent in a period, and the length of the period in microseconds.
     quota: Option<(u64, u64)>,
 }
 
-/// A frame on its way out of a node.
+/// A frame that a node writes.
 #[derive(Clone, Copy)]
 pub struct Going<'a> {
-    /// Index of the device that writes it.
+    /// The index of the device that writes it.
     pub from: usize,
-    /// Index of the device at the link's other end.
+    /// The index of the device at the other end of the link.
     pub to: usize,
-    /// Index of the bearer.
+    /// The index of the bearer.
     pub bearer: usize,
-    /// What its body is.
+    /// The kind of the frame.
     pub kind: Kind,
-    /// Bytes with its head.
+    /// The length of the frame in bytes, with its head.
     pub length: usize,
-    /// What follows its head.
+    /// The body, which follows the head.
     pub body: &'a [u8],
 }
 
 impl Witness {
-    /// Nothing seen yet.
+    /// Returns a witness that has seen nothing.
     pub fn new(plan: &Plan) -> Self {
         let bearer = |bearer: &crate::plan::Bearer| Bearer {
             name: bearer.name.clone(),
@@ -126,19 +127,19 @@ impl Witness {
         }
     }
 
-    /// A device has these credentials.
+    /// Notes that a device has these credentials.
     pub fn note_credentials(&mut self, device: usize, hashes: impl IntoIterator<Item = CredentialHash>) {
         for hash in hashes {
             self.owners.insert(hash.prefix(), device);
         }
     }
 
-    /// The device that has a credential.
+    /// Returns the device that has a credential.
     pub fn device_of(&self, credential: &CredentialPrefix) -> Option<usize> {
         self.owners.get(credential).copied()
     }
 
-    /// A device's process is gone: what it knew of the present is gone with it.
+    /// Notes that a device's process is gone, and with it the process's memory.
     pub fn note_down(&mut self, device: usize) {
         self.pushes.forget(device);
         let owners = &self.owners;
@@ -147,12 +148,13 @@ impl Witness {
         self.attempts.note_down(device);
     }
 
-    /// A connection between two devices has ended: what was on its way may be sent again over the next.
+    /// Notes that a connection between two devices has ended: frames that were under way may be sent again over the
+    /// next.
     pub fn note_lost(&mut self, one: usize, other: usize) {
         self.pushes.forget_between(one, other);
     }
 
-    /// A node writes a frame.
+    /// Examines a frame that a node writes.
     pub fn handle(&mut self, going: &Going<'_>) {
         if matches!(going.kind, Kind::Data | Kind::Group | Kind::GroupAgain) {
             self.look_at_window(going);
@@ -166,12 +168,13 @@ impl Witness {
         }
     }
 
-    /// Bytes of frames that a device has handed on for others.
+    /// Returns the bytes of frames that a device has forwarded for others.
     pub fn forwarded(&self, device: usize) -> u64 {
         self.attempts.forwarded.get(&device).copied().unwrap_or_default()
     }
 
-    /// What a device has paid for the frames that it sent first, whoever carried them on, in micro-units of money.
+    /// Returns the amount paid for the frames that a device sent first, by all devices that forwarded them, in
+    /// micro-units of money.
     pub fn paid_for(&self, device: usize) -> f64 {
         self.attempts.paid.get(&device).copied().unwrap_or_default()
     }
@@ -181,7 +184,7 @@ impl Witness {
         self.checks.look(promise, holds, || found(known));
     }
 
-    /// The right wall time, in microseconds.
+    /// Returns the true wall time, in microseconds.
     fn unix(&self) -> u64 {
         self.start + now().saturating_sub(NANOS) / 1_000
     }

@@ -1,7 +1,7 @@
-//! Quotas and access windows: what a device sends over a bearer, when it does, and when it dials.
+//! Spending: quotas and access windows, by what a device sends over a bearer, when it sends it, and when it dials.
 //!
-//! A quota is on what a device sends of messages, in each period of its own; a process that is killed forgets what it has not
-//! written yet, which is as much as it sends in [`UNWRITTEN`].
+//! A quota limits the messages that a device sends in each of the quota's periods. A process that is killed forgets the
+//! spending that it has not written yet, which is at most what it sends in [`UNWRITTEN`].
 
 use super::{Going, Witness};
 use crate::plan::{FaultKind, Plan};
@@ -11,17 +11,17 @@ use m2mesh::wire::frame::MAX_FRAME;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// What devices have spent.
+/// The spending of devices.
 pub struct Spending {
-    /// By device and bearer: the period, and bytes in it.
+    /// By device and bearer: the period, and the bytes in it.
     spent: BTreeMap<(usize, usize), (u64, u64)>,
-    /// By device and bearer, what was sent of late: when, and bytes.
+    /// By device and bearer, the recent transmissions: their times and bytes.
     late: BTreeMap<(usize, usize), VecDeque<(u64, u64)>>,
-    /// What a process has not written before it was killed, in the present period.
+    /// By device and bearer, the bytes that a process had not written before it was killed, in the present period.
     forgiven: BTreeMap<(usize, usize), u64>,
-    /// Whose clock is not right: their periods are others.
+    /// The devices whose clock is wrong, and whose periods therefore differ.
     excused: BTreeSet<usize>,
-    /// Since when each bearer is closed, in nanoseconds.
+    /// The time since which each bearer is closed, in nanoseconds.
     closed: BTreeMap<usize, u64>,
 }
 
@@ -29,7 +29,7 @@ impl Spending {
     pub(super) fn new(plan: &Plan) -> Self {
         let unsound = plan.faults.iter().filter_map(|fault| match &fault.what {
             FaultKind::ClockStep { devices, .. } | FaultKind::ClockDrift { devices, .. } => Some(devices),
-            // What cannot be written is forgotten at a restart.
+            // Spending that cannot be written is forgotten at a restart.
             FaultKind::DiskFull(devices) => Some(devices),
             _ => None,
         });
@@ -51,7 +51,7 @@ impl Spending {
 }
 
 impl Witness {
-    /// Bytes of messages go over a bearer.
+    /// Counts bytes of messages that go over a bearer.
     pub(super) fn note_spending(&mut self, going: &Going<'_>) {
         let (from, bearer) = (going.from, going.bearer);
         let Some((quota, every)) = self.known.bearers[bearer].quota else { return };
@@ -76,7 +76,7 @@ impl Witness {
         });
     }
 
-    /// A bearer's access window begins or ends.
+    /// Notes that a bearer's access window begins or ends.
     pub fn note_window(&mut self, bearer: usize, open: bool) {
         if open {
             self.spending.closed.remove(&bearer);
@@ -85,13 +85,13 @@ impl Witness {
         }
     }
 
-    /// Whether an access window is open, or was just now.
+    /// Returns whether an access window is open, or has just ended.
     fn is_within(&self, bearer: usize) -> bool {
         let since = self.spending.closed.get(&bearer).copied();
         since.is_none_or(|since| now() <= since + GRACE.as_nanos() as u64)
     }
 
-    /// A device sends messages or publications over a bearer.
+    /// Checks the time at which a device sends messages or publications over a bearer.
     pub(super) fn look_at_window(&mut self, going: &Going<'_>) {
         let Going { from, bearer, .. } = *going;
         let within = self.is_within(bearer) || self.spending.excused.contains(&from);
@@ -101,7 +101,7 @@ impl Witness {
         });
     }
 
-    /// A device dials over a bearer.
+    /// Checks the time at which a device dials over a bearer.
     pub fn note_dial(&mut self, device: usize, bearer: usize) {
         if device >= self.known.devices.len() || self.spending.excused.contains(&device) {
             return;
@@ -114,9 +114,10 @@ impl Witness {
     }
 }
 
-/// A node writes down what it has spent so soon after it has.
+/// The time within which a node writes down what it has spent.
 const UNWRITTEN: Duration = Duration::from_secs(12);
-/// What a node has queued before the quota ended may go afterwards.
+/// The bytes that a node may have queued before the quota ended, and may send afterwards.
 const QUEUED: u64 = 2 * MAX_FRAME as u64;
-/// Windows are of whole minutes, and a dial may be under way when one ends, or a frame in a queue.
+/// The time after the end of a window in which a dial or a queued frame may still be under way; windows are of whole
+/// minutes.
 const GRACE: Duration = Duration::from_secs(5);

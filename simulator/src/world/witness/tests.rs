@@ -1,4 +1,4 @@
-//! What the witness sees, and what it lets pass.
+//! Tests of what the witness reports, and of what it accepts.
 
 use super::*;
 use crate::record::Source;
@@ -38,10 +38,10 @@ kind = "line"
 bearer = "radio"
 "#;
 
-/// Index of the bearer without a price, and of the one with.
+/// The index of the bearer without a price; the next constant is that of the bearer with one.
 const WIRE: usize = 0;
 const LTE: usize = 1;
-/// Class of a bearer that loses a fifth.
+/// The class of a bearer that loses a fifth of the pieces.
 const LORA: u8 = m2mesh::wire::lsa::Bearer::Lora as u8;
 
 fn witness() -> Witness {
@@ -60,20 +60,20 @@ fn hash(device: usize) -> CredentialHash {
     CredentialHash([device as u8 + 1; CredentialHash::LEN])
 }
 
-/// Promises that were violated.
+/// Returns the promises that were violated.
 fn violated(witness: &Witness) -> Vec<String> {
     let checks = witness.checks.clone().into_record();
     checks.into_iter().filter(|check| check.violated > 0).map(|check| check.name).collect()
 }
 
-/// A frame of attempt 1, handed on by these so far.
+/// A frame of attempt 1, which these relays have forwarded so far.
 struct Frame {
     visited: Vec<usize>,
     spent: u64,
     policy: Policy,
-    /// Microseconds after the start.
+    /// The expiry in microseconds after the start.
     expiry: i64,
-    /// To whom; the next device without.
+    /// The device to which it goes; `None` for the next one.
     to: Option<usize>,
 }
 
@@ -247,7 +247,7 @@ fn what_a_router_tells_of_its_links_is_so() {
 
 #[test]
 fn what_a_router_tells_of_losses_is_so_once_they_can_be_known() {
-    // Virtual time is the thread's.
+    // Virtual time belongs to the thread.
     let clocked = std::thread::spawn(|| {
         virtual_time::install(NANOS);
         let mut witness = super::tests::witness();
@@ -271,7 +271,7 @@ fn quotas_and_windows_are_kept() {
     for _ in 0..700 {
         Frame { spent: 340, ..Frame::default() }.goes(&mut witness, 0, LTE);
     }
-    // What a node has queued when its quota ends may still go.
+    // Frames that a node has queued when its quota ends may still be sent.
     assert_eq!(violated(&witness), [""; 0]);
     for _ in 0..300 {
         Frame { spent: 340, ..Frame::default() }.goes(&mut witness, 0, LTE);

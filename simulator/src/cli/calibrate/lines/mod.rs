@@ -1,8 +1,9 @@
-//! Lines of real nodes: each in a network namespace of its own, with paths between neighbours and nothing else.
+//! Lines of real nodes, each in a network namespace of its own, with paths between neighbours only.
 //!
-//! A line of `hops + 1` nodes; the first sends to the last. Several lines run beside each other, so that a minute shows many
-//! losses: they have nothing in common but the realm and the machine. Nodes listen on the addresses of their paths, and know
-//! those of the next, by TCP or by QUIC alone; there is no other way, and no route from one path to another.
+//! A line has `hops + 1` nodes, of which the first sends to the last. Several lines run beside each other, so that a
+//! minute shows many losses; they share only the realm and the machine. Nodes listen on the addresses of their paths,
+//! and know those of the next node, by TCP or by QUIC alone; there is no other connection, and no IP route from one
+//! path to another.
 //!
 //! Files: `path` packets from one namespace to the next · `place` namespaces.
 
@@ -25,48 +26,48 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// What lines are to be like.
+/// The properties of the lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
-    /// By QUIC instead of TCP.
+    /// Whether nodes are joined by QUIC instead of TCP.
     pub(super) quic: bool,
-    /// How many lines.
+    /// The number of lines.
     pub(super) lines: usize,
-    /// Paths of each.
+    /// The number of paths in each line.
     pub(super) hops: usize,
-    /// How each path behaves, either way.
+    /// The shape of each path, in either direction.
     pub(super) shape: Shape,
-    /// What jitter is drawn from.
+    /// The seed of the jitter.
     pub(super) seed: u64,
 }
 
-/// When all paths were cut and when they were whole again, in seconds after sending began.
+/// The times at which all paths were cut and healed, in seconds after sending began.
 pub(super) type Cut = (f64, f64);
 
 /// Running lines.
 pub(super) struct Lines {
     program: PathBuf,
     setting: Setting,
-    /// By line, then along it.
+    /// The nodes' directories, line by line, in order along each line.
     directories: Vec<PathBuf>,
     nodes: Vec<Node>,
     paths: Vec<Path>,
-    /// After what is in them.
+    /// Dropped after the processes that are in them.
     namespaces: Vec<Namespace>,
 }
 
-/// A node's process, killed when it is let go of.
+/// A node's process, which is killed when this is dropped.
 struct Node(Child);
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // What has ended needs no killing.
+        // The process may have ended already.
         let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
     }
 }
 
 impl Lines {
-    /// Starts them, and waits until every first node has reached its last.
+    /// Starts the lines, and waits until every first node has reached its last.
     pub(super) fn start(program: &FilePath, directory: &FilePath, setting: Setting) -> Result<Self, Failure> {
         let unmade = |error: String| {
             Failure::new(
@@ -117,7 +118,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Address of a node's device.
+    /// Returns the address of a node's device.
     fn address(&self, node: usize, device: &str) -> String {
         let path = if device == UP { node } else { node - 1 };
         format!("10.77.{path}.{}", if device == UP { 1 } else { 2 })
@@ -162,11 +163,11 @@ impl Lines {
         let mut node = Node(started.map_err(|error| Failure::new(format!("a node does not start: {error}"), hint))?);
         let output = node.0.stdout.take();
         let (told, ready) = sync_channel(1);
-        // Goes on to read, or the node would end because nobody hears it; ends with the node.
+        // Continues to read, since the node would end if nothing read its output; the thread ends with the node.
         std::thread::spawn(move || {
             for line in output.into_iter().flat_map(|output| BufReader::new(output).lines().map_while(Result::ok)) {
                 if line.starts_with("READY") {
-                    // Once; and who has given up waiting does not want to know.
+                    // Sent once; the receiver may have stopped waiting.
                     let _ = told.try_send(());
                 }
             }
@@ -175,20 +176,20 @@ impl Lines {
         Ok(node)
     }
 
-    /// Who links with whom: each node with the next.
+    /// Returns the pairs of nodes that link: each node with the next.
     pub(super) fn edges(&self) -> Vec<(usize, usize)> {
         let Setting { lines, hops, .. } = self.setting;
         let paths = (0..lines * (hops + 1)).filter(|node| node % (hops + 1) < hops);
         paths.map(|from| (from, from + 1)).collect()
     }
 
-    /// The first and the last node of each line.
+    /// Returns the first and the last node of each line.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let Setting { lines, hops, .. } = self.setting;
         (0..lines).map(move |line| (line * (hops + 1), line * (hops + 1) + hops))
     }
 
-    /// A message from end to end and back: links stand, routes are known and sessions are open.
+    /// Sends a message from end to end and back, after which links are up, routes are known and sessions are open.
     fn wait_until_ready(&self) -> Result<(), Failure> {
         for (from, to) in self.pairs().flat_map(|(first, last)| [(first, last), (last, first)]) {
             let done = Command::new(&self.program)
@@ -202,13 +203,13 @@ impl Lines {
                 return Err(Failure::new("the ends of a line did not reach each other", "try less --loss or --delay"));
             }
         }
-        // Link state of the start has been told by then, and each round trip measured.
+        // By then the first LSAs have been flooded, and each round trip has been measured.
         futures::executor::block_on(Delay::new(SETTLE));
         Ok(())
     }
 
-    /// Every first node sends to the last of its line; all paths are cut at a time, for so long: how many messages, those
-    /// confirmed, and the cut as it was.
+    /// Lets every first node send to the last of its line, with all paths cut at a time for a duration. Returns the
+    /// number of messages, those that were confirmed, and the times of the cut.
     #[allow(clippy::type_complexity)]
     pub(super) fn send(
         &self,
@@ -245,7 +246,7 @@ impl Lines {
     pub(super) fn stop(mut self) -> Result<(), Failure> {
         for node in &self.nodes {
             if let Some(process) = i32::try_from(node.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
-                // One that has ended by itself needs no telling.
+                // The process may have ended by itself.
                 let _ = rustix::process::kill_process(process, rustix::process::Signal::INT);
             }
         }
@@ -262,12 +263,12 @@ fn name(number: usize) -> String {
     format!("node-{number}")
 }
 
-/// A node's device towards the next, and towards the one before.
+/// The names of a node's devices towards the next node, and towards the previous one.
 const UP: &str = "up";
 const DOWN: &str = "down";
-/// Nodes have namespaces, and ports, of their own.
+/// The port of every node, since each has a namespace of its own.
 const PORT: u16 = 7707;
-/// How long a node may take to start: many times as long as it needs.
+/// The time that a node may take to start: many times as long as it needs.
 const TO_START: Duration = Duration::from_secs(60);
-/// From the first message to those that count.
+/// The time from the first message to those that count.
 const SETTLE: Duration = Duration::from_secs(5);

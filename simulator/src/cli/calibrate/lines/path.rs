@@ -1,9 +1,10 @@
-//! A path: whole packets carried from one network namespace to another after a delay.
+//! Path: whole packets carried from one network namespace to another after a delay.
 //!
-//! Each end is a TUN device in the namespace of a node. A thread takes packets from either and writes them to the other once
-//! they are due: the delay, give or take a jitter drawn for each, and never before the packet that went in ahead, as a queue
-//! on a real path. Between a cut and its end packets are taken and thrown away. Nothing else is done to them here: loss is
-//! the receiving kernel's (`nft`), and the rate is that of a token bucket before the device (`tbf`).
+//! Each end is a TUN device in the namespace of a node. A thread takes packets from either device and writes them to
+//! the other once they are due: after the delay, plus or minus a jitter drawn for each, and never before an earlier
+//! packet, as in a queue on a real path. Between the beginning of a cut and its end packets are discarded. Other
+//! effects are produced by the kernel: loss by that of the receiver (`nft`), and the rate by a token bucket before the
+//! device (`tbf`).
 
 use crate::virtual_os::splitmix;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,25 +21,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-/// How a path delays.
+/// The delay of a path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
-    /// Each way.
+    /// The delay in each direction.
     pub(super) delay: Duration,
-    /// Most by which that varies.
+    /// The greatest deviation from the delay.
     pub(super) jitter: Duration,
-    /// What the jitter is drawn from.
+    /// The seed of the jitter.
     pub(super) seed: u64,
 }
 
-/// One end: a namespace by its name, and what the device is called there.
+/// One end of a path: the name of a namespace, and the name of the device there.
 #[derive(Clone, Debug)]
 pub(super) struct End {
     pub(super) namespace: String,
     pub(super) device: String,
 }
 
-/// A path, until it is let go of.
+/// A path, which exists until it is dropped.
 pub(super) struct Path {
     orders: Arc<Orders>,
     thread: Option<JoinHandle<()>>,
@@ -48,12 +49,12 @@ pub(super) struct Path {
 struct Orders {
     cut: AtomicBool,
     over: AtomicBool,
-    /// Packets that were thrown away.
+    /// The number of packets that were discarded.
     thrown: AtomicU64,
 }
 
 impl Path {
-    /// Makes both devices, and carries between them once they are up.
+    /// Makes both devices, and carries packets between them once they are up.
     pub(super) fn between(ends: [End; 2], manner: Manner) -> io::Result<Self> {
         let orders = Arc::new(Orders::default());
         let (told, made) = sync_channel(1);
@@ -61,7 +62,7 @@ impl Path {
         // A thread can enter a namespace by itself, and belongs to the last one that it has entered.
         let thread = std::thread::spawn(move || match open(&ends) {
             Ok(devices) => {
-                // Who made the path waits for this.
+                // The caller that makes the path waits for this.
                 let _ = told.send(Ok(()));
                 carry(&devices, manner, &followed);
             }
@@ -71,12 +72,12 @@ impl Path {
         Ok(Self { orders, thread: Some(thread) })
     }
 
-    /// From now on nothing is carried and nobody is told, or all is again.
+    /// Cuts the path silently, or heals it.
     pub(super) fn cut(&self, cut: bool) {
         self.orders.cut.store(cut, Relaxed);
     }
 
-    /// How many packets cuts have taken.
+    /// Returns the number of packets that cuts have discarded.
     pub(super) fn thrown(&self) -> u64 {
         self.orders.thrown.load(Relaxed)
     }
@@ -86,7 +87,7 @@ impl Drop for Path {
     fn drop(&mut self) {
         self.orders.over.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It has nothing to say.
+            // The thread returns no value.
             let _ = thread.join();
         }
     }
@@ -104,7 +105,7 @@ fn open(ends: &[End; 2]) -> io::Result<[SyncDevice; 2]> {
     Ok([open(first)?, open(second)?])
 }
 
-/// Packets on their way in one direction, in order.
+/// The packets under way in one direction, in order.
 struct Way {
     packets: VecDeque<(Instant, Box<[u8]>)>,
     last: Instant,
@@ -124,7 +125,7 @@ impl Way {
 }
 
 fn carry(devices: &[SyncDevice; 2], manner: Manner, orders: &Orders) {
-    // What is not granted makes packets late by what the kernel usually allows itself, 50 µs.
+    // If this is not granted, packets are late by the kernel's usual slack of 50 µs.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
     let way =
         |number: u64| Way { packets: VecDeque::new(), last: Instant::now(), chance: manner.seed ^ (number << 32) };
@@ -134,7 +135,7 @@ fn carry(devices: &[SyncDevice; 2], manner: Manner, orders: &Orders) {
         let now = Instant::now();
         for (to, way) in ways.iter_mut().enumerate() {
             while let Some((_, packet)) = way.packets.pop_front_if(|(due, _)| *due <= now) {
-                // A device that is down, or full, loses it.
+                // A device that is down, or full, loses the packet.
                 let _ = devices[1 - to].send(&packet);
             }
         }
@@ -142,7 +143,7 @@ fn carry(devices: &[SyncDevice; 2], manner: Manner, orders: &Orders) {
         let rest = due.map_or(LOOK, |due| due.saturating_duration_since(Instant::now()).min(LOOK));
         let rest = Timespec { tv_sec: 0, tv_nsec: i64::from(rest.subsec_nanos()) };
         let mut ready = devices.each_ref().map(|device| PollFd::new(device, PollFlags::IN));
-        // An interruption is a reason to look anew, as any.
+        // An interruption is handled as any other wake-up.
         let _ = poll(&mut ready, Some(&rest));
         for (from, way) in ways.iter_mut().enumerate() {
             loop {
@@ -157,11 +158,11 @@ fn carry(devices: &[SyncDevice; 2], manner: Manner, orders: &Orders) {
     }
 }
 
-/// Where `ip netns` keeps namespaces.
+/// The directory in which `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
-/// Longest time, less than a second, from one look at orders to the next.
+/// The longest time, less than a second, from one check for orders to the next.
 const LOOK: Duration = Duration::from_millis(50);
-/// Bytes of the largest packet.
+/// The size of the largest packet in bytes.
 const LARGEST: usize = 65_536;
-/// Packets on their way, in each direction; what comes beyond is lost.
+/// The number of packets under way in each direction. Drop policy: packets beyond it are lost.
 const MOST_PACKETS: usize = 100_000;

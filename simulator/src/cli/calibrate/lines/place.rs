@@ -1,4 +1,4 @@
-//! Network namespaces by `ip`, `tc` and `nft`: made here, gone when they are let go of.
+//! Place: network namespaces, made by `ip`, `tc` and `nft`, and removed when they are dropped.
 
 use std::process::Command;
 
@@ -7,12 +7,12 @@ use std::process::Command;
 pub(super) struct Namespace(String);
 
 impl Namespace {
-    /// Makes one, of which nobody else can have the name.
+    /// Makes a namespace with a name that no other process uses.
     pub(super) fn new(number: usize) -> Result<Self, String> {
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         ip(&["netns", "add", &name])?;
         let made = Self(name);
-        // Kernels that look for neighbours would only add packets.
+        // Neighbour discovery of the kernel would only add packets.
         let quiet = ["all", "default"].map(|devices| format!("net.ipv6.conf.{devices}.disable_ipv6=1"));
         ip(&["netns", "exec", made.name(), "sysctl", "-q", "-w", &quiet[0], &quiet[1]])?;
         ip(&["-n", made.name(), "link", "set", "lo", "up"])?;
@@ -23,8 +23,8 @@ impl Namespace {
         &self.0
     }
 
-    /// Gives a device its address and lets it carry: at most `rate` bits a second of what leaves, and of what arrives without
-    /// this share, in millionths.
+    /// Gives a device its address and brings it up: outgoing traffic has at most `rate` bits a second, and of incoming
+    /// packets this share, in millionths, is lost.
     pub(super) fn set_up(&self, device: &str, address: &str, rate: Option<u64>, loss: u32) -> Result<(), String> {
         ip(&["-n", self.name(), "address", "add", address, "dev", device])?;
         ip(&["-n", self.name(), "link", "set", "dev", device, "mtu", "1500", "up"])?;
@@ -45,7 +45,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // There is nobody to tell; `ip netns` lists what is left.
+        // An error cannot be reported here; `ip netns` lists the namespaces that are left.
         let _ = ip(&["netns", "del", &self.0]);
     }
 }
@@ -72,9 +72,9 @@ pub(super) fn clear() {
     }
 }
 
-/// What names of namespaces begin with; the number of the process follows.
+/// The prefix of the names of namespaces, which the number of the process follows.
 const PREFIX: &str = "m2mesh-path-";
-/// Bytes that may leave at once: two packets.
+/// The bytes that may leave at once: two packets.
 const BURST: &str = "3000";
-/// How long a packet may wait for its turn before it is lost.
+/// The time that a packet may wait for its turn before it is lost.
 const QUEUE: &str = "200ms";

@@ -1,4 +1,4 @@
-//! Tests of paths between namespaces, with packets of our own.
+//! Tests of paths between namespaces, with packets made here.
 
 use super::path::{End, Manner, Path};
 use super::place::Namespace;
@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Two namespaces with a path between them; nothing, said loudly, where they cannot be made.
+/// Returns two namespaces with a path between them, or prints a clear notice and returns `None` if they cannot be made.
 fn joined(number: usize, manner: Manner, loss: u32) -> Option<([Namespace; 2], Path)> {
     let made = || -> Result<([Namespace; 2], Path), String> {
         let namespaces = [Namespace::new(number)?, Namespace::new(number + 1)?];
@@ -30,7 +30,7 @@ fn joined(number: usize, manner: Manner, loss: u32) -> Option<([Namespace; 2], P
     }
 }
 
-/// A socket in a namespace.
+/// Opens a socket in a namespace.
 fn socket(namespace: &Namespace, address: &str) -> UdpSocket {
     let open = || -> io::Result<UdpSocket> {
         let file = File::open(std::path::Path::new("/run/netns").join(namespace.name()))?;
@@ -41,16 +41,16 @@ fn socket(namespace: &Namespace, address: &str) -> UdpSocket {
     std::thread::scope(|scope| scope.spawn(open).join()).expect("no panic").expect("a socket in the namespace")
 }
 
-/// Sends packets with these numbers, and so many that say that it is over.
+/// Sends packets with these numbers, and then several that mark the end.
 fn send(socket: &UdpSocket, numbers: std::ops::Range<u16>, over: usize) {
     for number in numbers.chain(std::iter::repeat_n(OVER, over)) {
         socket.send_to(&number.to_be_bytes(), "10.9.0.2:5000").expect("sent");
-        // A path takes what a device holds: none is lost for being sent too fast.
+        // Slowly enough for the device's queue, so that no packet is lost because of the speed.
         std::thread::park_timeout(Duration::from_micros(100));
     }
 }
 
-/// What has arrived until it is over.
+/// Returns the packets that have arrived until the end.
 fn received(socket: &UdpSocket) -> Vec<u16> {
     let mut all = Vec::new();
     loop {
@@ -76,7 +76,7 @@ fn a_path_delays_packets_keeps_their_order_and_loses_its_share() {
     });
     assert!(began.elapsed() >= delay - manner.jitter, "it arrived before it could");
     assert!(arrived.is_sorted(), "one overtook another");
-    // 1,600 are expected, within seven sigmas.
+    // 1,600 are expected; the bound is seven standard deviations.
     assert!(arrived.len().abs_diff(1_600) < 126, "{} of 2,000 arrived", arrived.len());
 }
 
@@ -97,5 +97,5 @@ fn a_cut_path_carries_nothing_until_it_is_whole() {
     assert_eq!(received(&sockets[1]), (20..30).collect::<Vec<_>>());
 }
 
-/// A number that says that there are no more.
+/// The number that marks the end.
 const OVER: u16 = u16::MAX;
