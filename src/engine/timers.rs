@@ -3,6 +3,9 @@
 //! **Mechanism.** At the end of a turn every room says when it is next to be called ([`Timers::set`]); the node is told the earliest of
 //! these times. When that has come, the rooms that are due are called, in the order in which [`Timer`] names them, and no other.
 //!
+//! Links are assessed when a bearer's access window or quota changes, and besides at most once a second: the chances of a link that
+//! has failed recover with time, which wakes nobody.
+//!
 //! Invariants
 //! 1. A room is called no earlier than it asked for, and once for what it asked for.
 //! 2. Rooms that are due at the same time are called in the order of [`Timer::ALL`].

@@ -37,6 +37,9 @@ impl Engine {
 
     /// Does what is due, and nothing else.
     fn handle_timeout(&mut self) {
+        if self.neighbours.is_assessment_due(self.core.now.time) {
+            self.core.timers.set(Timer::LinkMetrics, Some(self.core.now.time));
+        }
         for timer in self.core.timers.take_due(self.core.now.time) {
             self.run(timer);
         }

@@ -39,6 +39,8 @@ const MAX_ESTIMATORS: usize = 1_024;
 const SAVE: Duration = Duration::from_secs(300);
 /// How soon the spending of a quota is stored.
 const SAVE_SPENT: Duration = Duration::from_secs(10);
+/// Links are assessed anew after this time, when the engine is called anyway.
+const ASSESS: Duration = Duration::from_secs(1);
 /// Key of the spending in [`Table::Meta`].
 const SPENT: &[u8] = b"bearers-spent";
 /// Key of the failure history in [`Table::Meta`].
@@ -63,6 +65,8 @@ pub(in crate::engine) struct LinkMetrics {
     save: Time,
     /// Whether any of a quota was spent since they were last stored.
     spent: bool,
+    /// When all links were assessed last.
+    assessed: Time,
     /// Whether any hop was in doubt when they were last stored.
     doubted: bool,
 }
@@ -103,7 +107,7 @@ impl LinkMetrics {
             history.restore(&hops, now.unix.since(at), now.time);
         }
         let save = now.time + SAVE;
-        Ok(Self { bearers, spend, estimators, history, save, spent: false, doubted: true })
+        Ok(Self { bearers, spend, estimators, history, save, spent: false, assessed: now.time, doubted: true })
     }
 
     /// The bearer of that number. The last bearer is that of links which no rule of the settings matches.
@@ -260,8 +264,14 @@ impl Neighbours {
         }
     }
 
-    /// Takes changes of windows and quotas into account.
+    /// Whether it is so long since all links were assessed that they are to be assessed anew when something else is due.
+    pub(in crate::engine) fn is_assessment_due(&self, now: Time) -> bool {
+        now >= self.link_metrics.assessed + ASSESS
+    }
+
+    /// Assesses all links: a window or a quota has changed, or chances have recovered.
     pub(in crate::engine) fn timeout_link_metrics(&mut self, core: &mut Core) {
+        self.link_metrics.assessed = core.now.time;
         self.assess_all(core);
     }
 
