@@ -3,8 +3,8 @@
 //! **Mechanism.** At the end of a turn every room says when it is next to be called ([`Timers::set`]); the node is told the earliest of
 //! these times. When that has come, the rooms that are due are called, in the order in which [`Timer`] names them, and no other.
 //!
-//! Links are assessed when a bearer's access window or quota changes, and besides at most once a second: the chances of a link that
-//! has failed recover with time, which wakes nobody.
+//! Two rooms are called besides, but wake nobody: links are assessed again after a second at the earliest, since the chances of a link that has
+//! failed recover with time, and messages that wait for a route or a link are looked at whenever something else is due.
 //!
 //! Invariants
 //! 1. A room is called no earlier than it asked for, and once for what it asked for.

@@ -37,8 +37,12 @@ impl Engine {
 
     /// Does what is due, and nothing else.
     fn handle_timeout(&mut self) {
-        if self.neighbours.is_assessment_due(self.core.now.time) {
-            self.core.timers.set(Timer::LinkMetrics, Some(self.core.now.time));
+        let now = self.core.now.time;
+        if self.neighbours.is_assessment_due(now) {
+            self.core.timers.set(Timer::LinkMetrics, Some(now));
+        }
+        if self.messages.wait() {
+            self.core.timers.set(Timer::Sends, Some(now));
         }
         for timer in self.core.timers.take_due(self.core.now.time) {
             self.run(timer);
