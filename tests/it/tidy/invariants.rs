@@ -66,7 +66,9 @@ fn list(mut text: &str) -> (Vec<u32>, &str) {
 
 /// The files whose invariants one may name in `path`: itself, and the modules that it is part of, the nearest first.
 fn around(path: &str) -> Vec<String> {
-    let mut found = vec![path.to_owned()];
+    // The tests of `a.rs` may stand beside it, in `a_tests.rs`.
+    let beside = path.strip_suffix("_tests.rs").map(|module| format!("{module}.rs"));
+    let mut found: Vec<String> = [path.to_owned()].into_iter().chain(beside).collect();
     let mut inner = path;
     while let Some((folder, _)) = inner.rsplit_once('/') {
         found.extend([format!("{folder}/mod.rs"), format!("{folder}.rs"), format!("{folder}/lib.rs")]);

@@ -6,8 +6,8 @@
 //! takes several places to make has them under `also`.
 //!
 //! Invariants
-//! 1. Each text is in its file exactly once, as the tests of the project check: a fault cannot rot unseen.
-//! 2. No two pieces overlap.
+//! - Each text is in its file exactly once, as the tests of the project check: a fault cannot rot unseen.
+//! - No two pieces overlap.
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
