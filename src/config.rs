@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// `clock`: whose time it goes by.
+    pub clock: ClockSource,
     /// `[net]`: addresses, limits, times.
     pub net: NetConfig,
     /// `[log]`: bounds of the event log.
@@ -30,6 +32,17 @@ pub struct Config {
     /// `[[bearer]]`: what carries links, in order; all is one free bearer without any.
     #[serde(rename = "bearer", deserialize_with = "bearer::bounded", skip_serializing_if = "Vec::is_empty")]
     pub bearers: Vec<bearer::Bearer>,
+}
+
+/// Whose time a node goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockSource {
+    /// The machine's, unless that says less than must have passed.
+    #[default]
+    Machine,
+    /// The machine has no clock that anybody sets: what members and the issuer tell.
+    None,
 }
 
 /// `[routing]`.
@@ -104,6 +117,8 @@ impl Config {
             aes: false,
             bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
             policies: self.policies.clone(),
+            clock: self.clock == ClockSource::Machine,
+            ..Settings::default()
         }
     }
 }

@@ -324,6 +324,8 @@ pub struct Status {
     pub credentials_until: String,
     /// What is wrong with the credentials by this machine's clock, if something is.
     pub credentials_failure: Option<String>,
+    /// Whose time the node goes by: `machine`, `learnt` from others, or `unset`.
+    pub clock: String,
     /// What a member's clock says and what this machine's, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
     /// RFC 3339: since when the bulletin's successor is overdue, if it is.

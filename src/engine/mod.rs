@@ -30,7 +30,7 @@
 //! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |
 //! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `senders` whose duplicates are known, `receipts` what is said of them, `reading` whoever reads them is told, `services` offers and calls |
 //! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, and `telling` neighbours of it, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
-//! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by an `issuer_search` that costs least, `bulletins` the operator's word, `documents` and what it names |
+//! | membership | `clock` the time, where the machine does not know it, `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by an `issuer_search` that costs least, `bulletins` the operator's word, `documents` and what it names |
 //! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant, `send_policy` what a policy asks |
 //!
 //! Invariants
@@ -66,6 +66,8 @@ use self::core::Core;
 use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{IssuerId, LinkId, Name};
+use crate::identity::admission::AdmissionView;
+use crate::identity::clock::{Change, Standing};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
 use crate::time::Now;
@@ -94,7 +96,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads what the store holds.
+    /// Loads what the store holds, at a reading of the machine's clocks.
     pub fn new(
         membership: Membership,
         issuer: Option<IssuerId>,
@@ -103,6 +105,8 @@ impl Engine {
         mut rng: ChaCha20Rng,
         now: Now,
     ) -> Result<Self, ReadError> {
+        let clock = membership::clock::start(&membership, &settings, store, now)?;
+        let (machine, now) = (now.unix, clock.read(now));
         let log = journal::load(store, settings.log.clone(), now)?;
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
@@ -115,6 +119,7 @@ impl Engine {
             member: Member::new(issuer),
             core: Core {
                 now,
+                clock,
                 rng,
                 membership,
                 send_policies: send_policy::all(&policies),
@@ -133,6 +138,9 @@ impl Engine {
         engine.core.membership.groups_mut().set_time(now.unix);
         engine.start_epoch();
         engine.core.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+        if clock.is_unset() {
+            engine.member.heed_machine(&mut engine.core, &mut engine.neighbours, Change::Unset, machine);
+        }
         engine.messages.restore_outgoing(&mut engine.core, store)?;
         engine.messages.end_interrupted_calls(&mut engine.core, store)?;
         Ok(engine)
@@ -145,6 +153,22 @@ impl Engine {
             && fresh < COMMIT_BYTES
             && self.messages.sends.has_room()
             && self.groups.publishing.has_room()
+    }
+
+    /// What the node's clocks say when the machine's say this.
+    pub fn read_clock(&self, raw: Now) -> Now {
+        self.core.clock.read(raw)
+    }
+
+    /// Whose time the node goes by.
+    pub fn clock(&self) -> Standing {
+        self.core.clock.standing()
+    }
+
+    /// What the transport needs to admit neighbours, by the node's clock. To be published anew at each
+    /// [`Output::MembershipChanged`].
+    pub fn admission_view(&self) -> AdmissionView {
+        self.core.membership.admission_view().by(self.core.clock)
     }
 
     /// What this device is.

@@ -5,14 +5,19 @@
 //! decodes · a common protocol version · the credential's version, realm, issuer and time · its key is the
 //! connection's · the issuer's signature · not revoked · a common segment.
 //!
+//! **Without the time.** A device whose clock is not set judges a hello at the time that this names as its sender's, no earlier than the
+//! floor of its own clock, and answers with its credential of that time. It judges anew once it knows the time. What an outsider gains by
+//! it are old keys that count once more: those of members of epochs since the floor.
+//!
 //! Invariants
 //! 1. An [`AdmittedPeer`] exists only after all of these checks.
 //! 2. Every refusal has one reason, and every reason one code that does not change: logs and tests rely on it.
 
 use crate::id::Pseudonym;
 use crate::identity::bulletin::VerifiedBulletin;
-use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
-use crate::time::Unix;
+use crate::identity::clock::NodeClock;
+use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential, acceptance};
+use crate::time::{Now, Unix};
 use crate::wire::codec::decode_within;
 use crate::wire::encode;
 use crate::wire::enrolment::Refusal;
@@ -26,6 +31,7 @@ pub struct AdmissionView {
     bulletin: Arc<VerifiedBulletin>,
     /// In the order of their epochs; never empty.
     own: Vec<Arc<OwnCredential>>,
+    clock: NodeClock,
 }
 
 /// A member that has been let in.
@@ -46,16 +52,53 @@ pub struct AdmittedPeer {
 impl AdmissionView {
     /// From the bulletin in force and this device's credentials in the order of their epochs.
     pub fn new(bulletin: Arc<VerifiedBulletin>, own: Vec<Arc<OwnCredential>>) -> Self {
-        Self { bulletin, own }
+        Self { bulletin, own, clock: NodeClock::default() }
+    }
+
+    /// The same by the node's own clock.
+    pub fn by(self, clock: NodeClock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// What the node's clocks say when the machine's say this.
+    pub fn read(&self, raw: Now) -> Now {
+        self.clock.read(raw)
+    }
+
+    /// The time at which another's hello is to be judged: the node's own, or the other's where the node does not know the time.
+    pub fn judging_time(&self, hello: &[u8], raw: Now) -> Unix {
+        let own = self.read(raw).unix;
+        let theirs = decode_within::<Hello>(hello, MAX_HELLO).ok().filter(|_| self.clock.is_unset());
+        theirs.map_or(own, |hello| Unix::from_seconds(hello.seconds).max(self.clock.floor_at(raw.time)))
+    }
+
+    /// This device's encoded [`Hello`] with its credential for a time that another has told; `None` where the node knows the time
+    /// itself, where that time is below the floor, and where there is no credential for it.
+    pub fn hello_at(&self, told: Unix, raw: Now, process: u64) -> Option<Vec<u8>> {
+        let by_theirs = self.clock.is_unset() && told >= self.clock.floor_at(raw.time);
+        let own = self.own_at(told).filter(|own| {
+            acceptance(&own.body).is_some_and(|(from, until)| from <= told && told <= until) && by_theirs
+        })?;
+        Some(self.encode(Some(own), self.read(raw).unix, process))
+    }
+
+    /// This device's encoded [`Hello`] in answer to another's that was let in.
+    pub fn answer(&self, theirs: &[u8], raw: Now, process: u64) -> Vec<u8> {
+        let at = self.judging_time(theirs, raw);
+        self.encode(self.own_at(at), self.read(raw).unix, process)
     }
 
     /// This device's encoded [`Hello`], said by the process of this number. Without a credential for `at` it is the newest one's before, which the other
     /// side refuses with the right reason.
     pub fn hello(&self, at: Unix, process: u64) -> Vec<u8> {
+        self.encode(self.own_at(at), at, process)
+    }
+
+    fn encode(&self, own: Option<&Arc<OwnCredential>>, at: Unix, process: u64) -> Vec<u8> {
         encode(&Hello {
             lowest: LOWEST_VERSION,
             highest: HIGHEST_VERSION,
-            credential: self.own_at(at).map(|own| own.signed.to_vec()).unwrap_or_default(),
+            credential: own.map(|own| own.signed.to_vec()).unwrap_or_default(),
             bulletin: self.bulletin.version(),
             seconds: at.seconds(),
             process,

@@ -26,7 +26,7 @@
 //! [`issuer`] looks into its [`ledger`], signs, and answers; the device has a [`membership`] now, whose [`batch`] of
 //! credentials lasts a week. It asks for the next one when half of it is over.
 //!
-//! On every connection both ends show a [`credential`] and judge the other's ([`admission`]). A credential names a
+//! On every connection both ends show a [`credential`] and judge the other's ([`admission`]). At what time, the node's [`clock`] says. A credential names a
 //! pseudonym and a [`handle`]; only contacts can tell whose handle it is, by the card they hold ([`contact`]).
 //! Messages to a contact are sealed in a [`session`], those to a [`group`] under a key that the [`group_tree`] brings
 //! to all members. [`seal`], [`sign`] and [`kdf`] are what all of it is made of. Keys at rest may lie sealed under a
@@ -81,6 +81,7 @@ pub mod audit;
 pub mod batch;
 pub mod bulletin;
 pub mod certified;
+pub mod clock;
 pub mod contact;
 pub mod credential;
 pub mod enrolment;

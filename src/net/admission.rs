@@ -15,7 +15,8 @@
 //! The listener shows its credential only to one that has shown a good one. To a member for which it has no room it says
 //! `Full` in place of its Hello, and the member goes elsewhere. In a lab it says `Ok` in place of its
 //! Hello to a member that it is to keep apart from, so that neither end takes the other for hostile. An end that finds
-//! nothing but the time to be wrong with the other's credential says what its clock says before it closes ([`clocks`](super::clocks)). Who says `Enrol`
+//! nothing but the time to be wrong with the other's credential says what its clock says before it closes ([`clocks`](super::clocks));
+//! a dialer that does not know the time itself answers with one more Hello, by that clock. Who says `Enrol`
 //! instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the
 //! [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that
 //! finds nothing there denies it, so that a way around this wrapper would lead nowhere.
@@ -68,6 +69,16 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// Checks a neighbour's Hello against the key that its connection has proved; an error is a reason code in
     /// kebab case.
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
+
+    /// The own Hello in answer to a neighbour's that was let in.
+    fn answer(&self, _theirs: &[u8]) -> Vec<u8> {
+        self.hello()
+    }
+
+    /// The own Hello for a neighbour whose clock says that many unix seconds, if this device does not know the time itself.
+    fn hello_at(&self, _seconds: u64) -> Option<Vec<u8>> {
+        None
+    }
 
     /// What the two clocks say, if nothing but the time speaks against a neighbour whose Hello was refused.
     fn skew(&self, _hello: &[u8], _peer: &Pseudonym) -> Option<Skew> {
@@ -283,9 +294,16 @@ impl<G: Gatekeeper> Gate<G> {
             Endpoint::Dialer => {
                 let mut stream = within(limits.hello, setup.open(role)).await?;
                 let dialer = async {
-                    let asked = Instant::now();
+                    let mut asked = Instant::now();
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let answer = read(&mut stream, &[Kind::Member, Kind::Ok, Kind::Full, Kind::Clock]).await;
+                    let expected = [Kind::Member, Kind::Ok, Kind::Full, Kind::Clock];
+                    let mut answer = read(&mut stream, &expected).await;
+                    let told = answer.as_ref().ok().filter(|(kind, _)| *kind == Kind::Clock);
+                    if let Some(again) = told.and_then(|(_, theirs)| self.hello_by(theirs)) {
+                        asked = Instant::now();
+                        write(&mut stream, Kind::Member, &again).await?;
+                        answer = read(&mut stream, &expected).await;
+                    }
                     let hello = match answer.map_err(refused_by_peer) {
                         // It hangs up when it finds itself, before it has shown anything.
                         Err(_) if peer == self.local => return Err(Reason::Own),
@@ -331,11 +349,12 @@ impl<G: Gatekeeper> Gate<G> {
                     (_, hello) => hello,
                 };
                 let listener = async {
-                    let found = match verify(&hello) {
-                        Ok(found) => found,
+                    let (found, hello) = match verify(&hello) {
+                        Ok(found) => (found, hello),
                         Err(reason) => {
-                            self.say_clock(&mut stream, &hello, &pseudonym, address).await;
-                            return Err(reason);
+                            // A device that does not know the time says another hello, by this one's clock.
+                            let again = self.say_clock(&mut stream, &hello, &pseudonym, address).await.ok_or(reason)?;
+                            (verify(&again)?, again)
                         }
                     };
                     permit.reached(Stage::Known);
@@ -355,7 +374,7 @@ impl<G: Gatekeeper> Gate<G> {
                         return Err(reason);
                     }
                     let asked = Instant::now();
-                    write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
+                    write(&mut stream, Kind::Member, &self.gatekeeper.answer(&hello)).await?;
                     if let Err(twin) = itself {
                         let _ = read(&mut stream, &[]).await;
                         return Err(twin);
@@ -372,14 +391,24 @@ impl<G: Gatekeeper> Gate<G> {
         }
     }
 
-    /// Tells one that was refused what the time is here, if nothing but that speaks against it.
-    async fn say_clock(&self, stream: &mut SubstreamBox, hello: &[u8], peer: &Pseudonym, address: &Multiaddr) {
-        let Some(skew) = self.gatekeeper.skew(hello, peer) else { return };
+    /// Tells one that was refused what the time is here, if nothing but that speaks against it. Answers what it says to that: the
+    /// dialer may have another hello, by that time. Else the other end hangs up; whoever did so here might do it before that was read.
+    async fn say_clock(
+        &self,
+        stream: &mut SubstreamBox,
+        hello: &[u8],
+        peer: &Pseudonym,
+        address: &Multiaddr,
+    ) -> Option<Vec<u8>> {
+        let skew = self.gatekeeper.skew(hello, peer)?;
         self.clocks.note(address, skew);
-        if write(stream, Kind::Clock, &skew.ours.to_be_bytes()).await.is_ok() {
-            // The other end hangs up. Whoever did so here might do it before that was read.
-            let _ = read(stream, &[]).await;
-        }
+        write(stream, Kind::Clock, &skew.ours.to_be_bytes()).await.ok()?;
+        read(stream, &[Kind::Member]).await.ok().map(|(_, hello)| hello)
+    }
+
+    /// The own hello by the clock of the other end, which has told it, if this device does not know the time itself.
+    fn hello_by(&self, theirs: &[u8]) -> Option<Vec<u8>> {
+        self.gatekeeper.hello_at(u64::from_be_bytes(theirs.try_into().ok()?))
     }
 
     /// The other end refuses, and says what its clock says.

@@ -23,7 +23,7 @@ pub(super) struct Differing {
 impl<S: Store, H: Host> EventLoop<S, H> {
     /// A neighbour is there: within an epoch it is admitted however far off its clock is, and messages run out all the same.
     pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64, age: Duration) {
-        let ours = self.host.now().unix.seconds();
+        let ours = self.now().unix.seconds();
         let allowed = self.engine.membership().epoch_length().skew().as_secs();
         // What a clock said at most so long ago.
         let (least, most) = (theirs, theirs.saturating_add(age.as_secs()));
@@ -36,7 +36,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn handle_skew(&mut self, address: &Multiaddr, Skew { theirs, ours }: Skew) {
         let now = self.host.now().time;
         let text = format!(
-            "the clock of the device at {address} says {}, this machine's {}: set the one that is wrong",
+            "the clock of the device at {address} says {}, this node's {}: set the one that is wrong",
             Unix::from_seconds(theirs),
             Unix::from_seconds(ours)
         );

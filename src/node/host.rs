@@ -14,7 +14,7 @@ use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
 use crate::net::emulation::Lab;
 use crate::net::{Gatekeeper, Multiaddr, Network, Skew};
-use crate::time::Now;
+use crate::time::{Now, Unix};
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use arc_swap::ArcSwap;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 /// The machine's part: time, and what is slow or touches the world.
 pub trait Host: Send + 'static {
-    /// Both clocks.
+    /// Both clocks of the machine; the engine makes the node's of them.
     fn now(&self) -> Now;
     /// Resident memory of the node, in bytes; 0 where the machine does not say.
     fn memory(&self) -> u64 {
@@ -33,8 +33,9 @@ pub trait Host: Send + 'static {
     }
     /// Keeps the membership's files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
-    /// Has the issuer on this machine answer; in signed pieces where the request came over members, under that id.
-    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued>;
+    /// Has the issuer on this machine answer, at that time by the node's clock; in signed pieces where the request came over
+    /// members, under that id.
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>, at: Unix) -> BoxFuture<'static, Issued>;
     /// Carries a request, over a connection under the key of that seed, to the members there, one after the other until
     /// one brings what `judge` takes for the issuer's answer.
     fn renew(
@@ -95,7 +96,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// With the first view, the number of this process, and the wall clock.
+    /// With the first view, the number of this process, and the machine's clocks; the view says what the node's say.
     pub fn new(view: AdmissionView, process: u64, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
         let view = ArcSwap::from_pointee(view);
         Arc::new(Self { view, barred: ArcSwap::default(), now: Box::new(now), process })
@@ -106,25 +107,38 @@ impl Gatekeeper for Gate {
     type Peer = AdmittedPeer;
 
     fn hello(&self) -> Vec<u8> {
-        self.view.load().hello((self.now)().unix, self.process)
+        let view = self.view.load();
+        view.hello(view.read((self.now)()).unix, self.process)
     }
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
-        self.view.load().verify(hello, peer, (self.now)().unix).map_err(|reason| reason.code())
+        let view = self.view.load();
+        let at = view.judging_time(hello, (self.now)());
+        view.verify(hello, peer, at).map_err(|reason| reason.code())
+    }
+
+    fn answer(&self, theirs: &[u8]) -> Vec<u8> {
+        self.view.load().answer(theirs, (self.now)(), self.process)
+    }
+
+    fn hello_at(&self, seconds: u64) -> Option<Vec<u8>> {
+        self.view.load().hello_at(Unix::from_seconds(seconds), (self.now)(), self.process)
     }
 
     fn skew(&self, hello: &[u8], peer: &Pseudonym) -> Option<Skew> {
-        let now = (self.now)().unix;
-        let theirs = self.view.load().skewed(hello, peer, now)?;
+        let view = self.view.load();
+        let now = view.read((self.now)()).unix;
+        let theirs = view.skewed(hello, peer, now)?;
         Some(Skew { theirs, ours: now.seconds() })
     }
 
     fn clock(&self) -> Option<u64> {
-        Some((self.now)().unix.seconds())
+        Some(self.view.load().read((self.now)()).unix.seconds())
     }
 
     fn enrols(&self, hello: &EnrolHello) -> Result<(), Refusal> {
-        self.view.load().enrols(hello, (self.now)().unix)
+        let view = self.view.load();
+        view.enrols(hello, view.read((self.now)()).unix)
     }
 
     fn process(&self, peer: Option<&AdmittedPeer>) -> u64 {

@@ -386,7 +386,10 @@ mod can_fail {
         };
         assert_eq!(said("/// Invariants 1 and 2: or two.\nfn g() {}"), Vec::<String>::new());
         assert_eq!(said("/// Invariant 1 of a.\n/// Invariant 2 of a.\nlet invariant = 3;"), Vec::<String>::new());
-        assert!(said("\n/// Invariants 1, 2 and 3.\nfn g() {}")[0].starts_with("src/a/b/tests.rs:2: evidence: there is no invariant 3"));
+        assert!(
+            said("\n/// Invariants 1, 2 and 3.\nfn g() {}")[0]
+                .starts_with("src/a/b/tests.rs:2: evidence: there is no invariant 3")
+        );
         assert!(said("/// Invariants 1, 2.\n/// Invariant 1 of c.")[0].contains("there is no invariant 1 in c"));
         assert!(said("/// Invariant 1.")[0].starts_with("src/a/mod.rs:1: evidence: no test names invariant 2"));
     }

@@ -27,6 +27,10 @@ pub struct Status {
     pub credentials_until: String,
     /// What is wrong with the credentials by this machine's clock, if something is: no member talks to it meanwhile.
     pub credentials_failure: Option<String>,
+    /// Whose time the node goes by: `machine`, its machine's; `learnt`, what members or the issuer have told, since its machine's clock
+    /// says less than must have passed; `unset` while nobody has told it.
+    #[serde(default)]
+    pub clock: String,
     /// What a member's clock says and what this machine's, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
     /// RFC 3339: since when the bulletin's successor is overdue, if it is; the node goes on with the one it has.
@@ -57,6 +61,7 @@ impl From<client::Status> for Status {
             epoch_ends,
             credentials_until,
             credentials_failure,
+            clock,
             clock_difference,
             bulletin_overdue,
             listen,
@@ -74,6 +79,7 @@ impl From<client::Status> for Status {
             epoch_ends,
             credentials_until,
             credentials_failure,
+            clock,
             clock_difference,
             bulletin_overdue,
             listen,
