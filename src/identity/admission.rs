@@ -269,7 +269,7 @@ mod tests {
     use crate::identity::invitation::{Invitation, MemoryRealm, enrol_all};
     use crate::identity::ledger::Contacts;
     use crate::identity::membership::Membership;
-    use crate::time::EpochLength;
+    use crate::time::{EpochLength, Time};
     use crate::wire::bulletin::{Bulletin, Revocation, Segment};
     use crate::wire::decode;
     use core::time::Duration;
@@ -407,6 +407,34 @@ mod tests {
         assert_eq!(skewed(&realm, &encode(&forged), now() + hours(3)), None);
         let view = realm.view_after(|bulletin| bulletin.issuers.clear());
         assert_eq!(view.skewed(&hello, &realm.one.pseudonym(), now() + hours(3)), None);
+    }
+
+    /// A device whose clock is not set, and one that knows the time.
+    #[test]
+    fn who_does_not_know_the_time_judges_by_the_others_clock_but_not_below_its_floor() {
+        let realm = realm(4);
+        let raw = Now { time: Time(5_000_000), unix: Unix(7) };
+        let hours = |count: u32| Duration::from_secs(3_600) * count;
+        let (one, lost) = (realm.one.admission_view(), realm.two.admission_view());
+        let floor = now() + hours(1);
+        let lost = lost.by(NodeClock::start(raw, true, floor, Unix(0)));
+        assert_eq!(lost.read(raw).unix, floor);
+        let judged = |hello: &[u8]| lost.verify(hello, &realm.one.pseudonym(), lost.judging_time(hello, raw));
+        assert!(judged(&one.hello(now() + hours(3), 7)).is_ok());
+        assert_eq!(judged(&one.hello(now(), 7)).err(), Some(Reason::Expired), "below the floor");
+        let lie = Hello { seconds: (now() + hours(300)).seconds(), ..realm.hello() };
+        assert_eq!(judged(&encode(&lie)).err(), Some(Reason::Expired), "not by its own clock either");
+        // What it says of itself is of that time too, and of its clock the truth.
+        let asked = one.hello(now() + hours(3), 7);
+        let told = lost.hello_at(now() + hours(3), raw, 7).expect("by another's clock");
+        for said in [lost.answer(&asked, raw, 7), told] {
+            assert!(one.verify(&said, &realm.two.pseudonym(), now() + hours(3)).is_ok());
+            assert_eq!(decode::<Hello>(&said).map(|said| said.seconds), Ok(floor.seconds()));
+        }
+        for nonsense in [now(), now() + hours(300), Unix(u64::MAX)] {
+            assert_eq!(lost.hello_at(nonsense, raw, 7), None, "{nonsense}");
+        }
+        assert_eq!(one.hello_at(now() + hours(3), raw, 7), None, "it knows the time itself");
     }
 
     #[test]
