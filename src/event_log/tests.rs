@@ -117,12 +117,12 @@ fn samples() -> Vec<Event> {
             cause: text("price rose"),
         },
         Event::RouteLost { to: Name::new("pump").expect("a name"), cause: text("no links lead there") },
-        Event::ClockUnset { machine: 1_000, from: 1_800_000_000 },
-        Event::ClockLearnt { from: text("2 members"), at: 1_800_007_200 },
         Event::ClockDiffers { address: text("/ip4/192.0.2.7/tcp/7707"), theirs: 1_800_007_200, ours: 1_800_000_000 },
         Event::ContactChanged { name: Name::new("pump").expect("a name"), what: text("another device has it") },
         Event::BulletinOverdue { version: 7, since: 1_800_000_000 },
         Event::Twins { name: None, addresses: vec![text("/ip4/192.0.2.1/tcp/7"), text("/ip4/192.0.2.2/tcp/7")] },
+        Event::ClockUnset { machine: 1_000, from: 1_800_000_000 },
+        Event::ClockLearnt { from: text("2 members"), at: 1_800_007_200 },
     ]
 }
 
