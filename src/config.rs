@@ -158,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_without_a_clock_is_one_by_its_settings() {
+        let clock = |text: &str| Config::parse(text).map(|config| config.settings().clock);
+        assert_eq!(
+            [clock(""), clock("clock = \"machine\""), clock("clock = \"none\"")],
+            [Ok(true), Ok(true), Ok(false)]
+        );
+        let error = clock("clock = \"non\"").expect_err("a variant that there is not");
+        assert!(error.starts_with("line 1:") && error.contains("did you mean `none`?"), "{error}");
+    }
+
+    #[test]
     fn a_mistyped_key_is_named_with_its_line_and_the_nearest() {
         let error = Config::parse("[net]\nmdns = true\nbootstrp = []").expect_err("unknown key");
         assert!(error.starts_with("line 3:") && error.contains("`bootstrp`"), "{error}");

@@ -11,6 +11,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
 use crate::gateway::{self, Gateway, dto};
 use crate::id::{IssuerId, OuterId};
+use crate::identity::clock::Standing;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
@@ -207,7 +208,12 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
 
     let settings = Settings { aes: has_aes(), built: BUILT, ..config.settings() };
     let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
-    let now = engine.read_clock(clock.now()).unix;
+    let (machine, now) = (clock.now().unix, engine.read_clock(clock.now()).unix);
+    if engine.clock() == Standing::Unset {
+        tracing::warn!(
+            "this machine's clock is not set, it says {machine}: the node goes on from {now}, and asks for the time"
+        );
+    }
     if let Some(complaint) = preflight::lapsed(engine.membership(), now) {
         tracing::error!("{complaint}");
     }
