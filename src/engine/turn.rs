@@ -53,8 +53,8 @@ impl Engine {
         self.take_time(self.core.clock.read(self.core.now));
         self.core.outputs.push_back(Output::MembershipChanged { save: false });
         self.member.plan_renewal(&self.core);
-        if before.is_unset() {
-            // What was judged by no time is judged now: links, and what routers say that nobody was believed to be.
+        if !before.is_sure() {
+            // What was judged by no time is judged by this: links, and what routers say that nobody was believed to be.
             self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
             for link in self.neighbours.links.ids() {
                 if self.neighbours.links.get(link).is_some_and(|link| link.forwarding) {

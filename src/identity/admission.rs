@@ -5,8 +5,8 @@
 //! decodes · a common protocol version · the credential's version, realm, issuer and time · its key is the
 //! connection's · the issuer's signature · not revoked · a common segment.
 //!
-//! **Without the time.** A device whose clock is not set judges a hello at the time that this names as its sender's, no earlier than the
-//! floor of its own clock, and answers with its credential of that time. It judges anew once it knows the time. What an outsider gains by
+//! **Without the time.** A device that is not sure of the time judges a hello at the time that this names as its sender's, no earlier than the
+//! floor of its own clock, and answers with its credential of that time. It judges anew once it is sure. What an outsider gains by
 //! it are old keys that count once more: those of members of epochs since the floor.
 //!
 //! Invariants
@@ -65,17 +65,17 @@ impl AdmissionView {
         self.clock.read(raw)
     }
 
-    /// The time at which another's hello is to be judged: the node's own, or the other's where the node does not know the time.
+    /// The time at which another's hello is to be judged: the node's own, or the other's where the node is not sure of it.
     pub fn judging_time(&self, hello: &[u8], raw: Now) -> Unix {
         let own = self.read(raw).unix;
-        let theirs = decode_within::<Hello>(hello, MAX_HELLO).ok().filter(|_| self.clock.is_unset());
+        let theirs = decode_within::<Hello>(hello, MAX_HELLO).ok().filter(|_| !self.clock.is_sure());
         theirs.map_or(own, |hello| Unix::from_seconds(hello.seconds).max(self.clock.floor_at(raw.time)))
     }
 
-    /// This device's encoded [`Hello`] with its credential for a time that another has told; `None` where the node knows the time
-    /// itself, where that time is below the floor, and where there is no credential for it.
+    /// This device's encoded [`Hello`] with its credential for a time that another has told; `None` where the node is sure of the
+    /// time itself, where that time is below the floor, and where there is no credential for it.
     pub fn hello_at(&self, told: Unix, raw: Now, process: u64) -> Option<Vec<u8>> {
-        let by_theirs = self.clock.is_unset() && told >= self.clock.floor_at(raw.time);
+        let by_theirs = !self.clock.is_sure() && told >= self.clock.floor_at(raw.time);
         let own = self.own_at(told).filter(|own| {
             acceptance(&own.body).is_some_and(|(from, until)| from <= told && told <= until) && by_theirs
         })?;

@@ -191,7 +191,7 @@ impl Engine {
             Ok(credential) if credential.body.key == key => self.refresh_link(link, credential),
             _ => {
                 self.core.count(Counter::RefreshesRefused, 1);
-                if self.core.clock.is_unset() {
+                if !self.core.clock.is_sure() {
                     return;
                 }
                 self.neighbours.close(&mut self.core, link, "its new credential is not valid");

@@ -33,8 +33,8 @@ impl Engine {
     pub(super) fn heed_bulletin(&mut self) {
         let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
         self.member.note_signed(&mut self.core);
-        // Who does not know the time cannot tell whose credentials hold.
-        let lost = self.core.clock.is_unset();
+        // Who is not sure of the time cannot tell whose credentials hold.
+        let lost = !self.core.clock.is_sure();
         self.neighbours.peers.heed(|known| lost || bulletin.recheck(known, unix).is_ok());
         // Who reaches which segment may be another matter now.
         self.routing.link_state.reconsider();

@@ -16,7 +16,7 @@
 //! 1. A beacon counts once, from whom it was asked of, if it bears the nonce of that request and came within S.
 //! 2. Nothing sets the clock below the floor but the issuer's answer to a request of this process, and nothing below what the operator has signed.
 //! 3. The credential of whoever tells the time holds at the time that it tells: one neighbour alone sets the clock ahead by a batch at most.
-//! 4. A device that is not sure tells nobody the time, erases no keys and raises no floor.
+//! 4. A device that is not sure tells nobody the time, closes no link for it, erases no keys and raises no floor.
 //! - Tables here have an entry for each neighbour at most.
 
 use crate::counter::Counter;

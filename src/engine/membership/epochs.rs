@@ -56,7 +56,7 @@ impl Member {
 
     /// Closes links whose neighbour has not refreshed its credential in time, or is revoked.
     pub(in crate::engine) fn close_lapsed_links(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
-        if core.clock.is_unset() {
+        if !core.clock.is_sure() {
             return;
         }
         let (unix, bulletin) = (core.now.unix, core.membership.bulletin().clone());

@@ -91,7 +91,11 @@ fn told(mesh: &Mesh, is: impl Fn(&Event) -> bool) -> usize {
 }
 
 fn exchange(mesh: &mut Mesh) {
-    for (from, to) in [(DEVICE, "a"), (1, "device")] {
+    exchange_with(mesh, 1, "a");
+}
+
+fn exchange_with(mesh: &mut Mesh, other: usize, name: &str) {
+    for (from, to) in [(DEVICE, name), (other, "device")] {
         let token = mesh.send(from, to, b"of use for ten seconds", Ack::End, 10);
         mesh.run(seconds(3));
         assert!(outcome(mesh, from, token).is_success(), "to {to}");
@@ -132,6 +136,8 @@ fn answer(sent: &[Vec<u8>]) -> TimeBeacon {
     wire::decode(signed.body).expect("a beacon")
 }
 
+/// Invariant 2 of engine::membership::clock.
+/// Invariant 3 of engine::membership::clock.
 #[test]
 fn no_member_leads_a_device_below_its_floor_or_beyond_its_own_credential() {
     let mut mesh = mesh();
@@ -148,6 +154,7 @@ fn no_member_leads_a_device_below_its_floor_or_beyond_its_own_credential() {
     }
 }
 
+/// Invariant 1 of engine::membership::clock.
 #[test]
 fn a_beacon_that_is_replayed_changes_nothing() {
     let mut mesh = mesh();
@@ -202,6 +209,33 @@ fn where_two_of_three_lie_the_device_believes_them_only_if_they_agree_and_within
         let disagreed = mesh.counted(DEVICE, Counter::BeaconsDisagreed);
         assert_eq!((disagreed > 0, standing(&mesh) == Standing::Unset), (!agree, !agree), "{:?}", standing(&mesh));
     }
+}
+
+/// Invariant 4 of engine::membership::clock.
+#[test]
+fn one_neighbour_alone_that_lies_leads_a_device_astray_until_others_come_and_costs_it_no_keys() {
+    let mut mesh = mesh();
+    let there = mesh.now.unix;
+    let two_days = 2 * DAY.cast_signed();
+    mesh.skew.insert(1, two_days);
+    mesh.handle(1, Input::Timeout);
+    mesh.run(seconds(20));
+    mesh.connect(DEVICE, 1);
+    mesh.run(seconds(900));
+    assert_eq!((standing(&mesh), ahead(&mesh)), (Standing::Learnt { sure: false }, two_days));
+    assert!(mesh.nodes[DEVICE].engine.membership().credential(there).is_some(), "its keys are there");
+    // Two that do not agree are no better than none; three of whom two agree are.
+    mesh.connect(DEVICE, 2);
+    mesh.run(seconds(5));
+    assert_eq!((standing(&mesh), ahead(&mesh)), (Standing::Learnt { sure: false }, two_days));
+    assert!(mesh.counted(DEVICE, Counter::BeaconsDisagreed) > 0);
+    mesh.connect(DEVICE, 0);
+    mesh.run(seconds(3_700));
+    assert_eq!((standing(&mesh), ahead(&mesh)), (Standing::Learnt { sure: true }, 0));
+    assert_eq!(mesh.link(DEVICE, 1), None, "its credential is of another time");
+    exchange_with(&mut mesh, 2, "b");
+    start(&mut mesh, DEVICE);
+    assert!(ahead(&mesh) <= 0, "nor has it moved the floor");
 }
 
 #[test]
