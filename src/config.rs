@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// `clock`: whose time it goes by.
+    pub clock: ClockSource,
     /// `[net]`: addresses, limits, times.
     pub net: NetConfig,
     /// `[log]`: bounds of the event log.
@@ -30,6 +32,17 @@ pub struct Config {
     /// `[[bearer]]`: what carries links, in order of their rules. Without any, all links use one free bearer.
     #[serde(rename = "bearer", deserialize_with = "bearer::bounded", skip_serializing_if = "Vec::is_empty")]
     pub bearers: Vec<bearer::Bearer>,
+}
+
+/// Whose time a node goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockSource {
+    /// The machine's, unless that says less than must have passed.
+    #[default]
+    Machine,
+    /// The machine has no clock that anybody sets: what members and the issuer tell.
+    None,
 }
 
 /// `[routing]`.
@@ -110,6 +123,8 @@ impl Config {
             aes: false,
             bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
             policies: self.policies.clone(),
+            clock: self.clock == ClockSource::Machine,
+            ..Settings::default()
         }
     }
 }
@@ -146,6 +161,17 @@ mod tests {
         assert_eq!(Config::parse(""), Ok(Config::default()));
         let config = Config::parse("[net]\nlisten = ['/ip4/127.0.0.1/tcp/7000']\nmdns = false").expect("valid");
         assert_eq!(config.net.listen.len(), 1);
+    }
+
+    #[test]
+    fn a_machine_without_a_clock_is_one_by_its_settings() {
+        let clock = |text: &str| Config::parse(text).map(|config| config.settings().clock);
+        assert_eq!(
+            [clock(""), clock("clock = \"machine\""), clock("clock = \"none\"")],
+            [Ok(true), Ok(true), Ok(false)]
+        );
+        let error = clock("clock = \"non\"").expect_err("a variant that there is not");
+        assert!(error.starts_with("line 1:") && error.contains("did you mean `none`?"), "{error}");
     }
 
     #[test]

@@ -95,6 +95,12 @@ counters! {
     AdmissionsUnclaimed: Connections = "admissions_unclaimed",
     /// Messages of streams or batches beyond what a contact may have open here.
     BatchesRefused: Messages = "batches_refused",
+    /// Times at which neighbours told the time and most did not agree, or told another than was learnt before.
+    BeaconsDisagreed: Answers = "beacons_disagreed",
+    /// Times told by neighbours that are not in answer to what they were asked, not signed, or cannot be.
+    BeaconsRefused: Answers = "beacons_refused",
+    /// Times told by neighbours that were not asked, or not any more.
+    BeaconsUnasked: Answers = "beacons_unasked",
     /// Bulletins from neighbours that do not verify.
     BulletinsRefused: Documents = "bulletins_refused",
     /// Calls of services that were refused because as many as may are open.
@@ -305,6 +311,8 @@ counters! {
     SessionsRefused: Sessions = "sessions_refused",
     /// Session records of sessions that are not known here.
     SessionsUnknown: Frames = "sessions_unknown",
+    /// Requests for the time beyond what a link may ask at once.
+    TimeRequestsDropped: Requests = "time_requests_dropped",
     /// Groups for which no tree is made, since they are too many or too large.
     TreesRefused: Groups = "trees_refused",
 }

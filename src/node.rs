@@ -49,7 +49,7 @@ use crate::id::{LinkId, Lsn};
 use crate::net::emulation::Lab;
 use crate::net::{Multiaddr, Network};
 use crate::store::{Quarantine, Store};
-use crate::time::Time;
+use crate::time::{Now, Time};
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use crate::wire::hello::EnrolReply;
@@ -138,6 +138,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub fn new(parts: Parts<S, H>) -> Self {
         let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab } = parts;
         let started = host.now().time;
+        gate.view.store(Arc::new(engine.admission_view()));
         let reached = engine.extents();
         Self {
             engine,
@@ -195,6 +196,11 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         // The timer may have been reset, and it wakes nobody before it has been polled again.
         self.poll_timer(cx);
         self.again || (!self.stopping && self.network.wants_poll()) || (self.next_call.is_some() && self.has_room())
+    }
+
+    /// What the node's clocks say.
+    fn now(&self) -> Now {
+        self.engine.read_clock(self.host.now())
     }
 
     fn handle(&mut self, input: Input) {
@@ -343,7 +349,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     let _ = self.enrolling.remove(&id).map(|respond| respond.send(reply));
                 }
                 Output::Issue { origin, hello } => {
-                    let answer = self.host.issue(hello, origin.relayed());
+                    let answer = self.host.issue(hello, origin.relayed(), self.now().unix);
                     self.begin(answer.map(move |issued| Done::Issued { origin, issued }).boxed());
                 }
                 Output::Renew { hello, seed, judge } => {
@@ -352,10 +358,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     self.begin(answer.map(Done::Renewed).boxed());
                 }
                 Output::MembershipChanged { save } => {
-                    let membership = self.engine.membership();
-                    self.gate.view.store(Arc::new(membership.admission_view()));
+                    self.gate.view.store(Arc::new(self.engine.admission_view()));
                     if save {
-                        let stored = membership.to_stored();
+                        let stored = self.engine.membership().to_stored();
                         let saved = self.host.save(stored);
                         self.begin(saved.map(Done::Saved).boxed());
                     }

@@ -28,6 +28,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         epoch_ends,
         credentials_until,
         credentials_failure,
+        clock,
         clock_difference,
         bulletin_overdue,
         listen,
@@ -60,6 +61,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         ("event log", format!("{log_records} records")),
         ("up", humantime::format_duration(Duration::from_secs(uptime_s)).to_string()),
     ]);
+    rows.extend(whose_time(&clock).map(|text| ("clock", text.to_owned())));
     rows.extend(credentials_failure.into_iter().chain(clock_difference).map(|failure| ("clock", failure)));
     rows.extend(twins.into_iter().map(|twin| ("two copies", format!("{twin}: stop one of them"))));
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
@@ -71,4 +73,15 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.line(format_args!("{:<12} {counter} {count}{unit}", "dropped"))?;
     }
     Ok(Verdict::Done)
+}
+
+/// What is to be said of the node's clock, unless it is the machine's.
+fn whose_time(clock: &str) -> Option<&'static str> {
+    match clock {
+        "unset" => {
+            Some("this machine's is not set, and nobody has told the time yet: the node needs a member, or the issuer")
+        }
+        "learnt" => Some("learnt from others, this machine's is not set"),
+        _ => None,
+    }
 }

@@ -327,7 +327,9 @@ pub struct Status {
     pub credentials_until: String,
     /// What is wrong with the credentials by this machine's clock; `None` if they are valid.
     pub credentials_failure: Option<String>,
-    /// What a member's clock and this machine's clock say; `None` unless they differ by more than is allowed.
+    /// Whose time the node goes by: `machine`, `learnt` from others, or `unset`.
+    pub clock: String,
+    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
     /// Since when the next bulletin has been due, as RFC 3339; `None` if it is not due yet.
     pub bulletin_overdue: Option<String>,

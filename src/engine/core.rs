@@ -10,6 +10,7 @@ use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
 use crate::event_log::{Event, EventLog};
 use crate::id::{Lsn, Pseudonym};
+use crate::identity::clock::NodeClock;
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
 use crate::time::Now;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 /// The state that every wing shares.
 pub(super) struct Core {
     pub(super) now: Now,
+    /// Whose time that is.
+    pub(super) clock: NodeClock,
     pub(super) rng: ChaCha20Rng,
     pub(super) membership: Membership,
     pub(super) settings: Settings,

@@ -144,6 +144,12 @@ impl Engine {
                 self.member.handle_document_request(&mut self.core, &mut self.neighbours, link, body)
             }
             Kind::DocumentPiece => self.handle_document_piece(link, body),
+            Kind::TimeRequest => self.member.handle_time_request(&mut self.core, &mut self.neighbours, link, body),
+            Kind::TimeBeacon => {
+                let before = self.core.clock;
+                self.member.handle_time_beacon(&mut self.core, &self.neighbours, link, body);
+                self.adopt_clock(before);
+            }
             Kind::Lsa => self.routing.handle_lsa(&mut self.core, &mut self.neighbours, link, body),
             Kind::LsaDigest => self.routing.handle_lsa_digest(&mut self.core, &mut self.neighbours, link, body),
             Kind::LsaRequest => self.routing.handle_lsa_request(&mut self.core, &mut self.neighbours, link, body),
@@ -160,9 +166,7 @@ impl Engine {
             }
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
-            Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
-                self.core.count(Counter::FramesOfUnknownKind, 1)
-            }
+            Kind::Successor | Kind::Witness | Kind::Custody => self.core.count(Counter::FramesOfUnknownKind, 1),
         }
     }
 

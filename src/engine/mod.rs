@@ -84,6 +84,8 @@ use self::core::Core;
 use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{IssuerId, LinkId, Name};
+use crate::identity::admission::AdmissionView;
+use crate::identity::clock::{Change, Standing};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
 use crate::time::Now;
@@ -121,6 +123,8 @@ impl Engine {
         mut rng: ChaCha20Rng,
         now: Now,
     ) -> Result<Self, ReadError> {
+        let clock = membership::clock::start(&membership, &settings, store, now)?;
+        let (machine, now) = (now.unix, clock.read(now));
         let log = journal::load(store, settings.log.clone(), now)?;
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
@@ -133,6 +137,7 @@ impl Engine {
             member: Member::new(issuer),
             core: Core {
                 now,
+                clock,
                 rng,
                 membership,
                 send_policies: send_policy::all(&policies),
@@ -151,6 +156,9 @@ impl Engine {
         engine.core.membership.groups_mut().set_time(now.unix);
         engine.start_epoch();
         engine.core.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+        if clock.is_unset() {
+            engine.member.heed_machine(&mut engine.core, &mut engine.neighbours, Change::Unset, machine);
+        }
         engine.messages.restore_outgoing(&mut engine.core, store)?;
         engine.messages.end_interrupted_calls(&mut engine.core, store)?;
         Ok(engine)
@@ -165,7 +173,23 @@ impl Engine {
             && self.groups.publishing.has_room()
     }
 
-    /// Returns this device's membership.
+    /// What the node's clocks say when the machine's say this.
+    pub fn read_clock(&self, raw: Now) -> Now {
+        self.core.clock.read(raw)
+    }
+
+    /// Whose time the node goes by.
+    pub fn clock(&self) -> Standing {
+        self.core.clock.standing()
+    }
+
+    /// What the transport needs to admit neighbours, by the node's clock. To be published anew at each
+    /// [`Output::MembershipChanged`].
+    pub fn admission_view(&self) -> AdmissionView {
+        self.core.membership.admission_view().by(self.core.clock)
+    }
+
+    /// What this device is.
     pub fn membership(&mut self) -> &mut Membership {
         &mut self.core.membership
     }

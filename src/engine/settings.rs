@@ -3,6 +3,7 @@
 use crate::event_log;
 use crate::link::bearer::Profile;
 use crate::routing::policies::NamedPolicy;
+use crate::time::Unix;
 
 /// The engine's settings.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub struct Settings {
     pub bearers: Vec<Profile>,
     /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
+    /// Whether the machine has a clock that may be believed.
+    pub clock: bool,
+    /// When the program was built: no clock that is set says less.
+    pub built: Unix,
 }
 
 impl Default for Settings {
@@ -30,6 +35,8 @@ impl Default for Settings {
             aes: false,
             bearers: Vec::new(),
             policies: Vec::new(),
+            clock: true,
+            built: Unix(0),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Tree,
     /// Group frames that are missing, or kept for others.
     Repair,
+    /// The time, where the machine does not know it.
+    Clock,
     /// Requests of others for an issuer.
     Relaying,
     /// Documents that are fetched.
@@ -49,7 +51,7 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Sends,
         Self::Services,
         Self::Confirmations,
@@ -59,6 +61,7 @@ impl Timer {
         Self::LinkMetrics,
         Self::Tree,
         Self::Repair,
+        Self::Clock,
         Self::Relaying,
         Self::Documents,
         Self::Epochs,

@@ -16,6 +16,7 @@ use super::api::Reply;
 use super::timers::Timer;
 use super::{Engine, Output};
 use crate::event_log::Event;
+use crate::identity::clock::NodeClock;
 use crate::time::{Now, Time};
 
 /// Clock steps larger than this are events.
@@ -27,12 +28,46 @@ impl Engine {
         if now.time < self.core.now.time {
             return;
         }
-        self.watch_clock(now);
-        self.core.now = now;
-        self.core.membership.groups_mut().set_time(now.unix);
+        let (change, machine) = (self.core.clock.heed(now, self.core.now), now.unix);
+        self.take_time(self.core.clock.read(now));
+        if let Some(change) = change {
+            self.member.heed_machine(&mut self.core, &mut self.neighbours, change, machine);
+            self.core.outputs.push_back(Output::MembershipChanged { save: false });
+        }
         if self.core.timers.next().is_some_and(|at| at <= now.time) {
             self.handle_timeout();
         }
+    }
+
+    fn take_time(&mut self, now: Now) {
+        self.watch_clock(now);
+        self.core.now = now;
+        self.core.membership.groups_mut().set_time(now.unix);
+    }
+
+    /// The node's own clock may have been set: from here on all goes by it.
+    pub(super) fn adopt_clock(&mut self, before: NodeClock) {
+        if self.core.clock == before {
+            return;
+        }
+        self.take_time(self.core.clock.read(self.core.now));
+        self.core.outputs.push_back(Output::MembershipChanged { save: false });
+        self.member.plan_renewal(&self.core);
+        if !before.is_sure() {
+            // What was judged by no time is judged by this: links, and what routers say that nobody was believed to be.
+            self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+            for link in self.neighbours.links.ids() {
+                if self.neighbours.links.get(link).is_some_and(|link| link.forwarding) {
+                    self.routing.meet_router(&mut self.core, &mut self.neighbours, link);
+                }
+            }
+        }
+    }
+
+    fn timeout_clock(&mut self) {
+        let before = self.core.clock;
+        self.member.timeout_clock(&mut self.core, &mut self.neighbours);
+        self.adopt_clock(before);
     }
 
     /// Does what is due, and nothing else.
@@ -62,6 +97,7 @@ impl Engine {
             Timer::LinkMetrics => neighbours.timeout_link_metrics(core),
             Timer::Tree => groups.timeout_tree(core, neighbours, routing),
             Timer::Repair => groups.timeout_repair(core, neighbours),
+            Timer::Clock => self.timeout_clock(),
             Timer::Relaying => member.timeout_relays(core, neighbours),
             Timer::Documents => member.timeout_documents(core, neighbours),
             Timer::Epochs => self.timeout_epochs(),
@@ -87,6 +123,7 @@ impl Engine {
                 Timer::LinkMetrics => neighbours.next_bearer_change(core),
                 Timer::Tree => groups.tree.next_wake(),
                 Timer::Repair => first(&[groups.shelf.next_wake(), groups.repair.next_wake()]),
+                Timer::Clock => member.clock.next_wake(),
                 Timer::Relaying => member.relaying.next_wake(),
                 Timer::Documents => member.documents.next_wake(),
                 Timer::Epochs => member.epochs.next_wake(),

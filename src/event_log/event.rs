@@ -263,6 +263,22 @@ events! {
         addresses: Vec<String>,
     } => "two copies of {name} run at once, at {places}: each message to it reaches one of them; stop one, and enrol it anew if both are needed",
         places = Joined(addresses, " and ");
+
+    /// The machine's clock says less than must have passed. The node goes on by a clock of its own, and asks others for the time.
+    ClockUnset = "clock-unset" {
+        /// What the machine's clock says.
+        machine: u64 as Seconds,
+        /// From where the node's own goes on.
+        from: u64 as Seconds,
+    } => "this machine's clock is not set, it says {machine}: the node goes on from {from}, and asks others for the time";
+
+    /// The node has learnt the time, which its machine does not know.
+    ClockLearnt = "clock-learnt" {
+        /// From whom.
+        from: String,
+        /// What it is.
+        at: u64 as Seconds,
+    } => "the time was learnt from {from}: {at}";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

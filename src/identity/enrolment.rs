@@ -484,7 +484,7 @@ mod tests {
         let second = realm.begin("b");
         let mut other = realm.join(&second, NOW).expect("a member");
         assert!(member.contacts().get(&name("b")).is_none());
-        let (hello, pull) = member.begin_pull(NOW, &mut realm.rng).expect("an issuer");
+        let (hello, pull) = member.begin_pull(&mut realm.rng).expect("an issuer");
         let answer = realm.answer(&hello, NOW).reply.sealed.expect("sealed");
         let until = member.valid_until();
         let renewed = member.finish_renewal(&pull, &answer, NOW, NOW).expect("pulled");

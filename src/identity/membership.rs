@@ -13,7 +13,7 @@
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
-use crate::identity::batch::{Batch, DeviceSecrets, Granted};
+use crate::identity::batch::{Batch, DeviceSecrets, Granted, KeySource};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::{ContactBook, StoredContact};
 use crate::identity::credential::{OwnCredential, PeerCredential};
@@ -193,34 +193,29 @@ impl Membership {
         let missing = (present.0..end).map(Epoch).find(|epoch| !self.credentials.contains_key(epoch));
         let first = missing.unwrap_or(Epoch(end)).max(self.batch.source.epoch);
         let epochs = end.saturating_sub(first.0);
-        self.begin_request(first, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), rng)
+        let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
+        self.begin_request(source, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), rng)
     }
 
-    /// Begins a pull: asks for the cards of new contacts and the bulletin only.
-    ///
-    /// # Errors
-    /// As for [`Self::begin_renewal`].
-    pub fn begin_pull(
-        &mut self,
-        now: Unix,
-        rng: &mut ChaCha20Rng,
-    ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
-        let present = self.batch.epoch_length.epoch_at(now);
-        self.begin_request(present.max(self.batch.source.epoch), 0, rng)
+    /// Asks for the cards of new contacts and the bulletin only, and for the time: whatever this device takes it for, the epoch is
+    /// the issuer's present one.
+    pub fn begin_pull(&mut self, rng: &mut ChaCha20Rng) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
+        let source = self.batch.source.clone();
+        self.begin_request(KeySource { epoch: Epoch(0), ..source }, 0, rng)
     }
 
     fn begin_request(
         &mut self,
-        first: Epoch,
+        source: KeySource,
         epochs: usize,
         rng: &mut ChaCha20Rng,
     ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
         let issuers = &self.bulletin.body().issuers;
         let issuer = issuers.iter().find(|issuer| issuer.id == self.batch.issuer).or(issuers.first());
         let issuer = issuer.ok_or(EnrolmentError::NoIssuer)?;
-        let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
+        let KeySource { epoch, chain } = source;
         let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
-        let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (first, source.chain), epochs, rng);
+        let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (epoch, chain), epochs, rng);
         Ok((pending.hello(rng)?, pending))
     }
 
@@ -237,7 +232,7 @@ impl Membership {
         sure: Unix,
     ) -> Result<Renewed, EnrolmentError> {
         let Granted { mut batch, bulletin, cards } = pending.granted(answer)?;
-        let credentials = !batch.epochs.is_empty();
+        let (credentials, time) = (!batch.epochs.is_empty(), Unix::from_seconds(batch.granted));
         batch.keep_current(&self.batch, now, sure);
         let opened = batch.open(&self.secrets)?;
         self.credentials = opened;
@@ -247,7 +242,7 @@ impl Membership {
         if !bulletin {
             self.open_groups();
         }
-        Ok(Renewed { credentials, cards, bulletin })
+        Ok(Renewed { credentials, cards, bulletin, time })
     }
 
     /// The device's name.
@@ -263,6 +258,11 @@ impl Membership {
     /// The realm that the device belongs to.
     pub fn realm(&self) -> RealmId {
         self.batch.realm
+    }
+
+    /// What the issuer's clock said when it granted the present batch.
+    pub fn granted(&self) -> Unix {
+        Unix::from_seconds(self.batch.granted)
     }
 
     /// The issuer that granted the present batch.
@@ -419,6 +419,8 @@ pub struct Renewed {
     pub cards: usize,
     /// Whether the answer's bulletin was newer and is in force now.
     pub bulletin: bool,
+    /// What the issuer's clock said.
+    pub time: Unix,
 }
 
 impl fmt::Debug for Stored {

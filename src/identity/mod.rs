@@ -83,6 +83,7 @@ pub mod audit;
 pub mod batch;
 pub mod bulletin;
 pub mod certified;
+pub mod clock;
 pub mod contact;
 pub mod credential;
 pub mod enrolment;

@@ -75,7 +75,17 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// case.
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
 
-    /// Returns the time on both clocks if a neighbour's Hello was refused for its time alone; otherwise `None`.
+    /// The own Hello in answer to a neighbour's that was let in.
+    fn answer(&self, _theirs: &[u8]) -> Vec<u8> {
+        self.hello()
+    }
+
+    /// The own Hello for a neighbour whose clock says that many unix seconds, if this device does not know the time itself.
+    fn hello_at(&self, _seconds: u64) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// What the two clocks say, if nothing but the time speaks against a neighbour whose Hello was refused.
     fn skew(&self, _hello: &[u8], _peer: &Pseudonym) -> Option<Skew> {
         None
     }
@@ -289,9 +299,16 @@ impl<G: Gatekeeper> Gate<G> {
             Endpoint::Dialer => {
                 let mut stream = within(limits.hello, setup.open(role)).await?;
                 let dialer = async {
-                    let asked = Instant::now();
+                    let mut asked = Instant::now();
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let answer = read(&mut stream, &[Kind::Member, Kind::Ok, Kind::Full, Kind::Clock]).await;
+                    let expected = [Kind::Member, Kind::Ok, Kind::Full, Kind::Clock];
+                    let mut answer = read(&mut stream, &expected).await;
+                    let told = answer.as_ref().ok().filter(|(kind, _)| *kind == Kind::Clock);
+                    if let Some(again) = told.and_then(|(_, theirs)| self.hello_by(theirs)) {
+                        asked = Instant::now();
+                        write(&mut stream, Kind::Member, &again).await?;
+                        answer = read(&mut stream, &expected).await;
+                    }
                     let hello = match answer.map_err(refused_by_peer) {
                         // A node that dials itself hangs up as listener before it has sent anything.
                         Err(_) if peer == self.local => return Err(Reason::Own),
@@ -337,11 +354,12 @@ impl<G: Gatekeeper> Gate<G> {
                     (_, hello) => hello,
                 };
                 let listener = async {
-                    let found = match verify(&hello) {
-                        Ok(found) => found,
+                    let (found, hello) = match verify(&hello) {
+                        Ok(found) => (found, hello),
                         Err(reason) => {
-                            self.say_clock(&mut stream, &hello, &pseudonym, address).await;
-                            return Err(reason);
+                            // A device that does not know the time says another hello, by this one's clock.
+                            let again = self.say_clock(&mut stream, &hello, &pseudonym, address).await.ok_or(reason)?;
+                            (verify(&again)?, again)
                         }
                     };
                     permit.reached(Stage::Known);
@@ -362,7 +380,7 @@ impl<G: Gatekeeper> Gate<G> {
                         return Err(reason);
                     }
                     let asked = Instant::now();
-                    write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
+                    write(&mut stream, Kind::Member, &self.gatekeeper.answer(&hello)).await?;
                     if let Err(twin) = itself {
                         let _ = read(&mut stream, &[]).await;
                         return Err(twin);
@@ -379,14 +397,24 @@ impl<G: Gatekeeper> Gate<G> {
         }
     }
 
-    /// Sends this node's time to a peer that was refused, if the peer was refused for its time alone.
-    async fn say_clock(&self, stream: &mut SubstreamBox, hello: &[u8], peer: &Pseudonym, address: &Multiaddr) {
-        let Some(skew) = self.gatekeeper.skew(hello, peer) else { return };
+    /// Tells one that was refused what the time is here, if nothing but that speaks against it. Answers what it says to that: the
+    /// dialer may have another hello, by that time. Else the other end hangs up; whoever did so here might do it before that was read.
+    async fn say_clock(
+        &self,
+        stream: &mut SubstreamBox,
+        hello: &[u8],
+        peer: &Pseudonym,
+        address: &Multiaddr,
+    ) -> Option<Vec<u8>> {
+        let skew = self.gatekeeper.skew(hello, peer)?;
         self.clocks.note(address, skew);
-        if write(stream, Kind::Clock, &skew.ours.to_be_bytes()).await.is_ok() {
-            // The other end hangs up. If this end closed first, the other might not read the message.
-            let _ = read(stream, &[]).await;
-        }
+        write(stream, Kind::Clock, &skew.ours.to_be_bytes()).await.ok()?;
+        read(stream, &[Kind::Member]).await.ok().map(|(_, hello)| hello)
+    }
+
+    /// The own hello by the clock of the other end, which has told it, if this device does not know the time itself.
+    fn hello_by(&self, theirs: &[u8]) -> Option<Vec<u8>> {
+        self.gatekeeper.hello_at(u64::from_be_bytes(theirs.try_into().ok()?))
     }
 
     /// Handles a refusal by the other end, which has sent its time.

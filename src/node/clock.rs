@@ -25,7 +25,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// Compares clocks with a neighbour whose link has come up. Within an epoch a neighbour is admitted however far off
     /// its clock is, but messages would expire at the wrong time.
     pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64, age: Duration) {
-        let ours = self.host.now().unix.seconds();
+        let ours = self.now().unix.seconds();
         let allowed = self.engine.membership().epoch_length().skew().as_secs();
         // The bounds of what that clock shows now: it showed `theirs` at most `age` ago.
         let (least, most) = (theirs, theirs.saturating_add(age.as_secs()));
@@ -38,7 +38,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn handle_skew(&mut self, address: &Multiaddr, Skew { theirs, ours }: Skew) {
         let now = self.host.now().time;
         let text = format!(
-            "the clock of the device at {address} says {}, this machine's {}: set the one that is wrong",
+            "the clock of the device at {address} says {}, this node's {}: set the one that is wrong",
             Unix::from_seconds(theirs),
             Unix::from_seconds(ours)
         );

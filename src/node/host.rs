@@ -15,7 +15,7 @@ use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
 use crate::net::emulation::Lab;
 use crate::net::{Gatekeeper, Multiaddr, Network, Skew};
-use crate::time::Now;
+use crate::time::{Now, Unix};
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use arc_swap::ArcSwap;
@@ -34,11 +34,11 @@ pub trait Host: Send + 'static {
     }
     /// Saves the membership to its files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
-    /// Has the issuer on this machine answer a request. If members have relayed it, under the id `relayed`, the answer
-    /// comes in signed pieces as well.
-    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued>;
-    /// Carries a renewal request to the members at these addresses, one after the other, until one brings a reply that
-    /// `judge` accepts as the issuer's answer. The connections use the key derived from `seed`.
+    /// Has the issuer on this machine answer, at that time by the node's clock; in signed pieces where the request came over
+    /// members, under that id.
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>, at: Unix) -> BoxFuture<'static, Issued>;
+    /// Carries a request, over a connection under the key of that seed, to the members there, one after the other until
+    /// one brings what `judge` takes for the issuer's answer.
     fn renew(
         &mut self,
         hello: EnrolHello,
@@ -108,25 +108,38 @@ impl Gatekeeper for Gate {
     type Peer = AdmittedPeer;
 
     fn hello(&self) -> Vec<u8> {
-        self.view.load().hello((self.now)().unix, self.process)
+        let view = self.view.load();
+        view.hello(view.read((self.now)()).unix, self.process)
     }
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
-        self.view.load().verify(hello, peer, (self.now)().unix).map_err(|reason| reason.code())
+        let view = self.view.load();
+        let at = view.judging_time(hello, (self.now)());
+        view.verify(hello, peer, at).map_err(|reason| reason.code())
+    }
+
+    fn answer(&self, theirs: &[u8]) -> Vec<u8> {
+        self.view.load().answer(theirs, (self.now)(), self.process)
+    }
+
+    fn hello_at(&self, seconds: u64) -> Option<Vec<u8>> {
+        self.view.load().hello_at(Unix::from_seconds(seconds), (self.now)(), self.process)
     }
 
     fn skew(&self, hello: &[u8], peer: &Pseudonym) -> Option<Skew> {
-        let now = (self.now)().unix;
-        let theirs = self.view.load().skewed(hello, peer, now)?;
+        let view = self.view.load();
+        let now = view.read((self.now)()).unix;
+        let theirs = view.skewed(hello, peer, now)?;
         Some(Skew { theirs, ours: now.seconds() })
     }
 
     fn clock(&self) -> Option<u64> {
-        Some((self.now)().unix.seconds())
+        Some(self.view.load().read((self.now)()).unix.seconds())
     }
 
     fn enrols(&self, hello: &EnrolHello) -> Result<(), Refusal> {
-        self.view.load().enrols(hello, (self.now)().unix)
+        let view = self.view.load();
+        view.enrols(hello, view.read((self.now)()).unix)
     }
 
     fn process(&self, peer: Option<&AdmittedPeer>) -> u64 {

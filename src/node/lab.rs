@@ -81,7 +81,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// where nothing has changed here, since the other end may have changed.
     pub(super) fn enforce_lab(&mut self, measure: bool) {
         let Some(lab) = &self.lab else { return };
-        let at = self.host.now().unix;
+        let at = self.now().unix;
         self.gate.bar(lab, self.engine.membership().contacts(), at);
         let links: Vec<LinkId> = self.neighbours.keys().copied().collect();
         for link in links {

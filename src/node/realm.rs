@@ -40,7 +40,7 @@ pub fn found(devices: &[(Name, PathBuf)], epoch: EpochLength) -> Result<(), Foun
     realm.create_devices(others, epochs, now, &mut rng)?;
     // The first device existed before the others: it asks for their cards as it would over the mesh.
     let introduce = |error: &dyn std::fmt::Display| FoundError::Introduce(error.to_string());
-    let (hello, pending) = member.begin_pull(now, &mut rng).map_err(|error| introduce(&error))?;
+    let (hello, pending) = member.begin_pull(&mut rng).map_err(|error| introduce(&error))?;
     let answer = realm.answer(&hello, now, &mut rng).reply.sealed.unwrap_or_default();
     // Nobody has attested the time yet, so no key is erased.
     member.finish_renewal(&pending, &answer, now, Unix(0)).map_err(|error| introduce(&error))?;

@@ -3,6 +3,7 @@
 use super::{EventLoop, Host, preflight};
 use crate::client::{Peer, Status};
 use crate::counter::Counter;
+use crate::identity::clock::Standing;
 use crate::metrics::Gauges;
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
@@ -10,7 +11,7 @@ use crate::time::Unix;
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn status(&mut self) -> Status {
-        let now = self.host.now();
+        let now = self.now();
         let counted = self.engine.counters().iter().map(|(counter, count)| (*counter, *count));
         let cut = (self.cut > 0).then_some((Counter::ConnectionsCut, self.cut));
         let counters = counted.chain(cut).map(|(counter, count)| (counter.name().to_owned(), count)).collect();
@@ -18,6 +19,11 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let (routers, twins) = (self.engine.routers(), self.twins());
         let clock_difference = self.clock_difference();
+        let clock = match self.engine.clock() {
+            Standing::Machine => "machine",
+            Standing::Unset => "unset",
+            Standing::Learnt { .. } => "learnt",
+        };
         let membership = self.engine.membership();
         let credentials_failure = preflight::lapsed(membership, now.unix);
         let next_bulletin = Unix::from_seconds(membership.bulletin().body().next_update);
@@ -50,6 +56,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
             credentials_failure,
+            clock: clock.to_owned(),
             clock_difference,
             bulletin_overdue: Some(next_bulletin).filter(|next| *next <= now.unix).map(|next| next.to_string()),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),

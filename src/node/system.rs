@@ -11,6 +11,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
 use crate::gateway::{self, Gateway, dto};
 use crate::id::{IssuerId, OuterId};
+use crate::identity::clock::Standing;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
@@ -159,9 +160,6 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let mut rng = system_rng()?;
     let device = DeviceDir::with_keys(&options.dir, options.keys.clone());
     let (mut membership, realm) = load(device.clone(), options.keys).await?;
-    if let Some(complaint) = preflight::lapsed(&membership, clock.now().unix) {
-        tracing::error!("{complaint}");
-    }
     if told_where {
         preflight::ports_are_free(&config.net.listen).map_err(NodeError::Listen)?;
     }
@@ -211,8 +209,17 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
     }
 
-    let settings = Settings { aes: has_aes(), ..config.settings() };
+    let settings = Settings { aes: has_aes(), built: BUILT, ..config.settings() };
     let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
+    let (machine, now) = (clock.now().unix, engine.read_clock(clock.now()).unix);
+    if engine.clock() == Standing::Unset {
+        tracing::warn!(
+            "this machine's clock is not set, it says {machine}: the node goes on from {now}, and asks for the time"
+        );
+    }
+    if let Some(complaint) = preflight::lapsed(engine.membership(), now) {
+        tracing::error!("{complaint}");
+    }
     if let Some(found) = quarantined {
         // The event log has it too: the store has left a note there.
         tracing::error!(
@@ -397,13 +404,13 @@ impl Host for System {
             .boxed()
     }
 
-    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued> {
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>, at: Unix) -> BoxFuture<'static, Issued> {
         let realm = self.realm.clone();
         blocking(move || {
             let realm = realm.ok_or("no issuer here")?;
             let mut rng = system_rng().map_err(|error| error.to_string())?;
             let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
-            let answered = realm.answer(&hello, unix_now(), &mut rng);
+            let answered = realm.answer(&hello, at, &mut rng);
             Ok::<_, String>(Issued::of(realm.issuer(), &hello, relayed, answered))
         })
         .map(|result| result.and_then(|inner| inner).unwrap_or_else(|_| Issued::unavailable()))
@@ -459,7 +466,22 @@ fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
     addresses.iter().map(parse).collect()
 }
 
-/// How many ports are tried if another program takes each one between the probe and the listening.
+/// No clock that is set says less: when the program was built (`SOURCE_DATE_EPOCH`, <https://reproducible-builds.org>, where whoever
+/// builds it says so, which leaves the same source the same program), else when its release was begun.
+const BUILT: Unix = Unix(built(option_env!("SOURCE_DATE_EPOCH")) * 1_000_000);
+/// 2026-11-01. Set anew with each release.
+const RELEASED: u64 = 1_793_491_200;
+
+const fn built(epoch: Option<&str>) -> u64 {
+    let Some(text) = epoch else { return RELEASED };
+    match u64::from_str_radix(text, 10) {
+        // One that is years ahead would be a mistake, which no device could get over.
+        Ok(seconds) if seconds < RELEASED + 10 * 365 * 86_400 => seconds,
+        _ => RELEASED,
+    }
+}
+
+/// How often a port is chosen that another program takes in that moment.
 const ATTEMPTS: u32 = 4;
 /// How long one member may take to answer a renewal.
 const RENEWAL_TIME: Duration = Duration::from_secs(200);

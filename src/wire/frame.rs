@@ -53,6 +53,8 @@ pub enum Kind {
     DocumentRequest = 0x0d,
     /// [`crate::wire::document::DocumentPiece`].
     DocumentPiece = 0x0e,
+    /// [`crate::wire::time_beacon::TimeRequest`].
+    TimeRequest = 0x0f,
     /// Signed [`crate::wire::lsa::Lsa`].
     Lsa = 0x10,
     /// [`crate::wire::lsa::LsaDigest`].
@@ -86,8 +88,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 29] = [
+    /// Every kind, in order.
+    pub const ALL: [Self; 30] = [
         Self::Announce,
         Self::Ping,
         Self::Pong,
@@ -102,6 +104,7 @@ impl Kind {
         Self::TimeBeacon,
         Self::DocumentRequest,
         Self::DocumentPiece,
+        Self::TimeRequest,
         Self::Lsa,
         Self::LsaDigest,
         Self::LsaRequest,

@@ -411,6 +411,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             epoch_ends: "2026-01-31T12:00:00.000Z".into(),
             credentials_until: "2026-02-07T12:00:00.000Z".into(),
             credentials_failure: None,
+            clock: "learnt".into(),
             clock_difference: Some("the clock of the device at /ip4/192.0.2.7/tcp/7707 says noon".into()),
             bulletin_overdue: None,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],

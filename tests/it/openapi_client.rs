@@ -35,6 +35,7 @@ fn status() -> Status {
         epoch_ends: "2026-01-31T12:00:00.000Z".into(),
         credentials_until: "2026-02-07T12:00:00.000Z".into(),
         credentials_failure: None,
+        clock: "machine".into(),
         clock_difference: None,
         bulletin_overdue: None,
         listen: vec![],

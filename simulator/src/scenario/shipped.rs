@@ -27,6 +27,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("night-window", include_str!("../../../scenarios/night-window.toml")),
     ("detours", include_str!("../../../scenarios/detours.toml")),
     ("forgiven", include_str!("../../../scenarios/forgiven.toml")),
+    ("clockless", include_str!("../../../scenarios/clockless.toml")),
     ("clocks-apart", include_str!("../../../scenarios/clocks-apart.toml")),
     ("fair-shares", include_str!("../../../scenarios/fair-shares.toml")),
     ("loose-contact", include_str!("../../../scenarios/loose-contact.toml")),

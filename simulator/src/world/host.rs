@@ -102,15 +102,14 @@ impl Host for SimHost {
         ready(Ok(())).boxed()
     }
 
-    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued> {
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>, at: Unix) -> BoxFuture<'static, Issued> {
         let Some(realm) = &self.realm else { return ready(Issued::unavailable()).boxed() };
         let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
         let realm = &mut *realm;
-        let at = self.clock.now();
-        // Two requests may arrive at the same virtual time.
+        // Two requests may come at one moment of virtual time.
         let mut rng = ChaCha20Rng::from_seed(self.seed);
         rng.fill_bytes(&mut self.seed);
-        let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at.unix, &mut rng);
+        let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at, &mut rng);
         ready(Issued::of(&realm.issuer, &hello, relayed, answered)).boxed()
     }
 

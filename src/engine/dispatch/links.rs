@@ -34,7 +34,7 @@ impl Engine {
             transport: transport.to_owned(),
         });
         self.routing.learn_credential(&mut self.core, &mut self.neighbours, peer.credential.clone());
-        self.member.witness_time(&self.core);
+        self.member.witness_time(&mut self.core, &peer.credential.body);
         if self.neighbours.links.of(&peer.credential.body.key).next().is_none() {
             self.member.issuer_search.forget();
         }
@@ -60,6 +60,7 @@ impl Engine {
         );
         self.neighbours.assess(&mut self.core, id);
         self.neighbours.links_changed = true;
+        self.member.ask_time(&mut self.core, &mut self.neighbours, id);
         self.greet(id, peer.bulletin);
         if let Some(name) = name {
             // What flew over an older link to the same device may have been lost with it; it is not sent twice
@@ -92,6 +93,8 @@ impl Engine {
         } else {
             self.groups.repair.forget_neighbour(&link.peer.body.key);
         }
+        let gone = self.neighbours.links.of(&link.peer.body.key).next().is_none();
+        self.member.clock.forget_link(id, gone.then_some(&link.peer.body.key));
         self.neighbours.fragments.forget(id);
         self.messages.sessions.nacks.forget(id);
         self.neighbours.forgeries.forget(id);
@@ -111,7 +114,7 @@ impl Engine {
     pub(super) fn refresh_link(&mut self, id: LinkId, peer: PeerCredential) {
         let name = self.neighbours.name_of(&mut self.core, &peer.body.handle);
         self.routing.learn_credential(&mut self.core, &mut self.neighbours, peer.clone());
-        self.member.witness_time(&self.core);
+        self.member.witness_time(&mut self.core, &peer.body);
         if let Some(link) = self.neighbours.links.get_mut(id) {
             link.peer = peer;
         }
@@ -188,6 +191,9 @@ impl Engine {
             Ok(credential) if credential.body.key == key => self.refresh_link(link, credential),
             _ => {
                 self.core.count(Counter::RefreshesRefused, 1);
+                if !self.core.clock.is_sure() {
+                    return;
+                }
                 self.neighbours.close(&mut self.core, link, "its new credential is not valid");
             }
         }

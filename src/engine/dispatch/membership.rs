@@ -32,7 +32,10 @@ impl Engine {
     /// A newer bulletin holds: group keys may be others, and senders revoked.
     pub(super) fn heed_bulletin(&mut self) {
         let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
-        self.neighbours.peers.heed(|known| bulletin.recheck(known, unix).is_ok());
+        self.member.note_signed(&mut self.core);
+        // Who is not sure of the time cannot tell whose credentials hold.
+        let lost = !self.core.clock.is_sure();
+        self.neighbours.peers.heed(|known| lost || bulletin.recheck(known, unix).is_ok());
         // Who reaches which segment may be another matter now.
         self.routing.link_state.reconsider();
         self.member.watch_bulletin(&mut self.core);
@@ -94,7 +97,9 @@ impl Engine {
 
     /// The issuer has answered, or could not be reached.
     pub(super) fn handle_renewed(&mut self, answer: Result<EnrolReply, String>) {
+        let before = self.core.clock;
         let Some(renewed) = self.member.take_renewal(&mut self.core, answer) else { return };
+        self.adopt_clock(before);
         if renewed.changed {
             self.rename_links();
             if renewed.bulletin {

@@ -19,6 +19,7 @@ use crate::event_log::Event;
 use crate::id::LinkId;
 use crate::identity::credential::acceptance;
 use crate::time::{Now, Time, Unix};
+use crate::wire::credential::Credential;
 
 /// The times of the next epoch and the next erasure, and the last confirmation of this clock.
 #[derive(Debug, Default)]
@@ -39,8 +40,12 @@ impl Epochs {
 }
 
 impl Member {
-    /// Notes that a neighbour has shown a credential that is valid by this clock.
-    pub(in crate::engine) fn witness_time(&mut self, core: &Core) {
+    /// A neighbour has shown a credential that holds by this clock.
+    pub(in crate::engine) fn witness_time(&mut self, core: &mut Core, shown: &Credential) {
+        if !core.clock.is_sure() {
+            return;
+        }
+        self.note_shown(core, shown);
         self.epochs.witnessed = Some(core.now);
         if core::mem::take(&mut self.epochs.erasure_waits) {
             self.epochs.next_erasure = Some(core.now.time);
@@ -55,6 +60,9 @@ impl Member {
 
     /// Closes the links whose neighbour has not refreshed its credential in time, or is revoked.
     pub(in crate::engine) fn close_lapsed_links(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        if !core.clock.is_sure() {
+            return;
+        }
         let (unix, bulletin) = (core.now.unix, core.membership.bulletin().clone());
         let lapsed: Vec<LinkId> = neighbours
             .links

@@ -1,6 +1,7 @@
 //! Membership: how this device stays a member of its realm, and how it helps others to become and stay members.
 
 pub(super) mod bulletins;
+pub(super) mod clock;
 pub(super) mod documents;
 pub(super) mod epochs;
 pub(super) mod issuer_search;
@@ -13,6 +14,7 @@ use crate::id::IssuerId;
 pub(super) struct Member {
     /// The issuer whose key this node holds; `None` on a node without one.
     pub(super) issuer: Option<IssuerId>,
+    pub(super) clock: clock::Beacons,
     pub(super) epochs: epochs::Epochs,
     pub(super) renewal: renewal::Renewal,
     pub(super) bulletins: bulletins::Bulletins,
@@ -26,6 +28,7 @@ impl Member {
     pub(super) fn new(issuer: Option<IssuerId>) -> Self {
         Self {
             issuer,
+            clock: clock::Beacons::default(),
             epochs: epochs::Epochs::default(),
             renewal: renewal::Renewal::default(),
             bulletins: bulletins::Bulletins::default(),

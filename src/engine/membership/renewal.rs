@@ -26,6 +26,8 @@ use crate::time::Time;
 use crate::wire::hello::EnrolReply;
 use core::time::Duration;
 
+/// How long members have to tell the time before the issuer is asked for it.
+const UNTOLD: Duration = Duration::from_secs(5);
 /// Least time between two pulls.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
 /// The first and the longest wait after a failed renewal; the longest grows with the time for which the credentials are
@@ -36,6 +38,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Renewal {
     asking: Option<PendingEnrolment>,
+    /// Since when.
+    asked: Time,
     /// Whether the request asks for credentials, and not only for cards.
     asking_batch: bool,
     /// Whether new cards were wanted while a request was under way.
@@ -80,14 +84,18 @@ impl Member {
         let now = core.now.time;
         if self.renewal.next_renewal.is_some_and(|at| at <= now) {
             self.renewal.next_renewal = None;
-            self.ask_issuer(core, true);
+            // Which epochs it lacks it knows by the time alone.
+            self.ask_issuer(core, !self.is_lost(core));
         }
         self.start_pull_if_due(core);
     }
 
     /// Plans when the next batch of credentials is to be asked for.
     pub(in crate::engine) fn plan_renewal(&mut self, core: &Core) {
-        let at = if self.renewal.failures > 0 {
+        let lost = self.is_lost(core);
+        let at = if lost && self.renewal.failures == 0 {
+            Some(core.now.time + UNTOLD)
+        } else if self.renewal.failures > 0 {
             let (first, longest) = RETRY;
             let longest = longest.max(core.membership.valid_until().since(core.now.unix) / 16);
             let wait = first.saturating_mul(1 << (self.renewal.failures - 1).min(16)).min(longest);
@@ -95,7 +103,12 @@ impl Member {
         } else {
             core.membership.renewal_due(core.now.unix).then_some(core.now.time)
         };
-        self.renewal.next_renewal = at.filter(|_| core.membership.renewal_due(core.now.unix));
+        self.renewal.next_renewal = at.filter(|_| lost || core.membership.renewal_due(core.now.unix));
+    }
+
+    /// Whether it does not know the time, and the issuer is another.
+    fn is_lost(&self, core: &Core) -> bool {
+        core.clock.is_unset() && self.issuer.is_none()
     }
 
     fn start_pull_if_due(&mut self, core: &mut Core) {
@@ -113,7 +126,7 @@ impl Member {
         let begun = if batch {
             core.membership.begin_renewal(core.now.unix, &mut core.rng)
         } else {
-            core.membership.begin_pull(core.now.unix, &mut core.rng)
+            core.membership.begin_pull(&mut core.rng)
         };
         let (hello, pending) = match begun {
             Ok(begun) => begun,
@@ -121,6 +134,7 @@ impl Member {
         };
         let (seed, judge) = (pending.connection_seed(), pending.judge());
         self.renewal.asking = Some(pending);
+        self.renewal.asked = core.now.time;
         self.renewal.asking_batch = batch;
         if self.issuer == Some(hello.issuer) {
             core.outputs.push_back(Output::Issue { origin: Origin::Own, hello });
@@ -157,9 +171,10 @@ impl Member {
         });
         match result {
             Ok(renewed) => {
-                // The credentials granted may not reach the present: then one of the clocks is wrong, and asking at
-                // once would change nothing.
-                let again = self.renewal.asking_batch && core.membership.renewal_due(core.now.unix);
+                // What was granted may not reach the present: one of the clocks is wrong, and asking at once changes nothing.
+                self.hear_issuer(core, renewed.time, self.renewal.asked);
+                let again = self.is_lost(core)
+                    || (self.renewal.asking_batch && core.membership.renewal_due(core.clock.read(core.now).unix));
                 self.renewal.failures = if again { self.renewal.failures + 1 } else { 0 };
                 if renewed.credentials {
                     let until = core.membership.valid_until().seconds();

@@ -114,6 +114,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
         epoch_ends: "e".into(),
         credentials_until: "u".into(),
         credentials_failure: None,
+        clock: "machine".into(),
         clock_difference: None,
         bulletin_overdue: None,
         listen: vec!["/ip4/192.0.2.1/tcp/7".into()],
@@ -135,7 +136,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
     };
     pinned(
         &Status::from(status),
-        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"memory":0,"store_failure":null,"twins":[],"counters":{"busy":2}}"#,
+        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"memory":0,"store_failure":null,"twins":[],"counters":{"busy":2}}"#,
     );
     let peer = client::Peer {
         name: Some("meter".into()),

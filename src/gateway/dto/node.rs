@@ -27,7 +27,11 @@ pub struct Status {
     pub credentials_until: String,
     /// What is wrong with the credentials by this machine's clock. While this is present, no member talks to the node.
     pub credentials_failure: Option<String>,
-    /// What a member's clock and this machine's clock say, if they differ by more than is allowed.
+    /// Whose time the node goes by: `machine`, its machine's; `learnt`, what members or the issuer have told, since its machine's clock
+    /// says less than must have passed; `unset` while nobody has told it.
+    #[serde(default)]
+    pub clock: String,
+    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
     /// Since when the next bulletin has been overdue, as RFC 3339. The node goes on with the bulletin it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +61,7 @@ impl From<client::Status> for Status {
             epoch_ends,
             credentials_until,
             credentials_failure,
+            clock,
             clock_difference,
             bulletin_overdue,
             listen,
@@ -74,6 +79,7 @@ impl From<client::Status> for Status {
             epoch_ends,
             credentials_until,
             credentials_failure,
+            clock,
             clock_difference,
             bulletin_overdue,
             listen,

@@ -61,6 +61,8 @@ pub struct Mesh {
     pub stuck: BTreeSet<usize>,
     /// How far clocks are ahead, in seconds.
     pub skew: BTreeMap<usize, i64>,
+    /// Devices that do not reach the issuer.
+    pub cut_off: BTreeSet<usize>,
     /// Processes that are stopped, with the frames that have come meanwhile.
     stopped: BTreeMap<usize, Vec<(LinkId, Vec<u8>)>>,
     settings: Vec<Settings>,
@@ -119,6 +121,7 @@ impl Mesh {
             ended: BTreeMap::new(),
             stuck: BTreeSet::new(),
             skew: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
             stopped: BTreeMap::new(),
             settings: (0..nodes.len()).map(settings).collect(),
             vanish: BTreeSet::new(),
@@ -207,9 +210,12 @@ impl Mesh {
 
     fn link_up_over(&mut self, from: usize, to: usize, link: LinkId, bearer: u8) {
         let key = self.nodes[to].engine.membership().pseudonym();
-        let hello = self.nodes[to].engine.membership().admission_view().hello(self.now_at(to).unix, 1);
-        let view = self.nodes[from].engine.membership().admission_view();
-        let peer = view.verify(&hello, &key, self.now_at(from).unix).expect("a member");
+        let (there, here) = (self.now_at(to), self.now_at(from));
+        let (theirs, view) = (self.nodes[to].engine.admission_view(), self.nodes[from].engine.admission_view());
+        // Who does not know the time is told by kind 5.
+        let told = theirs.hello_at(view.read(here).unix, there, 1);
+        let hello = told.unwrap_or_else(|| theirs.hello(theirs.read(there).unix, 1));
+        let peer = view.verify(&hello, &key, view.judging_time(&hello, here)).expect("a member");
         self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer, age: Duration::ZERO });
     }
 
@@ -433,6 +439,9 @@ impl Mesh {
                 let reply = issuer.answer(&hello, book, bulletin, unix, &mut self.rng).reply;
                 let pieces = origin.relayed().map(|id| issuer.pieces(id, &hello, &reply)).unwrap_or_default();
                 self.handle(at, Input::Issued { origin, reply, pieces, event: None });
+            }
+            Output::Renew { .. } if self.cut_off.contains(&at) => {
+                self.handle(at, Input::Renewed(Err("nobody is there".into())));
             }
             Output::Renew { hello, .. } => {
                 // As at the admission of the nearest neighbour.

@@ -3,6 +3,7 @@
 mod areas;
 mod bounds;
 mod causes;
+mod clockless;
 mod clocks;
 mod consumers;
 mod counts;

@@ -224,6 +224,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         epoch_ends: String::new(),
         credentials_until: String::new(),
         credentials_failure: None,
+        clock: "machine".into(),
         clock_difference: None,
         bulletin_overdue: None,
         listen: vec![],

@@ -223,6 +223,28 @@ fn both_ends_learn_that_nothing_but_their_clocks_keeps_them_apart() {
 
 /// Invariant 2 of net::links.
 #[test]
+fn who_does_not_know_the_time_is_told_it_and_let_in_on_the_same_connection() {
+    for (listener, dialer) in [("word", "lost"), ("lost", "word")] {
+        let mut world = World::new();
+        let address = world.add(listener, &[]);
+        world.add(dialer, std::slice::from_ref(&address));
+        let (mut up, mut told) = ([false; 2], [None; 2]);
+        world.run(|_, at, event| {
+            match event {
+                NetEvent::Skewed { skew, .. } => told[at] = Some(skew),
+                NetEvent::Refused { reason, .. } => panic!("{reason} at {at}"),
+                NetEvent::LinkUp { .. } => up[at] = true,
+                _ => {}
+            }
+            if up == [true; 2] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        // The listener knows what the other's clock says; a dialer asks nobody that it could tell.
+        let expected = (listener == "word").then_some(Skew { theirs: LATE, ours: EARLY });
+        assert_eq!(told[0], expected);
+    }
+}
+
+#[test]
 fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
     let (mut world, links) = World::pair();
     world.networks[1].close(links[1], "tired");

@@ -103,6 +103,7 @@ impl Hostile {
             Kind::HopAck => vec![many(self, 16)],
             Kind::Locate => vec![bytes(self, 16), bytes(self, 16), number(self, 5)],
             Kind::LsaRequest => vec![many(self, hash)],
+            Kind::TimeRequest => vec![bytes(self, 16)],
             _ => return None,
         };
         Some(Value::Map((0..).map(Value::Integer).zip(fields).collect()))

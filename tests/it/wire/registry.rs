@@ -35,7 +35,7 @@ types! {
     credential::Credential contact::ContactCard contact::MailPrekey enrolment::Request enrolment::DeviceKeys
     enrolment::SignedRequest enrolment::Answer enrolment::Grant enrolment::PathKeys enrolment::GroupKeyGrant enrol_relay::EnrolRelay
     enrol_relay::EnrolAnswer ticket::Ticket hello::Hello hello::EnrolHello hello::EnrolReply successor::Successor
-    time_beacon::TimeBeacon lsa::Lsa lsa::LsaLink lsa::LsaDigest lsa::LsaKey lsa::LsaRequest fragment::Fragment locate::Locate
+    time_beacon::TimeBeacon time_beacon::TimeRequest lsa::Lsa lsa::LsaLink lsa::LsaDigest lsa::LsaKey lsa::LsaRequest fragment::Fragment locate::Locate
     locate::Located witness::Witness data::Header data::MailBox data::Policy data::Path receipt::SessionNack receipt::HopAck
     receipt::Receipts receipt::Receipt group::GroupFrame group::GroupBatch group::GroupMessage group_repair::Flow
     group_repair::GroupHave group_repair::GroupWant batch::Batch

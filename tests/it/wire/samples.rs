@@ -31,7 +31,7 @@ use m2mesh::wire::receipt::{HopAck, Receipt, Receipts, SessionNack, Verdict};
 use m2mesh::wire::signed::Signed;
 use m2mesh::wire::successor::Successor;
 use m2mesh::wire::ticket::Ticket;
-use m2mesh::wire::time_beacon::TimeBeacon;
+use m2mesh::wire::time_beacon::{TimeBeacon, TimeRequest};
 use m2mesh::wire::witness::Witness;
 use serde_bytes::ByteBuf;
 
@@ -179,7 +179,8 @@ structs! {
     EnrolHello { realm, issuer, sealed = owned }
     EnrolReply { sealed = |from: &mut Entropy<'_>| from.maybe(owned), refused = maybe }
     Successor { new = owned, proof = array }
-    TimeBeacon { origin, time, error }
+    TimeBeacon { origin, time, error, nonce = array }
+    TimeRequest { nonce = array }
     Lsa {
         origin, sequence, area, leaving, links = some, leaves = some, groups = some, services = some, borders = some,
     }

@@ -15,7 +15,7 @@ use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{self, Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::ping::Ping;
 use m2mesh::wire::successor::Successor;
-use m2mesh::wire::time_beacon::{self, TimeBeacon};
+use m2mesh::wire::time_beacon::{self, TimeBeacon, TimeRequest};
 use m2mesh::wire::witness::Witness;
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
@@ -70,7 +70,8 @@ fn neighbours() -> Vec<Vector> {
         set_forward: 0,
     };
     let successor = Successor { new: signed_credential(SUCCESSOR), proof: opaque_array("proof") };
-    let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000 };
+    let nonce = opaque_array("nonce");
+    let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000, nonce };
     let relay = OuterId(opaque_array("relay"));
     let sealed = opaque("sealed request", 64);
     let (request, piece) = (Sha256::digest(&sealed).into(), opaque("piece", 48));
@@ -125,6 +126,7 @@ fn neighbours() -> Vec<Vector> {
             "consent is by the new pseudonym, over the old credential's hash",
             &successor,
         ),
+        Vector::of("time-request", "TimeRequest", "", &TimeRequest { nonce }),
         Vector::of("time-beacon", "TimeBeacon", "a quarter of a second's error", &beacon),
         Vector::raw("time-beacon-signed", "Signed", "", signed(PSEUDONYM, time_beacon::CONTEXT, &beacon)),
         Vector::of("witness", "Witness", "", &Witness { commitment: opaque_array("commitment") }),
