@@ -13,6 +13,11 @@
 //!    not taken. Whatever changes these keys, or would, is a [`Change`], which is told once and stays with the contact.
 //! 4. A prekey that the card's signer has not signed is left out.
 //! 5. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
+//! 6. Once a newer generation of a card has come, the device is found by the handles of both: it goes on under credentials
+//!    that it has until it has others.
+//! 7. A contact that was revoked stays so until another device has its name.
+
+mod revoked;
 
 use crate::id::{AgreementKey, DeviceId, Handle, Name, Pseudonym};
 use crate::identity::handle::{DayKey, day_of};
@@ -45,6 +50,8 @@ pub enum Change {
     Keys,
     /// A card had other keys without a new generation, and was not taken.
     Refused,
+    /// The operator has cut it off.
+    Revoked,
 }
 
 impl Change {
@@ -54,6 +61,7 @@ impl Change {
             Self::Device => "another device has this name now, with keys of its own",
             Self::Keys => "its keys have been replaced, with a new generation of its card",
             Self::Refused => "the issuer gave it other keys without a new generation; they are not taken",
+            Self::Revoked => "the operator has revoked it; nothing is sent to it or taken from it",
         }
     }
 }
@@ -66,11 +74,16 @@ pub struct StoredContact {
     /// What has been changed about it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Change>,
+    /// Its card of the generation before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ContactCard>,
 }
 
 #[derive(Clone)]
 struct Entry {
     card: ContactCard,
+    /// That of the generation before, and its resolution key like the other.
+    before: Option<(ContactCard, DayKey)>,
     /// The card's resolution key, stepped forward to the day of the last table.
     key: DayKey,
     /// The handle in the present epoch of the last table.
@@ -101,18 +114,21 @@ impl ContactBook {
 
     /// Puts in a contact that was kept.
     pub fn load(&mut self, stored: StoredContact) {
-        let StoredContact { card, changed } = stored;
+        let StoredContact { card, changed, before } = stored;
         let name = card.name.clone();
         self.insert(card);
         if let Some(entry) = self.entries.get_mut(&name) {
-            entry.changed = changed;
+            (entry.changed, entry.before) = (changed, before.map(with_key));
         }
         self.changes.clear();
     }
 
     /// All of it, to be kept.
     pub fn to_stored(&self) -> Vec<StoredContact> {
-        let stored = |entry: &Entry| StoredContact { card: entry.card.clone(), changed: entry.changed };
+        let stored = |entry: &Entry| {
+            let before = entry.before.as_ref().map(|(card, _)| card.clone());
+            StoredContact { card: entry.card.clone(), changed: entry.changed, before }
+        };
         self.entries.values().map(stored).collect()
     }
 
@@ -132,6 +148,7 @@ impl ContactBook {
         card.prekey = card.prekey.filter(|prekey| prekey_is_signed(prekey, &signer));
         let before = self.names.get(&card.device).and_then(|name| self.entries.get(name));
         let mut changed = before.and_then(|held| held.changed);
+        let former = before.and_then(|held| held.before_next(&card));
         let others = before.filter(|held| keys(&held.card) != keys(&card));
         let others = others.map(|held| (held.card.name.clone(), card.generation.cmp(&held.card.generation)));
         match others {
@@ -139,7 +156,7 @@ impl ContactBook {
             Some((_, Ordering::Less)) => return false,
             Some((name, Ordering::Equal)) => return self.note(name, Change::Refused),
             Some((_, Ordering::Greater)) => {
-                changed = Some(Change::Keys);
+                changed = changed.filter(|known| *known == Change::Revoked).or(Some(Change::Keys));
                 self.changes.push((card.name.clone(), Change::Keys));
             }
         }
@@ -160,7 +177,7 @@ impl ContactBook {
         let key = DayKey::of(card.day, card.resolution_key);
         // A name goes to the device that had it last: an operator gives a lost device's name to its replacement.
         let name = card.name.clone();
-        if let Some(replaced) = self.entries.insert(name.clone(), Entry { card, key, present: None, changed }) {
+        if let Some(replaced) = self.entries.insert(name.clone(), Entry { card, before: former, key, present: None, changed }) {
             self.names.remove(&replaced.card.device);
             self.note(name, Change::Device);
         }
@@ -170,9 +187,8 @@ impl ContactBook {
 
     /// Notes a change of a contact, once; says whether it is new.
     fn note(&mut self, name: Name, change: Change) -> bool {
-        let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.changed != Some(change)) else {
-            return false;
-        };
+        let is_news = |entry: &&mut Entry| ![Some(change), Some(Change::Revoked)].contains(&entry.changed);
+        let Some(entry) = self.entries.get_mut(&name).filter(is_news) else { return false };
         entry.changed = Some(change);
         self.changes.push((name, change));
         true
@@ -235,6 +251,9 @@ impl ContactBook {
             let before = Epoch(epoch.0.saturating_sub(1));
             entry.step_to(before, self.founded);
             for near in [before, epoch, Epoch(epoch.0 + 1)] {
+                if let Some(handle) = entry.before.as_ref().and_then(|(_, key)| key.handle(near, length, self.founded)) {
+                    table.handles.insert(handle, name.clone());
+                }
                 let handle = entry.key.handle(near, length, self.founded);
                 if let Some(handle) = handle {
                     table.handles.insert(handle, name.clone());
@@ -258,7 +277,25 @@ impl Entry {
         if let Some(key) = self.key.at(day) {
             self.key = key;
         }
+        if let Some((card, key)) = &mut self.before {
+            let from = if day < key.day() { DayKey::of(card.day, card.resolution_key) } else { key.clone() };
+            *key = from.at(day).unwrap_or(from);
+        }
     }
+
+    /// What is kept of this card once that one has come: nothing of a generation that goes on.
+    fn before_next(&self, next: &ContactCard) -> Option<(ContactCard, DayKey)> {
+        match next.generation > self.card.generation {
+            true => Some(with_key(ContactCard { prekey: None, ..self.card.clone() })),
+            false => self.before.clone(),
+        }
+    }
+}
+
+/// A card with the resolution key of its day.
+fn with_key(card: ContactCard) -> (ContactCard, DayKey) {
+    let key = DayKey::of(card.day, card.resolution_key);
+    (card, key)
 }
 
 impl fmt::Debug for ContactBook {

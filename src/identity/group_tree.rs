@@ -97,6 +97,14 @@ pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
     })
 }
 
+/// Of the first `leaves` leaves those that a version left out: they had been assigned when it was made, and no node of its cover
+/// stands above them.
+pub(super) fn left_out(version: &GroupVersion, leaves: u32) -> BTreeSet<u32> {
+    let nodes: BTreeSet<u32> = version.cover.iter().map(|cover| cover.node).collect();
+    let reached = |leaf: u32| node_of(leaf).is_some_and(|bottom| (0..=DEPTH).any(|up| nodes.contains(&(bottom >> up))));
+    (0..version.leaves.min(leaves)).filter(|leaf| !reached(*leaf)).collect()
+}
+
 /// The fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`, in
 /// heap order from left to right. Depth-first: a subtree without an assigned leaf is left out, one without an
 /// excluded leaf is taken whole, any other is split.

@@ -9,7 +9,7 @@
 //!    written, every Ed25519 key among the epochs' has signed the request: who asks holds it.
 //! 4. The epochs asked for lie within one batch of now.
 //! 5. The ledger notes how far the credentials will reach, and for which keys they are, durably, before any of them
-//!    leaves: a revocation must last as long as the last of them. For an epoch that it has given to other keys of this
+//!    leaves: a revocation must last as long as the last of them. It notes nothing for a device that was revoked meanwhile. For an epoch that it has given to other keys of this
 //!    device, and for a key of another device, nothing is granted; the same keys are granted again.
 //! 6. For each epoch: the handle is computed and the device's id sealed *here*, so that nobody can have another's
 //!    handle certified; the credential is signed. The answer holds sealed ids and signatures only, the device
@@ -45,6 +45,10 @@ use serde_bytes::ByteBuf;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use x25519_dalek::StaticSecret;
+
+mod revoking;
+
+pub use revoking::{LEAD, RevokeError, Revoking};
 
 /// Signs credentials for the devices of a ledger.
 pub struct Issuer {
@@ -183,6 +187,7 @@ impl Issuer {
         let until = if epochs.is_empty() { device.until } else { until };
         let note = Note {
             device: &device.device,
+            generation: device.generation,
             until,
             prekey: request.prekey.as_ref(),
             first: epochs.start,
@@ -192,6 +197,9 @@ impl Issuer {
         match ledger.note(&note).map_err(unavailable)? {
             Noted::Done => {}
             Noted::KeyTaken => return Err(Refusal::KeyTaken),
+            Noted::Revoked => return Err(Refusal::Revoked),
+            // It asks again, and is answered by what holds now.
+            Noted::Moved => return Err(Refusal::Busy),
         }
         let cards = ledger.contacts(&device.device, MAX_CARDS).map_err(unavailable)?;
         let cards = cards.iter().filter_map(|contact| self.card(contact, bulletin, now)).collect();
@@ -240,6 +248,10 @@ impl Issuer {
         // A retry by the device that has the ticket is answered even after its time: it is enrolled already.
         let known = ledger.device(&keys.renewal).map_err(unavailable)?;
         let is_retry = known.is_some_and(|device| device.ticket == ticket.key);
+        if ticket.expires == 0 && !is_retry {
+            // Withdrawn.
+            return Err(Refusal::UnknownTicket);
+        }
         if now.seconds() > ticket.expires && !is_retry {
             return Err(Refusal::TicketExpired);
         }
@@ -251,6 +263,7 @@ impl Issuer {
             Enrolled::Again(device) => Ok((device, false)),
             Enrolled::TicketUsed => Err(Refusal::TicketUsed),
             Enrolled::KeyTaken => Err(Refusal::Malformed),
+            Enrolled::Withdrawn => Err(Refusal::UnknownTicket),
         }
     }
 

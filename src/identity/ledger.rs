@@ -12,6 +12,10 @@
 //! 4. One pair of keys is certified for a device and epoch, and no pseudonym for two devices. Which ones is kept until
 //!    the epoch has passed: what is kept of a device is bounded by what one request is granted.
 
+mod revoking;
+
+pub use revoking::{Reach, RevocationRecord};
+
 use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
 use crate::identity::certified::{Certified, EPOCH_KEYS};
 use crate::identity::group_tree::LEAVES;
@@ -43,6 +47,21 @@ pub trait Ledger {
 
     /// The device's contacts, the newest first, at most `limit`.
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError>;
+
+    /// Cuts a device off: from here on it is granted nothing. Says whether it was not; of one that was, nothing changes.
+    fn revoke(&mut self, device: &DeviceId, revocation: &RevocationRecord) -> Result<bool, LedgerError>;
+
+    /// Makes a ticket void that nobody has used; says whether there was one.
+    fn withdraw(&mut self, ticket: &Pseudonym) -> Result<bool, LedgerError>;
+
+    /// Begins a new generation for every device whose card a device may hold that is revoked and in no bulletin yet.
+    fn renew_cards(&mut self) -> Result<(), LedgerError>;
+
+    /// The revocations that were in no bulletin are in this version.
+    fn publish(&mut self, bulletin: u64) -> Result<(), LedgerError>;
+
+    /// All devices by leaf, those that are revoked among them.
+    fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError>;
 }
 
 /// The ledger does not answer.
@@ -155,6 +174,12 @@ pub struct DeviceRecord {
     /// The keys that were certified for it.
     #[serde(default, skip_serializing_if = "Certified::is_empty")]
     pub certified: Certified,
+    /// How far its credentials reach, generation by generation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<Reach>,
+    /// Who has cut it off, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationRecord>,
 }
 
 /// What a device is about to be granted.
@@ -162,6 +187,8 @@ pub struct DeviceRecord {
 pub struct Note<'a> {
     /// Which.
     pub device: &'a DeviceId,
+    /// The generation under which it is granted that.
+    pub generation: u32,
     /// Unix seconds when its last credential ends; that never shrinks.
     pub until: u64,
     /// A new mail prekey.
@@ -181,6 +208,10 @@ pub enum Noted {
     Done,
     /// Nothing is noted: an epoch has other keys already, or a pseudonym is another device's.
     KeyTaken,
+    /// Nothing is noted: the device has been cut off meanwhile.
+    Revoked,
+    /// Nothing is noted: another generation has begun meanwhile.
+    Moved,
 }
 
 /// A device that asks to be made.
@@ -207,6 +238,8 @@ pub enum Enrolled {
     TicketUsed,
     /// The renewal key is that of a device that came with another ticket.
     KeyTaken,
+    /// The ticket was withdrawn.
+    Withdrawn,
 }
 
 /// A ledger in memory.
@@ -313,6 +346,9 @@ impl Ledger for Book {
         if self.by_renewal.contains_key(&keys.renewal) {
             return Ok(Enrolled::KeyTaken);
         }
+        if self.tickets.get(&ticket.key) != Some(ticket) {
+            return Ok(Enrolled::Withdrawn);
+        }
         if self.next_leaf >= LEAVES || self.devices.contains_key(&id) {
             return Err(LedgerError::Full);
         }
@@ -333,6 +369,8 @@ impl Ledger for Book {
             revoked: false,
             prekey: None,
             certified: Certified::default(),
+            reach: Vec::new(),
+            revocation: None,
         };
         self.load_device(device.clone());
         Ok(Enrolled::New(device))
@@ -358,6 +396,12 @@ impl Ledger for Book {
     fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError> {
         self.forget_passed(*note.device, note.now);
         let record = self.devices.get(note.device).ok_or(LedgerError::NoDevice(*note.device))?;
+        if record.revoked {
+            return Ok(Noted::Revoked);
+        }
+        if record.generation != note.generation {
+            return Ok(Noted::Moved);
+        }
         // What has passed is not accepted any more, and not noted.
         let oldest = oldest(record, note.now);
         let keys = note.keys.as_chunks::<EPOCH_KEYS>().0;
@@ -372,6 +416,9 @@ impl Ledger for Book {
         let Some(record) = self.devices.get_mut(note.device) else { return Ok(Noted::Done) };
         for (epoch, keys) in epochs {
             record.certified.insert(epoch, keys);
+        }
+        if !note.keys.is_empty() {
+            record.extend_reach(note.until, note.now);
         }
         record.until = record.until.max(note.until);
         if note.prekey.is_some() {
@@ -388,6 +435,28 @@ impl Ledger for Book {
         contacts.sort_by_key(|other| core::cmp::Reverse(other.leaf));
         contacts.truncate(limit);
         Ok(contacts.into_iter().cloned().collect())
+    }
+
+    fn revoke(&mut self, device: &DeviceId, revocation: &RevocationRecord) -> Result<bool, LedgerError> {
+        self.cut_off(device, revocation)
+    }
+
+    fn withdraw(&mut self, ticket: &Pseudonym) -> Result<bool, LedgerError> {
+        Ok(self.make_void(ticket))
+    }
+
+    fn renew_cards(&mut self) -> Result<(), LedgerError> {
+        self.begin_generations();
+        Ok(())
+    }
+
+    fn publish(&mut self, bulletin: u64) -> Result<(), LedgerError> {
+        self.note_published(bulletin);
+        Ok(())
+    }
+
+    fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError> {
+        Ok(self.devices().into_iter().cloned().collect())
     }
 }
 

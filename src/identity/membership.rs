@@ -166,8 +166,14 @@ impl Membership {
         }
         bulletin.inherit(&self.bulletin);
         self.bulletin = Arc::new(bulletin);
+        self.contacts.heed(&self.bulletin.body().revocations);
         self.open_groups();
         true
+    }
+
+    /// Whether a bulletin has come since the contact cards were asked for last: those of some contacts may be others.
+    pub fn cards_are_due(&self) -> bool {
+        self.batch.cards_of < self.bulletin.version()
     }
 
     /// Asks for credentials from the first epoch on that has none, until there is a batch from now.
@@ -179,6 +185,7 @@ impl Membership {
         let (present, length) = (self.batch.epoch_length.epoch_at(now), self.batch.epoch_length);
         let end = present.0.saturating_add(length.batch());
         let missing = (present.0..end).map(Epoch).find(|epoch| !self.credentials.contains_key(epoch));
+        let missing = missing.into_iter().chain(self.batch.first_outdated(present)).min();
         let first = missing.unwrap_or(Epoch(end)).max(self.batch.source.epoch);
         let epochs = end.saturating_sub(first.0);
         self.begin_request(first, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), rng)
@@ -226,6 +233,9 @@ impl Membership {
         self.batch = batch;
         let bulletin = self.adopt(bulletin);
         let cards = cards.into_iter().map(|card| self.contacts.insert(card)).filter(|changed| *changed).count();
+        self.contacts.heed(&self.bulletin.body().revocations);
+        // Also where the issuer has an older bulletin than this device: asking again would bring no others.
+        self.batch.cards_of = self.bulletin.version();
         if !bulletin {
             self.open_groups();
         }
@@ -337,9 +347,13 @@ impl Membership {
     }
 
     /// Whether it is time to renew: at about half of the time that the batch was granted for, at a point that
-    /// differs from device to device by up to a tenth of it, and again whenever there is no credential for `at`.
+    /// differs from device to device by up to a tenth of it, and again whenever there is no credential for `at`, or one for later
+    /// is of a generation that is over.
     pub fn renewal_due(&self, at: Unix) -> bool {
         let Some(last) = self.covered_until(at) else { return true };
+        if self.batch.first_outdated(self.batch.epoch_length.epoch_at(at)).is_some() {
+            return true;
+        }
         let (length, granted) = (self.batch.epoch_length, Unix::from_seconds(self.batch.granted));
         if granted > at + length.skew() {
             // That clock was ahead, or this one is behind: what there is has to tell.
