@@ -11,6 +11,7 @@
 
 mod links;
 mod membership;
+mod revocation;
 
 use super::Engine;
 use super::api::{Command, Token};

@@ -200,6 +200,13 @@ impl ContactBook {
         self.entries.get(name)?.present
     }
 
+    /// The same by its card of the generation before, if it may still have credentials of that.
+    pub fn former_handle_of(&self, name: &Name, at: Unix) -> Option<Handle> {
+        let entry = self.entries.get(name)?;
+        let length = entry.card.epoch_length;
+        entry.former_key(length.epoch_at(at), self.founded)?.handle(length.epoch_at(at), length, self.founded)
+    }
+
     /// The handles of a contact in the present epoch, the one before and the one after.
     pub fn handles_of(&mut self, name: &Name, at: Unix) -> impl Iterator<Item = Handle> {
         self.refresh(at);
@@ -251,7 +258,8 @@ impl ContactBook {
             let before = Epoch(epoch.0.saturating_sub(1));
             entry.step_to(before, self.founded);
             for near in [before, epoch, Epoch(epoch.0 + 1)] {
-                if let Some(handle) = entry.before.as_ref().and_then(|(_, key)| key.handle(near, length, self.founded)) {
+                let former = entry.former_key(near, self.founded);
+                if let Some(handle) = former.and_then(|key| key.handle(near, length, self.founded)) {
                     table.handles.insert(handle, name.clone());
                 }
                 let handle = entry.key.handle(near, length, self.founded);
@@ -283,6 +291,13 @@ impl Entry {
         }
     }
 
+    /// The resolution key of the generation before, while there may be credentials of it.
+    fn former_key(&self, epoch: Epoch, founded: u64) -> Option<&DayKey> {
+        let day = day_of(epoch, self.card.epoch_length, founded);
+        let lasts = day.0 <= self.card.day.0.saturating_add(FORMER_DAYS);
+        self.before.as_ref().filter(|_| lasts).map(|(_, key)| key)
+    }
+
     /// What is kept of this card once that one has come: nothing of a generation that goes on.
     fn before_next(&self, next: &ContactCard) -> Option<(ContactCard, DayKey)> {
         match next.generation > self.card.generation {
@@ -304,6 +319,8 @@ impl fmt::Debug for ContactBook {
     }
 }
 
+/// How many days a device may have credentials of a generation that is over: those of a batch, and the two beside it.
+const FORMER_DAYS: u32 = 9;
 /// Most cards in a book.
 pub const MAX_CONTACTS: usize = 4_096;
 

@@ -14,25 +14,30 @@ impl Engine {
     pub(super) fn handle_bulletin(&mut self, from: LinkId, body: &[u8]) {
         match self.core.membership.accept_bulletin(body) {
             Ok(true) => {
-                let version = self.core.membership.bulletin().version();
-                self.core.record(Event::BulletinAccepted { version });
                 self.member.documents.told_by = Some(from);
-                self.heed_bulletin();
-                self.core.outputs.push_back(Output::MembershipChanged { save: true });
-                for link in self.neighbours.links.ids().into_iter().filter(|link| *link != from) {
-                    self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
-                }
-                self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+                self.take_up_bulletin(Some(from));
             }
             Ok(false) => {}
             Err(_) => self.core.count(Counter::BulletinsRefused, 1),
         }
     }
 
-    /// A newer bulletin holds: group keys may be others, and senders revoked.
+    /// A newer bulletin holds, which came over that link: it is kept, told to all other neighbours, and does what it says.
+    pub(super) fn take_up_bulletin(&mut self, from: Option<LinkId>) {
+        let version = self.core.membership.bulletin().version();
+        self.core.record(Event::BulletinAccepted { version });
+        self.heed_bulletin();
+        self.core.outputs.push_back(Output::MembershipChanged { save: true });
+        for link in self.neighbours.links.ids().into_iter().filter(|link| Some(*link) != from) {
+            self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
+        }
+        self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+        self.member.plan_cards(&mut self.core);
+    }
+
+    /// A newer bulletin or a document of it holds: group keys may be others, and senders revoked.
     pub(super) fn heed_bulletin(&mut self) {
-        let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
-        self.neighbours.peers.heed(|known| bulletin.recheck(known, unix).is_ok());
+        self.cut_off_revoked();
         // Who reaches which segment may be another matter now.
         self.routing.link_state.reconsider();
         self.member.watch_bulletin(&mut self.core);
@@ -98,11 +103,12 @@ impl Engine {
         if renewed.changed {
             self.rename_links();
             if renewed.bulletin {
-                self.heed_bulletin();
+                self.take_up_bulletin(None);
             }
             self.groups.update_tags(&mut self.core, &mut self.neighbours);
         }
         self.member.plan_renewal(&self.core);
+        self.member.plan_cards(&mut self.core);
         for (token, command) in self.messages.settle_strangers(&mut self.core) {
             self.handle_command(token, command);
         }

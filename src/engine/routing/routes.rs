@@ -395,7 +395,10 @@ impl Routing {
         let routers =
             leaf.as_ref().map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf.body.handle));
         if routers.is_empty() {
-            return Err(if self.ask_where(core, neighbours, handle) { NoRoute::Asking } else { NoRoute::Unknown });
+            let former = core.membership.contact_book().former_handle_of(to, unix);
+            let asked = self.ask_where(core, neighbours, handle);
+            let asked = former.is_some_and(|former| self.ask_where(core, neighbours, former)) || asked;
+            return Err(if asked { NoRoute::Asking } else { NoRoute::Unknown });
         }
         Ok(Location::At(routers, leaf))
     }
