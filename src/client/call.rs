@@ -92,6 +92,13 @@ pub enum Command {
     },
     /// Stream of [`Reply::Log`].
     FollowLog,
+    /// A bulletin of the operator's. Ends with [`Reply::Bulletin`].
+    Bulletin {
+        /// As the operator has signed it.
+        signed: Vec<u8>,
+        /// Documents that it names.
+        documents: Vec<Vec<u8>>,
+    },
     /// What the node is. Ends with [`Reply::Status`].
     Status,
     /// Its neighbours. Ends with [`Reply::Peers`].
@@ -129,7 +136,8 @@ impl Command {
             Self::Subscribe { .. } => Right::Subscribe,
             Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
             // One that nobody reads holds the inbox for everybody, and who forgets one takes away what another has not read.
-            Self::MakeConsumer { .. } | Self::Forget { .. } => Right::Administer,
+            // A bulletin proves itself, and changes what everybody does.
+            Self::MakeConsumer { .. } | Self::Forget { .. } | Self::Bulletin { .. } => Right::Administer,
             Self::FollowLog
             | Self::Status
             | Self::Peers
@@ -153,6 +161,7 @@ impl Command {
             | Self::Contacts
             | Self::Lab
             | Self::SetLab(_)
+            | Self::Bulletin { .. }
             | Self::FollowLog
             | Self::Receive { .. } => true,
             Self::Send(_)
@@ -190,6 +199,7 @@ impl Command {
             Self::Consume { consumer, up_to, durable } => api::Command::Consume { consumer, up_to, durable },
             Self::Forget { consumer } => api::Command::Forget { consumer },
             Self::FollowLog => api::Command::FollowLog,
+            Self::Bulletin { signed, documents } => api::Command::Bulletin { signed, documents },
             Self::Links => api::Command::Links,
             Self::Routes => api::Command::Routes,
             Self::Route { to, policy } => api::Command::Route { to, policy },
@@ -253,6 +263,13 @@ pub enum Reply {
         /// Newest.
         last: u64,
     },
+    /// What has become of a bulletin that was handed over.
+    Bulletin {
+        /// Version of the one that holds now.
+        version: u64,
+        /// Whether it was not here.
+        newer: bool,
+    },
     /// What the node is.
     Status(Box<Status>),
     /// Its neighbours.
@@ -285,6 +302,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Inbox { first, last } => Self::Inbox { first, last },
             api::Reply::Live(record) => Self::Live(record),
             api::Reply::Log { last } => Self::Log { last },
+            api::Reply::Bulletin { version, newer } => Self::Bulletin { version, newer },
             api::Reply::Links(links) => Self::Links(links),
             api::Reply::Routes(routes) => Self::Routes(routes),
             api::Reply::Route(way) => Self::Route(way),

@@ -104,6 +104,14 @@ pub enum Command {
     },
     /// Stream of [`Reply::Log`]: once at once, then whenever the durable event log grows.
     FollowLog,
+    /// A bulletin of the operator's, which is judged as one that a neighbour sends. Ends with [`Reply::Bulletin`]: by then it holds
+    /// and is on its way to all neighbours; it is kept soon after.
+    Bulletin {
+        /// As the operator has signed it.
+        signed: Vec<u8>,
+        /// Documents that it names.
+        documents: Vec<Vec<u8>>,
+    },
     /// Links as the router sees them.
     Links,
     /// What the router holds.
@@ -190,6 +198,13 @@ pub enum Reply {
     Log {
         /// Newest.
         last: u64,
+    },
+    /// Answer to [`Command::Bulletin`].
+    Bulletin {
+        /// Version of the bulletin that holds here.
+        version: u64,
+        /// Whether that is the one handed over, and was not here.
+        newer: bool,
     },
     /// Answer to [`Command::Links`].
     Links(Vec<LinkView>),

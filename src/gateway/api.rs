@@ -1,7 +1,7 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage,
+    AnswerBody, BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage,
     LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RouteView, RoutesView,
     SendBody, Status,
 };
@@ -50,6 +50,7 @@ where
         (Method::GET, "/v1/routes", get(routes_view::<R>)),
         (Method::GET, "/v1/route", get(way::<R>)),
         (Method::GET, "/v1/contacts", get(contacts::<R>)),
+        (Method::POST, "/v1/bulletin", post(bulletin::<R>)),
         (Method::GET, "/v1/lab", get(lab::<R>)),
         (Method::PUT, "/v1/lab", put(set_lab::<R>)),
         (Method::GET, "/openapi.json", get(openapi::describe)),
@@ -335,6 +336,23 @@ pub(super) async fn way<R>(
 pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Contact>>, ApiError> {
     match context.caller.ask(Command::Contacts).await? {
         Reply::Contacts(contacts) => Ok(Json(contacts.into_iter().map(Contact::from).collect())),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// Hands over a bulletin that the operator has signed, with documents that it names; it is told to the whole mesh.
+#[utoipa::path(post, path = "/v1/bulletin", request_body = BulletinBody, responses(
+    (status = 200, description = "Which version holds now", body = BulletinTaken),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn bulletin<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<BulletinBody>, JsonRejection>,
+) -> Result<Json<BulletinTaken>, ApiError> {
+    let Json(body) = body?;
+    let (signed, documents) = body.into_parts().map_err(ApiError::Request)?;
+    match context.caller.ask(Command::Bulletin { signed, documents }).await? {
+        Reply::Bulletin { version, newer } => Ok(Json(BulletinTaken { version, newer })),
         _ => Err(ApiError::Unexpected),
     }
 }

@@ -198,8 +198,8 @@ impl Issuer {
             Noted::Done => {}
             Noted::KeyTaken => return Err(Refusal::KeyTaken),
             Noted::Revoked => return Err(Refusal::Revoked),
-            // It asks again, and is answered by what holds now.
-            Noted::Moved => return Err(Refusal::Busy),
+            // Somebody was cut off in this moment; it is answered by what holds now.
+            Noted::Moved => return self.grant(asked, ledger, bulletin, now, rng),
         }
         let cards = ledger.contacts(&device.device, MAX_CARDS).map_err(unavailable)?;
         let cards = cards.iter().filter_map(|contact| self.card(contact, bulletin, now)).collect();

@@ -16,7 +16,7 @@ use crate::identity::admission::AdmissionView;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::{ContactBook, StoredContact};
-use crate::identity::credential::{OwnCredential, PeerCredential};
+use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
@@ -47,6 +47,8 @@ pub struct Membership {
     bulletin: Arc<VerifiedBulletin>,
     contacts: ContactBook,
     groups: GroupKeys,
+    /// Version of the bulletin when the issuer was asked last: its answer tells at least of that.
+    asked_of: u64,
 }
 
 /// A membership as the bytes of its files. All but the bulletin are secret.
@@ -113,7 +115,7 @@ impl Membership {
         let credentials = batch.open(&secrets)?;
         let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
         let contact = ContactSecret::new(*secrets.contact);
-        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups })
+        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups, asked_of: 0 })
     }
 
     /// A membership out of a first grant.
@@ -171,6 +173,11 @@ impl Membership {
         true
     }
 
+    /// Whether the bulletin revokes this device.
+    pub fn is_revoked(&self, at: Unix) -> bool {
+        self.credential(at).is_some_and(|own| self.bulletin.verify_credential(&own.signed, at) == Err(CredentialError::Revoked))
+    }
+
     /// Whether a bulletin has come since the contact cards were asked for last: those of some contacts may be others.
     pub fn cards_are_due(&self) -> bool {
         self.batch.cards_of < self.bulletin.version()
@@ -212,6 +219,7 @@ impl Membership {
         let issuer = issuer.ok_or(EnrolmentError::NoIssuer)?;
         let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
         let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
+        self.asked_of = self.bulletin.version();
         let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (first, source.chain), epochs, rng);
         Ok((pending.hello(rng)?, pending))
     }
@@ -235,7 +243,7 @@ impl Membership {
         let cards = cards.into_iter().map(|card| self.contacts.insert(card)).filter(|changed| *changed).count();
         self.contacts.heed(&self.bulletin.body().revocations);
         // Also where the issuer has an older bulletin than this device: asking again would bring no others.
-        self.batch.cards_of = self.bulletin.version();
+        self.batch.cards_of = self.batch.cards_of.max(self.asked_of);
         if !bulletin {
             self.open_groups();
         }

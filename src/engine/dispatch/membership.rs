@@ -4,6 +4,7 @@
 //! groups is called here, in this order.
 
 use crate::counter::Counter;
+use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::exchange::Origin;
 use crate::engine::{Engine, Output};
 use crate::event_log::Event;
@@ -33,6 +34,37 @@ impl Engine {
         }
         self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
         self.member.plan_cards(&mut self.core);
+        if self.core.membership.is_revoked(self.core.now.unix) {
+            let reason = format!("bulletin version {version} revokes this device");
+            self.core.record(Event::RenewalFailed { reason });
+        }
+    }
+
+    /// A bulletin that the operator hands over, with documents that it names. It is judged as one that a neighbour sends.
+    pub(super) fn take_bulletin(&mut self, token: Token, signed: &[u8], documents: &[Vec<u8>]) {
+        let newer = match self.core.membership.accept_bulletin(signed) {
+            Ok(newer) => newer,
+            Err(error) => {
+                self.core.count(Counter::BulletinsRefused, 1);
+                return self.core.finish(token, Reply::Refused(Refused::Bulletin(error.to_string())));
+            }
+        };
+        // Before it is told on: neighbours that lack them ask for them.
+        let mut added = false;
+        for document in documents {
+            match self.core.membership.accept_document(document) {
+                Ok(new) => added |= new,
+                Err(_) => self.core.count(Counter::DocumentsRefused, 1),
+            }
+        }
+        if newer {
+            self.take_up_bulletin(None);
+        } else if added {
+            self.heed_bulletin();
+            self.core.outputs.push_back(Output::MembershipChanged { save: true });
+        }
+        let version = self.core.membership.bulletin().version();
+        self.core.finish(token, Reply::Bulletin { version, newer });
     }
 
     /// A newer bulletin or a document of it holds: group keys may be others, and senders revoked.
