@@ -1,8 +1,8 @@
 //! `bulletin`: hands an operator's bulletin to a node.
 
+use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
-use super::Verdict;
 use crate::gateway::dto::{BulletinBody, BulletinTaken};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -272,13 +272,10 @@ fn list(shell: &Shell, place: &Path, source: &Source) -> Result<Verdict, Failure
         let note = if device.revoked { revoke::since(device) } else { String::new() };
         vec![device.name.to_string(), state.to_owned(), time(device.joined), time(device.until), note]
     });
-    let tickets = listing
-        .tickets
-        .iter()
-        .map(|ticket| {
-            let times = [ticket.issued, ticket.expires].map(time);
-            [ticket.name.to_string(), "invited".to_owned()].into_iter().chain(times).chain([String::new()]).collect()
-        });
+    let tickets = listing.tickets.iter().map(|ticket| {
+        let times = [ticket.issued, ticket.expires].map(time);
+        [ticket.name.to_string(), "invited".to_owned()].into_iter().chain(times).chain([String::new()]).collect()
+    });
     shell.table(&["NAME", "STATE", "SINCE", "UNTIL", ""], devices.chain(tickets).collect())?;
     Ok(Verdict::Done)
 }

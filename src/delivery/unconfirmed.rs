@@ -206,7 +206,9 @@ impl<T> Unconfirmed<T> {
     /// The destination is a device of the realm no more: what waits for it ends.
     pub fn cut_off(&mut self, to: &Name, now: Time, gone: &mut Vec<Gone<T>>) {
         let queue = self.streams.remove(to);
-        for Waiting { load, submitted, .. } in queue.into_iter().flat_map(|queue| queue.waiting).flat_map(|(_, all)| all) {
+        for Waiting { load, submitted, .. } in
+            queue.into_iter().flat_map(|queue| queue.waiting).flat_map(|(_, all)| all)
+        {
             self.bytes -= load.records.len() + LOAD_OVERHEAD;
             self.count -= load.count as usize;
             let (count, class) = (load.count, load.lane.class);

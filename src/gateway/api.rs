@@ -1,9 +1,9 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage,
-    LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RouteView, RoutesView,
-    SendBody, Status,
+    AnswerBody, BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage,
+    InboxQuery, Lab, LinkView, LogPage, LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody,
+    RouteQuery, RouteView, RoutesView, SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, asked, openapi, pages, serve, stream};

@@ -177,7 +177,9 @@ impl ContactBook {
         let key = DayKey::of(card.day, card.resolution_key);
         // A name goes to the device that had it last: an operator gives a lost device's name to its replacement.
         let name = card.name.clone();
-        if let Some(replaced) = self.entries.insert(name.clone(), Entry { card, before: former, key, present: None, changed }) {
+        if let Some(replaced) =
+            self.entries.insert(name.clone(), Entry { card, before: former, key, present: None, changed })
+        {
             self.names.remove(&replaced.card.device);
             self.note(name, Change::Device);
         }
@@ -424,8 +426,12 @@ mod tests {
         assert!(!book.insert(card("a", 1, 1, 3)), "a later day of the same");
         assert!(book.resolve(&handle(1, 1, 24), at(24)).is_some());
         assert!(book.insert(card("a", 1, 2, 3)));
-        assert!(book.resolve(&handle(1, 1, 80), at(80)).is_none());
         assert!(book.resolve(&handle(1, 2, 80), at(80)).is_some());
+        // It may have credentials of the one before for as long as a batch lasts.
+        assert!(book.resolve(&handle(1, 1, 80), at(80)).is_some());
+        assert!(book.resolve(&handle(1, 0, 80), at(80)).is_none());
+        let over = 24 * u64::from(3 + FORMER_DAYS + 1);
+        assert!(book.resolve(&handle(1, 1, over), at(over)).is_none());
         assert_eq!(book.len(), 1);
     }
 

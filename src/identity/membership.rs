@@ -175,7 +175,8 @@ impl Membership {
 
     /// Whether the bulletin revokes this device.
     pub fn is_revoked(&self, at: Unix) -> bool {
-        self.credential(at).is_some_and(|own| self.bulletin.verify_credential(&own.signed, at) == Err(CredentialError::Revoked))
+        self.credential(at)
+            .is_some_and(|own| self.bulletin.verify_credential(&own.signed, at) == Err(CredentialError::Revoked))
     }
 
     /// Whether a bulletin has come since the contact cards were asked for last: those of some contacts may be others.

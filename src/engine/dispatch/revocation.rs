@@ -9,8 +9,8 @@
 
 use crate::counter::Counter;
 use crate::engine::{Engine, Output};
-use crate::identity::credential::{CredentialError, PeerCredential};
 use crate::id::LinkId;
+use crate::identity::credential::{CredentialError, PeerCredential};
 
 /// What the log says of links that end for it.
 const REASON: &str = "revoked";
@@ -19,9 +19,8 @@ impl Engine {
     /// Does what the bulletin's revocations ask for.
     pub(in crate::engine) fn cut_off_revoked(&mut self) {
         self.member.note_contacts(&mut self.core);
-        let revoked = |link: &LinkId| {
-            self.neighbours.links.get(*link).is_some_and(|known| self.is_revoked(&known.peer))
-        };
+        let revoked =
+            |link: &LinkId| self.neighbours.links.get(*link).is_some_and(|known| self.is_revoked(&known.peer));
         for link in self.neighbours.links.ids().into_iter().filter(revoked).collect::<Vec<_>>() {
             self.neighbours.close(&mut self.core, link, REASON);
             // What still comes over it concerns nobody.

@@ -50,19 +50,25 @@ pub enum RevokeError {
     #[error("the document of a group's key, version {0}, is not at hand; bring it back from a copy of realm/groups")]
     Document(u32),
     /// More than a bulletin can hold.
-    #[error("the bulletin would have {found} bytes, and {MAX_BULLETIN} at most; revocations leave it as credentials run out, try again then")]
+    #[error(
+        "the bulletin would have {found} bytes, and {MAX_BULLETIN} at most; revocations leave it as credentials run out, try again then"
+    )]
     TooLong {
         /// What it would have.
         found: usize,
     },
     /// More versions of group keys than a bulletin can name.
-    #[error("the bulletin would name {found} versions of group keys, and {MAX_GROUPS} at most; try again when the last change is some minutes old")]
+    #[error(
+        "the bulletin would name {found} versions of group keys, and {MAX_GROUPS} at most; try again when the last change is some minutes old"
+    )]
     TooManyGroups {
         /// What it would name.
         found: usize,
     },
     /// A document that is too long.
-    #[error("too many devices have been cut off from a group for one document of its key; found a new realm for those that remain")]
+    #[error(
+        "too many devices have been cut off from a group for one document of its key; found a new realm for those that remain"
+    )]
     Cover,
 }
 
@@ -220,3 +226,6 @@ fn drained(length: EpochLength) -> Duration {
 pub const LEAD: Duration = Duration::from_secs(30);
 /// What a signature adds to a body, in bytes, and a few more.
 const SIGNATURE: usize = 80;
+
+#[cfg(test)]
+mod tests;

@@ -126,3 +126,86 @@ impl Book {
 
 /// How long after its end the reach of a generation is kept, in seconds: longer than any credential is accepted after that.
 const KEPT: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::invitation::MemoryRealm;
+    use crate::identity::ledger::{Ledger, Note, Noted};
+    use crate::time::{Epoch, EpochLength, Unix};
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const NOW: Unix = Unix(1_800_000_100_000_000);
+
+    fn book() -> (Book, Vec<DeviceRecord>) {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
+        let names = ["a", "b", "c"].map(|name| Name::new(name).expect("a name"));
+        realm.enrol(names, 2, NOW, &mut rng).expect("members");
+        let devices = realm.book.devices().into_iter().cloned().collect();
+        (realm.book, devices)
+    }
+
+    fn record() -> RevocationRecord {
+        RevocationRecord { at: NOW.seconds(), by: "me".into(), reason: "lost".into(), bulletin: None }
+    }
+
+    fn note(device: &DeviceRecord, generation: u32, until: u64) -> Note<'_> {
+        let (first, now) = (EpochLength::HOUR.epoch_at(NOW), NOW.seconds());
+        Note {
+            device: &device.device,
+            generation,
+            until,
+            prekey: None,
+            first: Epoch(first.0 + 20),
+            keys: &[7; 64],
+            now,
+        }
+    }
+
+    /// Invariant 1.
+    #[test]
+    fn what_was_under_way_when_a_device_was_cut_off_is_not_granted() {
+        let (mut book, devices) = book();
+        assert_eq!(book.revoke(&devices[1].device, &record()), Ok(true));
+        assert_eq!(book.revoke(&devices[1].device, &record()), Ok(false));
+        // The issuer had looked the device up before.
+        assert_eq!(book.note(&note(&devices[1], 0, u64::MAX)), Ok(Noted::Revoked));
+        assert!(book.get(&devices[1].device).is_some_and(|device| device.until < u64::MAX));
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn how_far_each_generation_reaches_is_kept_while_it_matters() {
+        let (mut book, devices) = book();
+        let (a, first) = (devices[0].device, devices[0].until);
+        book.revoke(&devices[1].device, &record()).expect("a device");
+        book.renew_cards().expect("in memory");
+        assert_eq!(book.note(&note(&devices[0], 0, first + 50)), Ok(Noted::Moved), "of the generation before");
+        assert_eq!(book.note(&note(&devices[0], 1, first + 50)), Ok(Noted::Done));
+        let reach = |generation, until| Reach { generation, until };
+        let reaches = |book: &Book| book.get(&a).map(DeviceRecord::reaches);
+        assert_eq!(reaches(&book), Some(vec![reach(0, first), reach(1, first + 50)]));
+        let later = Note { now: first + KEPT, keys: &[8; 64], ..note(&devices[0], 1, first + 90) };
+        book.note(&later).expect("in memory");
+        assert_eq!(reaches(&book), Some(vec![reach(1, first + 90)]));
+    }
+
+    /// Invariant 3.
+    #[test]
+    fn a_device_begins_one_generation_however_many_are_cut_off_and_none_afterwards() {
+        let (mut book, devices) = book();
+        for device in &devices[1..] {
+            book.revoke(&device.device, &record()).expect("a device");
+        }
+        let generation = |book: &Book| book.get(&devices[0].device).map(|device| device.generation);
+        book.renew_cards().expect("in memory");
+        assert_eq!(generation(&book), Some(1));
+        book.publish(2).expect("in memory");
+        book.renew_cards().expect("in memory");
+        assert_eq!(generation(&book), Some(1));
+        let revoked = book.last_revoked(&devices[2].name).and_then(|device| device.revocation.clone());
+        assert_eq!(revoked.and_then(|revocation| revocation.bulletin), Some(2));
+    }
+}

@@ -157,3 +157,6 @@ fn find(book: &Book, text: &str, now: Unix) -> Result<Target, RealmDirError> {
 
 /// Who has it locked is the only one to cut off devices.
 const LOCK: &str = "revoking";
+
+#[cfg(test)]
+mod tests;
