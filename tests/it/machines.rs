@@ -195,6 +195,8 @@ fn a_revoked_device_loses_its_links_and_is_refused_with_the_reason() {
         done(&["send", "gateway", "here", "--dir", name], at);
         done(&["send", name, "hello", "--dir", "plant"], at);
     }
+    // They have each other's cards, too.
+    done(&["send", "meter", "hello", "--dir", "pump"], at);
     // By way of a node that is not the issuer's.
     let said = done(&["realm", "revoke", "plant", "meter", "--reason", "stolen", "--via", "pump"], at);
     assert!(said.contains("meter is revoked") && said.contains("tells the mesh bulletin 2"), "{said}");

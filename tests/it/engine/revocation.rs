@@ -284,6 +284,8 @@ fn a_bulletin_that_is_not_the_operators_is_refused_to_whoever_hands_it_over() {
     signed[last] ^= 1;
     let documents = vec![documents[0].clone(), b"none".to_vec()];
     mesh.command(1, Command::Bulletin { signed, documents });
+    assert_eq!(mesh.counted(1, Counter::DocumentsRefused), 0, "what the bulletin does not name is left lying");
+    mesh.run(Duration::from_millis(10));
     assert_eq!((version(&mut mesh, 1), linked(&mesh, GONE)), (2, Vec::<usize>::new()));
 }
 
