@@ -8,10 +8,10 @@
 //! 1. Every credential of a [`Batch`] bears the issuer's signature and the device's own keys.
 //! 2. A renewal adds to the credentials that are there; each is wiped with its key when it is accepted no more. The chain
 //!    that they came from goes on with them.
-//! 3. Once the device is of another generation, what it was granted for coming epochs is asked for again, and takes the place of
-//!    what is there: handles of the one before can be followed by whoever was cut off since.
-//! 4. What is wiped does not come back, so it goes by a *sure* time: one that another than the device's own clock has
+//! 3. What is wiped does not come back, so it goes by a *sure* time: one that another than the device's own clock has
 //!    shown to have come. A clock that is ahead for days costs no key of the days that it has skipped.
+//! 4. Once the device is of another generation, what it was granted for coming epochs is asked for again, and takes the place of
+//!    what is there: handles of the one before can be followed by whoever was cut off since.
 
 use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};

@@ -13,10 +13,11 @@
 //!    not taken. Whatever changes these keys, or would, is a [`Change`], which is told once and stays with the contact.
 //! 4. A prekey that the card's signer has not signed is left out.
 //! 5. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
-//! 6. Once a newer generation of a card has come, the device is found by the handles of both: it goes on under credentials
-//!    that it has until it has others.
+//! 6. Once a newer generation of a card has come, the device is found by the handles of those before, too: it goes on under
+//!    credentials that it has until it has others.
 //! 7. A contact that was revoked stays so until another device has its name.
 
+mod former;
 mod revoked;
 
 use crate::id::{AgreementKey, DeviceId, Handle, Name, Pseudonym};
@@ -26,6 +27,8 @@ use crate::time::{Epoch, Unix};
 use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
 use core::cmp::Ordering;
 use core::fmt;
+use former::Former;
+pub use former::MAX_FORMER;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -74,16 +77,16 @@ pub struct StoredContact {
     /// What has been changed about it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Change>,
-    /// Its card of the generation before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<ContactCard>,
+    /// Its cards of the generations before, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<ContactCard>,
 }
 
 #[derive(Clone)]
 struct Entry {
     card: ContactCard,
-    /// That of the generation before, and its resolution key like the other.
-    before: Option<(ContactCard, DayKey)>,
+    /// Those of the generations before, the latest last.
+    before: Vec<Former>,
     /// The card's resolution key, stepped forward to the day of the last table.
     key: DayKey,
     /// The handle in the present epoch of the last table.
@@ -118,7 +121,7 @@ impl ContactBook {
         let name = card.name.clone();
         self.insert(card);
         if let Some(entry) = self.entries.get_mut(&name) {
-            (entry.changed, entry.before) = (changed, before.map(with_key));
+            (entry.changed, entry.before) = (changed, before.into_iter().map(Former::of).collect());
         }
         self.changes.clear();
     }
@@ -126,7 +129,7 @@ impl ContactBook {
     /// All of it, to be kept.
     pub fn to_stored(&self) -> Vec<StoredContact> {
         let stored = |entry: &Entry| {
-            let before = entry.before.as_ref().map(|(card, _)| card.clone());
+            let before = entry.before.iter().map(|former| former.card.clone()).collect();
             StoredContact { card: entry.card.clone(), changed: entry.changed, before }
         };
         self.entries.values().map(stored).collect()
@@ -148,7 +151,7 @@ impl ContactBook {
         card.prekey = card.prekey.filter(|prekey| prekey_is_signed(prekey, &signer));
         let before = self.names.get(&card.device).and_then(|name| self.entries.get(name));
         let mut changed = before.and_then(|held| held.changed);
-        let former = before.and_then(|held| held.before_next(&card));
+        let former = before.map_or_else(Vec::new, |held| held.before_next(&card));
         let others = before.filter(|held| keys(&held.card) != keys(&card));
         let others = others.map(|held| (held.card.name.clone(), card.generation.cmp(&held.card.generation)));
         match others {
@@ -202,13 +205,6 @@ impl ContactBook {
         self.entries.get(name)?.present
     }
 
-    /// The same by its card of the generation before, if it may still have credentials of that.
-    pub fn former_handle_of(&self, name: &Name, at: Unix) -> Option<Handle> {
-        let entry = self.entries.get(name)?;
-        let length = entry.card.epoch_length;
-        entry.former_key(length.epoch_at(at), self.founded)?.handle(length.epoch_at(at), length, self.founded)
-    }
-
     /// The handles of a contact in the present epoch, the one before and the one after.
     pub fn handles_of(&mut self, name: &Name, at: Unix) -> impl Iterator<Item = Handle> {
         self.refresh(at);
@@ -260,10 +256,9 @@ impl ContactBook {
             let before = Epoch(epoch.0.saturating_sub(1));
             entry.step_to(before, self.founded);
             for near in [before, epoch, Epoch(epoch.0 + 1)] {
-                let former = entry.former_key(near, self.founded);
-                if let Some(handle) = former.and_then(|key| key.handle(near, length, self.founded)) {
-                    table.handles.insert(handle, name.clone());
-                }
+                let former = entry.former_keys(near, self.founded);
+                let former = former.filter_map(|key| key.handle(near, length, self.founded));
+                table.handles.extend(former.map(|handle| (handle, name.clone())));
                 let handle = entry.key.handle(near, length, self.founded);
                 if let Some(handle) = handle {
                     table.handles.insert(handle, name.clone());
@@ -287,32 +282,8 @@ impl Entry {
         if let Some(key) = self.key.at(day) {
             self.key = key;
         }
-        if let Some((card, key)) = &mut self.before {
-            let from = if day < key.day() { DayKey::of(card.day, card.resolution_key) } else { key.clone() };
-            *key = from.at(day).unwrap_or(from);
-        }
+        self.step_former(day);
     }
-
-    /// The resolution key of the generation before, while there may be credentials of it.
-    fn former_key(&self, epoch: Epoch, founded: u64) -> Option<&DayKey> {
-        let day = day_of(epoch, self.card.epoch_length, founded);
-        let lasts = day.0 <= self.card.day.0.saturating_add(FORMER_DAYS);
-        self.before.as_ref().filter(|_| lasts).map(|(_, key)| key)
-    }
-
-    /// What is kept of this card once that one has come: nothing of a generation that goes on.
-    fn before_next(&self, next: &ContactCard) -> Option<(ContactCard, DayKey)> {
-        match next.generation > self.card.generation {
-            true => Some(with_key(ContactCard { prekey: None, ..self.card.clone() })),
-            false => self.before.clone(),
-        }
-    }
-}
-
-/// A card with the resolution key of its day.
-fn with_key(card: ContactCard) -> (ContactCard, DayKey) {
-    let key = DayKey::of(card.day, card.resolution_key);
-    (card, key)
 }
 
 impl fmt::Debug for ContactBook {
@@ -321,8 +292,6 @@ impl fmt::Debug for ContactBook {
     }
 }
 
-/// How many days a device may have credentials of a generation that is over: those of a batch, and the two beside it.
-const FORMER_DAYS: u32 = 9;
 /// Most cards in a book.
 pub const MAX_CONTACTS: usize = 4_096;
 
@@ -418,6 +387,7 @@ mod tests {
         assert!(book.resolve(&handle(1, 0, 47), at(48)).is_none());
     }
 
+    /// Invariants 2 and 6.
     #[test]
     fn the_newest_generation_wins_and_the_earliest_day_stays() {
         let mut book = ContactBook::new(0);
@@ -427,10 +397,13 @@ mod tests {
         assert!(book.resolve(&handle(1, 1, 24), at(24)).is_some());
         assert!(book.insert(card("a", 1, 2, 3)));
         assert!(book.resolve(&handle(1, 2, 80), at(80)).is_some());
-        // It may have credentials of the one before for as long as a batch lasts.
-        assert!(book.resolve(&handle(1, 1, 80), at(80)).is_some());
-        assert!(book.resolve(&handle(1, 0, 80), at(80)).is_none());
-        let over = 24 * u64::from(3 + FORMER_DAYS + 1);
+        // It may have credentials of those before for as long as a batch lasts.
+        assert!(book.insert(card("a", 1, 3, 3)));
+        for generation in 1..4 {
+            assert!(book.resolve(&handle(1, generation, 80), at(80)).is_some());
+        }
+        assert!(book.resolve(&handle(1, 0, 80), at(80)).is_none(), "that card was never here");
+        let over = 24 * u64::from(3 + former::FORMER_DAYS + 1);
         assert!(book.resolve(&handle(1, 1, over), at(over)).is_none());
         assert_eq!(book.len(), 1);
     }

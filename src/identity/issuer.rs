@@ -202,7 +202,7 @@ impl Issuer {
             Noted::Moved => return self.grant(asked, ledger, bulletin, now, rng),
         }
         let cards = ledger.contacts(&device.device, MAX_CARDS).map_err(unavailable)?;
-        let cards = cards.iter().filter_map(|contact| self.card(contact, bulletin, now)).collect();
+        let cards = cards.iter().flat_map(|contact| self.cards(contact, bulletin, now)).take(MAX_CARDS).collect();
         let path = self.tree.path(device.leaf).ok_or(Refusal::Unavailable)?;
         let first_day = device.epoch_length.start(epochs.start).day_since(bulletin.body().founded);
         let key = self.day_key(&device, first_day).ok_or(Refusal::Epochs)?;
@@ -315,7 +315,19 @@ impl Issuer {
         seal::seal(rng, auditor, label::SEALED_ID, &plain)
     }
 
-    /// A device's card as of today.
+    /// A device's cards as of today: of the generations before under which it may have credentials, and of the present one.
+    fn cards(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin, now: Unix) -> Vec<ContactCard> {
+        let drained = revoking::drained(device.epoch_length).as_secs();
+        let former = device.reaches().into_iter().filter(|reach| {
+            reach.generation < device.generation && reach.until.saturating_add(drained) > now.seconds()
+        });
+        let mut generations: Vec<u32> = former.map(|reach| reach.generation).chain([device.generation]).collect();
+        generations.sort_unstable();
+        let card = |generation| self.card(&DeviceRecord { generation, ..device.clone() }, bulletin, now);
+        generations.into_iter().filter_map(card).collect()
+    }
+
+    /// A device's card of its generation.
     fn card(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin, now: Unix) -> Option<ContactCard> {
         let key = self.day_key(device, now.day_since(bulletin.body().founded))?;
         Some(ContactCard {

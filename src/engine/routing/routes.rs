@@ -395,9 +395,10 @@ impl Routing {
         let routers =
             leaf.as_ref().map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf.body.handle));
         if routers.is_empty() {
-            let former = core.membership.contact_book().former_handle_of(to, unix);
-            let asked = self.ask_where(core, neighbours, handle);
-            let asked = former.is_some_and(|former| self.ask_where(core, neighbours, former)) || asked;
+            let mut asked = self.ask_where(core, neighbours, handle);
+            for former in core.membership.contact_book().former_handles_of(to, unix) {
+                asked |= self.ask_where(core, neighbours, former);
+            }
             return Err(if asked { NoRoute::Asking } else { NoRoute::Unknown });
         }
         Ok(Location::At(routers, leaf))

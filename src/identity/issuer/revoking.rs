@@ -218,7 +218,7 @@ fn first_epoch(length: EpochLength, at: Unix) -> crate::time::Epoch {
 
 /// How long after its end a credential may be accepted by somebody's clock: S for those that are behind, and S each for clocks
 /// and to drain.
-fn drained(length: EpochLength) -> Duration {
+pub(super) fn drained(length: EpochLength) -> Duration {
     length.skew() * 3
 }
 

@@ -203,7 +203,7 @@ fn a_node_that_was_off_learns_of_a_revocation_at_its_first_admission() {
     assert!(mesh.nodes[2].engine.membership().contacts().is_revoked(&name("gone")));
 }
 
-/// Contacts of a revoked device go on under a new generation of cards; whoever has not got theirs yet is found all along.
+/// Invariant 4 of identity::batch. Contacts of a revoked device go on under a new generation of cards; whoever has not got theirs yet is found all along.
 #[test]
 fn contacts_of_a_revoked_device_get_new_cards_and_credentials_and_talk_on() {
     let mut mesh = mesh();
@@ -262,7 +262,8 @@ fn what_is_published_after_the_change_of_keys_a_revoked_device_cannot_read() {
     gone.accept_bulletin(&signed).expect("it holds");
     documents.iter().for_each(|document| drop(gone.accept_document(document)));
     assert_eq!(version(&mut mesh, GONE), None);
-    let sealed = mesh.nodes[1].sent.iter().rev().find(|frame| frame[4] == Kind::Group as u8).expect("published").clone();
+    let sealed =
+        mesh.nodes[1].sent.iter().rev().find(|frame| frame[4] == Kind::Group as u8).expect("published").clone();
     let signed: m2mesh::wire::Signed<'_> = m2mesh::wire::decode(&sealed[frame::HEADER..]).expect("a frame");
     let group: m2mesh::wire::group::GroupFrame<'_> = m2mesh::wire::decode(signed.body).expect("a frame");
     assert_eq!(group.version, 2);

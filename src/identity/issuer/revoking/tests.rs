@@ -232,6 +232,9 @@ fn a_revoked_device_does_not_follow_those_whose_cards_it_held() {
         let at = NOW + hours(ahead);
         assert!(finds(&mut c, handle(&a, at), at) && !finds(&mut gone, handle(&a, at), at), "{ahead} h on");
     }
+    // Who comes after it, before a has new credentials, is told of those that it has.
+    let mut late = realm.member_at("late", Contacts::All, NOW + Duration::from_secs(60));
+    assert!(finds(&mut late, handle(&a, NOW), NOW) && finds(&mut late, handle(&a, NOW + hours(1)), NOW + hours(1)));
     // What is kept of the card before outlives a restart, for as long as it may be needed.
     let mut again = Membership::from_stored(&c.to_stored()).expect("its own files");
     assert!(finds(&mut again, handle(&a, NOW), NOW));
