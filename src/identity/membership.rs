@@ -110,9 +110,11 @@ impl Membership {
         secrets: DeviceSecrets,
         batch: Batch,
         bulletin: VerifiedBulletin,
-        contacts: ContactBook,
+        mut contacts: ContactBook,
     ) -> Result<Self, MembershipError> {
         let credentials = batch.open(&secrets)?;
+        // Their files may be older than the bulletin's.
+        contacts.heed(&bulletin.body().revocations);
         let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
         let contact = ContactSecret::new(*secrets.contact);
         Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups, asked_of: 0 })

@@ -17,12 +17,17 @@ pub struct BulletinBody {
 }
 
 impl BulletinBody {
-    /// A bulletin and those of its documents that are at hand.
+    /// A bulletin and those of its documents that are at hand, as far as a request has room for them.
     pub fn new(bulletin: &VerifiedBulletin) -> Self {
-        Self {
-            bulletin_base64: BASE64.encode(bulletin.signed()),
-            documents_base64: bulletin.documents().map(|document| BASE64.encode(document)).collect(),
+        let mut room = MAX_DOCUMENTS;
+        let mut documents = Vec::new();
+        for document in bulletin.documents() {
+            if let Some(left) = room.checked_sub(document.len()) {
+                room = left;
+                documents.push(BASE64.encode(document));
+            }
         }
+        Self { bulletin_base64: BASE64.encode(bulletin.signed()), documents_base64: documents }
     }
 
     /// Bulletin and documents as bytes.
@@ -37,6 +42,9 @@ impl BulletinBody {
         Ok((bytes("bulletin_base64", &self.bulletin_base64)?, documents.collect::<Result<_, _>>()?))
     }
 }
+
+/// Most bytes of documents in a request: with base64 and a bulletin within the 2 MiB that the local API takes.
+const MAX_DOCUMENTS: usize = 1_400_000;
 
 /// What has become of a bulletin that was handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -189,18 +189,23 @@ fn the_other_side_of_a_partition_learns_of_a_revocation_at_the_first_exchange() 
 
 #[test]
 fn a_node_that_was_off_learns_of_a_revocation_at_its_first_admission() {
-    let mut mesh = Mesh::new(&["issuer", "a", "late", "gone"]);
-    mesh.connect(0, 1);
-    mesh.run(seconds(1));
-    mesh.stop(2);
-    let bulletin = revoke(&mut mesh, "gone");
-    mesh.command(0, bulletin);
-    mesh.run(seconds(30));
-    mesh.go_on(2);
-    mesh.connect(1, 2);
-    mesh.run(Duration::from_millis(5));
-    assert_eq!(version(&mut mesh, 2), 2);
-    assert!(mesh.nodes[2].engine.membership().contacts().is_revoked(&name("gone")));
+    // For a minute, and for a month, after which it has to ask for credentials first.
+    for off in [60, 30 * 86_400] {
+        let mut mesh = Mesh::new(&["issuer", "a", "late", "gone"]);
+        mesh.connect(0, 1);
+        mesh.run(seconds(1));
+        mesh.stop(2);
+        let bulletin = revoke(&mut mesh, "gone");
+        mesh.command(0, bulletin);
+        mesh.run(seconds(off));
+        mesh.go_on(2);
+        mesh.connect(1, 2);
+        mesh.run(Duration::from_millis(5));
+        assert_eq!(version(&mut mesh, 2), 2);
+        assert!(mesh.nodes[2].engine.membership().contacts().is_revoked(&name("gone")));
+        let token = mesh.send(2, "gone", b"?", Ack::End, 30);
+        assert_eq!(mesh.reply(2, token), Some(&Reply::Refused(Refused::Revoked(name("gone")))));
+    }
 }
 
 /// Invariant 4 of identity::batch. Contacts of a revoked device go on under a new generation of cards; whoever has not got theirs yet is found all along.
