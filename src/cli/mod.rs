@@ -7,6 +7,7 @@
 
 mod arguments;
 mod bench;
+mod bulletin;
 mod completions;
 mod contacts;
 mod directory;
@@ -96,6 +97,7 @@ enum Verb {
     Join(join::Arguments),
     Run(run::Arguments),
     Passphrase(passphrase::Arguments),
+    Bulletin(bulletin::Arguments),
     Status(status::Arguments),
     Metrics(metrics::Arguments),
     Peers(peers::Arguments),
@@ -181,6 +183,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Join(arguments) => join::run(arguments, shell).await,
         Verb::Run(arguments) => run::run(arguments, shell).await,
         Verb::Passphrase(arguments) => passphrase::run(arguments, shell).await,
+        Verb::Bulletin(arguments) => bulletin::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
         Verb::Metrics(arguments) => metrics::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,

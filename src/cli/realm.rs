@@ -17,6 +17,8 @@ use crate::wire::ticket::MAX_ADDRESSES;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod revoke;
+
 /// Founds a realm, invites devices to it, lists them
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -24,6 +26,7 @@ use std::time::Duration;
   m2mesh realm init ./plant --name hub
   m2mesh realm invite ./plant --name meter-17
   m2mesh realm allow ./plant pump-3 meter-17
+  m2mesh realm revoke ./plant meter-17 --reason stolen
   m2mesh realm list ./plant")]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -104,7 +107,22 @@ enum Action {
         #[arg(value_name = "REQUEST", required = true)]
         requests: Vec<PathBuf>,
     },
-    /// Lists the realm's devices and its unused tickets
+    /// Cuts devices off from the realm, and withdraws tickets
+    ///
+    /// Every node that hears of it closes its links to them at once and refuses them from then on, and group keys are new. A
+    /// device that is found again comes back with a new ticket, as another device. Needs the operator's key in DIR/realm.
+    #[command(after_help = "Examples:
+  m2mesh realm revoke ./plant meter-17 --reason stolen
+  m2mesh realm revoke ./plant meter-17 pump-3 --via ./gateway")]
+    Revoke(revoke::Arguments),
+    /// Prints the realm's bulletin, for `m2mesh bulletin` at a node elsewhere
+    #[command(after_help = "Example:\n  m2mesh realm bulletin ./plant > bulletin.json")]
+    Bulletin {
+        /// The realm's directory
+        #[arg(value_name = "DIR")]
+        place: PathBuf,
+    },
+    /// Lists the realm's devices, and the tickets not used yet
     #[command(after_help = "Example:\n  m2mesh realm list ./plant --json")]
     List {
         /// The realm's directory
@@ -139,6 +157,8 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
         }
         Action::Allow { place, one, other } => allow(&shell, &place, &source, &one, &other),
         Action::Issue { place, requests } => issue(&shell, &place, &source, &requests),
+        Action::Revoke(arguments) => revoke::run(&shell, &source, arguments).await,
+        Action::Bulletin { place } => revoke::bulletin(&shell, &place, &source),
         Action::List { place } => list(&shell, &place, &source),
     }
 }
@@ -236,6 +256,7 @@ fn list(shell: &Shell, place: &Path, source: &Source) -> Result<Verdict, Failure
             serde_json::json!({
                 "name": device.name, "device": device.device.to_string(), "joined": time(device.joined),
                 "credentials_until": time(device.until), "revoked": device.revoked,
+                "revocation": device.revocation.as_ref().map(|_| revoke::object(device)),
             })
         });
         let tickets = listing.tickets.iter().map(|ticket| {
@@ -249,13 +270,14 @@ fn list(shell: &Shell, place: &Path, source: &Source) -> Result<Verdict, Failure
     }
     let devices = listing.devices.iter().map(|device| {
         let state = if device.revoked { "revoked" } else { "device" };
-        vec![device.name.to_string(), state.to_owned(), time(device.joined), time(device.until)]
+        let note = if device.revoked { revoke::since(device) } else { String::new() };
+        vec![device.name.to_string(), state.to_owned(), time(device.joined), time(device.until), note]
     });
-    let tickets = listing
-        .tickets
-        .iter()
-        .map(|ticket| vec![ticket.name.to_string(), "invited".to_owned(), time(ticket.issued), time(ticket.expires)]);
-    shell.table(&["NAME", "STATE", "SINCE", "UNTIL"], devices.chain(tickets).collect())?;
+    let tickets = listing.tickets.iter().map(|ticket| {
+        let times = [ticket.issued, ticket.expires].map(time);
+        [ticket.name.to_string(), "invited".to_owned()].into_iter().chain(times).chain([String::new()]).collect()
+    });
+    shell.table(&["NAME", "STATE", "SINCE", "UNTIL", ""], devices.chain(tickets).collect())?;
     Ok(Verdict::Done)
 }
 

@@ -94,7 +94,14 @@ pub enum Command {
     },
     /// Follows the event log: a stream of [`Reply::Log`].
     FollowLog,
-    /// Asks for the state of the node. Ends with [`Reply::Status`].
+    /// A bulletin of the operator's. Ends with [`Reply::Bulletin`].
+    Bulletin {
+        /// As the operator has signed it.
+        signed: Vec<u8>,
+        /// Documents that it names.
+        documents: Vec<Vec<u8>>,
+    },
+    /// What the node is. Ends with [`Reply::Status`].
     Status,
     /// Asks for the neighbours. Ends with [`Reply::Peers`].
     Peers,
@@ -130,9 +137,9 @@ impl Command {
             Self::Publish { .. } => Right::Publish,
             Self::Subscribe { .. } => Right::Subscribe,
             Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
-            // A consumer that nobody reads fills the inbox for everybody, and removing one takes away what another
-            // program has not read.
-            Self::MakeConsumer { .. } | Self::Forget { .. } => Right::Administer,
+            // One that nobody reads holds the inbox for everybody, and who forgets one takes away what another has not read.
+            // A bulletin proves itself, and changes what everybody does.
+            Self::MakeConsumer { .. } | Self::Forget { .. } | Self::Bulletin { .. } => Right::Administer,
             Self::FollowLog
             | Self::Status
             | Self::Peers
@@ -156,6 +163,7 @@ impl Command {
             | Self::Contacts
             | Self::Lab
             | Self::SetLab(_)
+            | Self::Bulletin { .. }
             | Self::FollowLog
             | Self::Receive { .. } => true,
             Self::Send(_)
@@ -193,6 +201,7 @@ impl Command {
             Self::Consume { consumer, up_to, durable } => api::Command::Consume { consumer, up_to, durable },
             Self::Forget { consumer } => api::Command::Forget { consumer },
             Self::FollowLog => api::Command::FollowLog,
+            Self::Bulletin { signed, documents } => api::Command::Bulletin { signed, documents },
             Self::Links => api::Command::Links,
             Self::Routes => api::Command::Routes,
             Self::Route { to, policy } => api::Command::Route { to, policy },
@@ -256,7 +265,14 @@ pub enum Reply {
         /// Number of the newest durable record.
         last: u64,
     },
-    /// The state of the node.
+    /// What has become of a bulletin that was handed over.
+    Bulletin {
+        /// Version of the one that holds now.
+        version: u64,
+        /// Whether it was not here.
+        newer: bool,
+    },
+    /// What the node is.
     Status(Box<Status>),
     /// The neighbours.
     Peers(Vec<Peer>),
@@ -288,6 +304,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Inbox { first, last } => Self::Inbox { first, last },
             api::Reply::Live(record) => Self::Live(record),
             api::Reply::Log { last } => Self::Log { last },
+            api::Reply::Bulletin { version, newer } => Self::Bulletin { version, newer },
             api::Reply::Links(links) => Self::Links(links),
             api::Reply::Routes(routes) => Self::Routes(routes),
             api::Reply::Route(way) => Self::Route(way),

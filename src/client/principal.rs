@@ -24,7 +24,7 @@ pub enum Right {
     Subscribe,
     /// See the state of the node, the devices it knows and what it has done.
     Inspect,
-    /// Change what the node keeps for others: consumers of its inbox.
+    /// Change what the node keeps for others: consumers of its inbox, and the bulletin.
     Administer,
     /// Change how a lab's node links.
     Lab,

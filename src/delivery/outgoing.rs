@@ -96,6 +96,11 @@ pub enum Fate {
     NoRoom,
     /// The message never left: there was no route to the destination in time.
     Unreachable,
+    /// The destination was revoked.
+    Revoked {
+        /// Whether it had left, as far as is known.
+        left: bool,
+    },
 }
 
 /// The end of one message.
@@ -384,8 +389,20 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
-    /// Handles a broken path to a destination, or a destination that does not know this node's session: all messages in
-    /// flight are queued again.
+    /// The destination is a device of the realm no more: everything to it ends.
+    pub fn cut_off(&mut self, to: &Name, now: Time, ends: &mut Vec<End<T>>) {
+        let streams = self.streams.get(to).into_iter().flatten();
+        let all = streams.flat_map(|stream| stream.clamp(0, u64::MAX).map(|sequence| (stream.id(), sequence)));
+        for (stream, sequence) in all.collect::<Vec<_>>() {
+            let id = InnerId { stream, sequence };
+            let Some(left) = self.slot(to, id).map(|slot| slot.has_left) else { continue };
+            self.end_one(to, id, Fate::Revoked { left }, now, ends);
+        }
+        // Whoever gets its name is another receiver.
+        self.streams.remove(to);
+    }
+
+    /// The way to a destination broke, or it does not know our session: all that was in flight is queued again.
     pub fn handle_path_broken(&mut self, to: &Name) {
         for stream in self.streams.get_mut(to).into_iter().flatten() {
             stream.path_broken(&mut self.over);

@@ -244,6 +244,13 @@ impl<C: Clone, U, W> Sends<C, U, W> {
         self.outgoing.handle_hop_ack(to, &[frame], now, ends);
     }
 
+    /// The destination is a device of the realm no more: all that is to go there, or has left, ends.
+    pub fn cut_off(&mut self, to: &Name, now: Time, ended: &mut Ended<C, U>) {
+        self.outgoing.cut_off(to, now, &mut ended.ends);
+        self.unconfirmed.cut_off(to, now, &mut ended.gone);
+        self.schedule.rest(to);
+    }
+
     /// What is under way to a destination may be lost: it is queued again.
     pub fn handle_path_broken(&mut self, to: &Name) {
         self.outgoing.handle_path_broken(to);

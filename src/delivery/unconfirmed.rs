@@ -206,7 +206,20 @@ impl<T> Unconfirmed<T> {
         Some(Taken { messages: count, ack: Ack::None, expiry, named: false })
     }
 
-    /// Ends the loads whose deadline has passed.
+    /// The destination is a device of the realm no more: what waits for it ends.
+    pub fn cut_off(&mut self, to: &Name, now: Time, gone: &mut Vec<Gone<T>>) {
+        let queue = self.streams.remove(to);
+        for Waiting { load, submitted, .. } in
+            queue.into_iter().flat_map(|queue| queue.waiting).flat_map(|(_, all)| all)
+        {
+            self.bytes -= load.records.len() + LOAD_OVERHEAD;
+            self.count -= load.count as usize;
+            let (count, class) = (load.count, load.lane.class);
+            gone.push(Gone { token: load.token, count, class, left: false, latency: now.since(submitted) });
+        }
+    }
+
+    /// Deadlines that have passed.
     pub fn handle_timeout(&mut self, now: Time, gone: &mut Vec<Gone<T>>) {
         if self.wake.is_none_or(|wake| wake > now) {
             return;

@@ -109,7 +109,15 @@ pub enum Command {
     },
     /// Follows the event log. Stream of [`Reply::Log`]: one at once, then one whenever the durable event log grows.
     FollowLog,
-    /// Asks for the links as the router sees them. Ends with [`Reply::Links`].
+    /// A bulletin of the operator's, which is judged as one that a neighbour sends. Ends with [`Reply::Bulletin`]: by then it holds
+    /// and is on its way to all neighbours; it is kept soon after.
+    Bulletin {
+        /// As the operator has signed it.
+        signed: Vec<u8>,
+        /// Documents that it names.
+        documents: Vec<Vec<u8>>,
+    },
+    /// Links as the router sees them.
     Links,
     /// Asks for the link-state database and the routes in use. Ends with [`Reply::Routes`].
     Routes,
@@ -198,7 +206,14 @@ pub enum Reply {
         /// The sequence number of the newest durable record.
         last: u64,
     },
-    /// The reply to [`Command::Links`].
+    /// Answer to [`Command::Bulletin`].
+    Bulletin {
+        /// Version of the bulletin that holds here.
+        version: u64,
+        /// Whether that is the one handed over, and was not here.
+        newer: bool,
+    },
+    /// Answer to [`Command::Links`].
     Links(Vec<LinkView>),
     /// The reply to [`Command::Routes`].
     Routes(Box<RoutesView>),

@@ -11,6 +11,7 @@
 
 mod links;
 mod membership;
+mod revocation;
 
 use super::Engine;
 use super::api::{Command, Token};
@@ -105,6 +106,7 @@ impl Engine {
             Command::MakeConsumer { consumer } => self.messages.make_consumer(&mut self.core, token, &consumer),
             Command::Forget { consumer } => self.messages.forget_consumer(&mut self.core, token, consumer),
             Command::FollowLog => self.messages.follow_log(&mut self.core, token),
+            Command::Bulletin { signed, documents } => self.take_bulletin(token, &signed, &documents),
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
             Command::Route { to, policy } => self.report_route(token, &to, policy.as_deref()),

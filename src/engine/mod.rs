@@ -161,6 +161,8 @@ impl Engine {
         }
         engine.messages.restore_outgoing(&mut engine.core, store)?;
         engine.messages.end_interrupted_calls(&mut engine.core, store)?;
+        engine.cut_off_revoked();
+        engine.member.plan_cards(&mut engine.core);
         Ok(engine)
     }
 

@@ -1,9 +1,9 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage,
-    LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RouteView, RoutesView,
-    SendBody, Status,
+    AnswerBody, BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage,
+    InboxQuery, Lab, LinkView, LogPage, LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody,
+    RouteQuery, RouteView, RoutesView, SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, asked, openapi, pages, serve, stream};
@@ -50,6 +50,7 @@ where
         (Method::GET, "/v1/routes", get(routes_view::<R>)),
         (Method::GET, "/v1/route", get(way::<R>)),
         (Method::GET, "/v1/contacts", get(contacts::<R>)),
+        (Method::POST, "/v1/bulletin", post(bulletin::<R>)),
         (Method::GET, "/v1/lab", get(lab::<R>)),
         (Method::PUT, "/v1/lab", put(set_lab::<R>)),
         (Method::GET, "/openapi.json", get(openapi::describe)),
@@ -343,7 +344,24 @@ pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Jso
     }
 }
 
-/// Returns the orders of this node in a lab.
+/// Hands over a bulletin that the operator has signed, with documents that it names; it is told to the whole mesh.
+#[utoipa::path(post, path = "/v1/bulletin", request_body = BulletinBody, responses(
+    (status = 200, description = "Which version holds now", body = BulletinTaken),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn bulletin<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<BulletinBody>, JsonRejection>,
+) -> Result<Json<BulletinTaken>, ApiError> {
+    let Json(body) = body?;
+    let (signed, documents) = body.into_parts().map_err(ApiError::Request)?;
+    match context.caller.ask(Command::Bulletin { signed, documents }).await? {
+        Reply::Bulletin { version, newer } => Ok(Json(BulletinTaken { version, newer })),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// How this node of a lab links.
 #[utoipa::path(get, path = "/v1/lab", responses(
     (status = 200, description = "What the node is told", body = Lab),
     (status = 404, description = "The node is not in a lab", body = ErrorBody),

@@ -78,6 +78,7 @@ impl ApiError {
             )
             | Self::Lab(LabRefused::NoLab)
             | Self::NoRoute(_) => StatusCode::NOT_FOUND,
+            Self::Refused(Refused::Revoked(_)) => StatusCode::GONE,
             Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(
                 Refused::Topic(_)
@@ -85,6 +86,7 @@ impl ApiError {
                 | Refused::Service(_)
                 | Refused::NoPath { .. }
                 | Refused::PathPolicy { .. }
+                | Refused::Bulletin(_)
                 | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
@@ -102,6 +104,12 @@ impl ApiError {
         match self {
             Self::Refused(Refused::UnknownContact { .. }) => {
                 "`m2mesh contacts` lists the names this device can address"
+            }
+            Self::Refused(Refused::Revoked(_)) => {
+                "what it has sent before is in the inbox; if it is to come back, invite it anew with `m2mesh realm invite`"
+            }
+            Self::Refused(Refused::Bulletin(_)) => {
+                "take the file that `m2mesh realm bulletin DIR` writes for the realm of this node"
             }
             Self::Refused(Refused::Oneself(_)) => "name another device: `m2mesh contacts` lists those it can address",
             Self::Refused(Refused::UnknownPolicy { .. }) => {

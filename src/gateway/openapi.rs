@@ -39,6 +39,7 @@ use utoipa::OpenApi;
         api::routes_view,
         api::way,
         api::contacts,
+        api::bulletin,
         api::lab,
         api::set_lab,
         describe,

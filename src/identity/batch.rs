@@ -66,6 +66,22 @@ pub struct Batch {
     pub(super) epochs: Vec<BatchEpoch>,
     /// The source of the epochs' keys, and of those of all later epochs.
     pub(super) source: KeySource,
+    /// Generation of the device's resolution-key chain.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub(super) generation: u32,
+    /// The bulletin of which its contact cards are.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub(super) cards_of: u64,
+}
+
+/// Whether a generation is the first: of which nothing is written.
+fn is_first(generation: &u32) -> bool {
+    *generation == 0
+}
+
+/// Whether nothing is known of a bulletin's version: of which nothing is written.
+fn is_none_yet(version: &u64) -> bool {
+    *version == 0
 }
 
 /// The chain of the epochs' keys, at the first epoch whose key may still be needed.
@@ -89,6 +105,9 @@ pub(super) struct BatchEpoch {
     #[serde(with = "kdf::secret")]
     agreement: Secret,
     credential: ByteBuf,
+    /// The generation that its handle is of.
+    #[serde(default, skip_serializing_if = "is_first")]
+    generation: u32,
 }
 
 impl DeviceSecrets {
@@ -143,7 +162,7 @@ impl Granted {
         let Grant {
             name,
             device,
-            generation: _,
+            generation,
             day,
             resolution_key,
             epoch_length,
@@ -195,7 +214,7 @@ impl Granted {
                 return Err(EnrolmentError::Foreign);
             }
             let credential = ByteBuf::from(encode(&Signed { body: &body, signature }));
-            entries.push(BatchEpoch { epoch, agreement: agreement.clone(), credential });
+            entries.push(BatchEpoch { epoch, agreement: agreement.clone(), credential, generation });
         }
         let batch = Batch {
             realm,
@@ -208,6 +227,8 @@ impl Granted {
             group_keys,
             epochs: entries,
             source,
+            generation,
+            cards_of: bulletin.version(),
         };
         Ok(Self { batch, bulletin, cards })
     }
@@ -217,7 +238,7 @@ impl Batch {
     /// Returns the credentials with their private keys; an error if one is not of this device or there is none.
     pub(super) fn open(&self, secrets: &DeviceSecrets) -> Result<BTreeMap<Epoch, Arc<OwnCredential>>, MembershipError> {
         let mut credentials = BTreeMap::new();
-        for BatchEpoch { epoch, agreement, credential } in &self.epochs {
+        for BatchEpoch { epoch, agreement, credential, .. } in &self.epochs {
             let own = OwnCredential::new(credential, &secrets.pseudonym, agreement);
             let own = own.filter(|own| own.body.epoch == *epoch).ok_or(MembershipError::Credentials)?;
             credentials.insert(*epoch, Arc::new(own));
@@ -230,8 +251,13 @@ impl Batch {
         self.epochs.iter().any(|entry| entry.epoch == epoch)
     }
 
-    /// Erases the keys of epochs whose credentials are no longer accepted at the time `sure`, except those of the last
-    /// epoch. Returns whether anything was erased.
+    /// The first epoch after that one whose credential is of another generation than the device.
+    pub(super) fn first_outdated(&self, after: Epoch) -> Option<Epoch> {
+        let outdated = |entry: &&BatchEpoch| entry.epoch > after && entry.generation != self.generation;
+        self.epochs.iter().filter(outdated).map(|entry| entry.epoch).min()
+    }
+
+    /// Erases the keys of epochs whose credentials are accepted no more, all but the last one's. Says whether there were any.
     pub(super) fn erase_past(&mut self, sure: Unix) -> bool {
         let (length, before, from) = (self.epoch_length, self.epochs.len(), self.source.epoch);
         let last = self.epochs.iter().map(|entry| entry.epoch).max();
@@ -250,6 +276,7 @@ impl Batch {
         let older: Vec<_> = old.group_keys.iter().filter(|old| !known(&self.group_keys, old)).cloned().collect();
         self.group_keys.extend(older);
         self.group_keys.truncate(MAX_GROUP_KEYS);
+        self.cards_of = self.cards_of.max(old.cards_of);
         if old.epoch_length != self.epoch_length {
             return;
         }
@@ -262,7 +289,12 @@ impl Batch {
         // Bounds what a device keeps that never learns the time. The chain stays: these keys can be certified again.
         let stale = Epoch(length.epoch_at(now).0.saturating_sub(length.batch()));
         let from = passed.max(stale);
-        let kept: Vec<_> = old.epochs.iter().filter(|old| old.epoch >= from).cloned().collect();
+        let present = length.epoch_at(now);
+        let replaced = |old: &BatchEpoch| {
+            let newer = |new: &BatchEpoch| new.epoch == old.epoch && new.generation > old.generation;
+            old.epoch > present && self.epochs.iter().any(newer)
+        };
+        let kept: Vec<_> = old.epochs.iter().filter(|old| old.epoch >= from && !replaced(old)).cloned().collect();
         self.epochs.retain(|new| !kept.iter().any(|kept| kept.epoch == new.epoch));
         self.epochs.extend(kept);
         self.epochs.sort_by_key(|entry| entry.epoch);

@@ -13,7 +13,13 @@
 //!    others is not taken. Whatever changes these keys, or would change them, is a [`Change`], which is reported once
 //!    and stays with the contact.
 //! 4. A prekey that the card's signer has not signed is left out.
-//! 5. The book holds at most [`MAX_CONTACTS`] cards; a further one is refused and counted.
+//! 5. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
+//! 6. Once a newer generation of a card has come, the device is found by the handles of those before, too: it goes on under
+//!    credentials that it has until it has others.
+//! 7. A contact that was revoked stays so until another device has its name.
+
+mod former;
+mod revoked;
 
 use crate::id::{AgreementKey, DeviceId, Handle, Name, Pseudonym};
 use crate::identity::handle::{DayKey, day_of};
@@ -22,6 +28,8 @@ use crate::time::{Epoch, Unix};
 use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
 use core::cmp::Ordering;
 use core::fmt;
+use former::Former;
+pub use former::MAX_FORMER;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -46,6 +54,8 @@ pub enum Change {
     Keys,
     /// A card had other keys without a new generation, and was refused.
     Refused,
+    /// The operator has cut it off.
+    Revoked,
 }
 
 impl Change {
@@ -55,6 +65,7 @@ impl Change {
             Self::Device => "another device has this name now, with keys of its own",
             Self::Keys => "its keys have been replaced, with a new generation of its card",
             Self::Refused => "the issuer gave it other keys without a new generation; they are not taken",
+            Self::Revoked => "the operator has revoked it; nothing is sent to it or taken from it",
         }
     }
 }
@@ -67,11 +78,16 @@ pub struct StoredContact {
     /// The last change of the contact, if there has been one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Change>,
+    /// Its cards of the generations before, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<ContactCard>,
 }
 
 #[derive(Clone)]
 struct Entry {
     card: ContactCard,
+    /// Those of the generations before, the latest last.
+    before: Vec<Former>,
     /// The card's resolution key, stepped forward to the day of the last table.
     key: DayKey,
     /// The contact's handle in the present epoch of the last table.
@@ -102,18 +118,21 @@ impl ContactBook {
 
     /// Puts in a contact that was stored, without reporting changes.
     pub fn load(&mut self, stored: StoredContact) {
-        let StoredContact { card, changed } = stored;
+        let StoredContact { card, changed, before } = stored;
         let name = card.name.clone();
         self.insert(card);
         if let Some(entry) = self.entries.get_mut(&name) {
-            entry.changed = changed;
+            (entry.changed, entry.before) = (changed, before.into_iter().map(Former::of).collect());
         }
         self.changes.clear();
     }
 
     /// Returns all contacts, to be stored.
     pub fn to_stored(&self) -> Vec<StoredContact> {
-        let stored = |entry: &Entry| StoredContact { card: entry.card.clone(), changed: entry.changed };
+        let stored = |entry: &Entry| {
+            let before = entry.before.iter().map(|former| former.card.clone()).collect();
+            StoredContact { card: entry.card.clone(), changed: entry.changed, before }
+        };
         self.entries.values().map(stored).collect()
     }
 
@@ -133,6 +152,7 @@ impl ContactBook {
         card.prekey = card.prekey.filter(|prekey| prekey_is_signed(prekey, &signer));
         let before = self.names.get(&card.device).and_then(|name| self.entries.get(name));
         let mut changed = before.and_then(|held| held.changed);
+        let former = before.map_or_else(Vec::new, |held| held.before_next(&card));
         let others = before.filter(|held| keys(&held.card) != keys(&card));
         let others = others.map(|held| (held.card.name.clone(), card.generation.cmp(&held.card.generation)));
         match others {
@@ -140,7 +160,7 @@ impl ContactBook {
             Some((_, Ordering::Less)) => return false,
             Some((name, Ordering::Equal)) => return self.note(name, Change::Refused),
             Some((_, Ordering::Greater)) => {
-                changed = Some(Change::Keys);
+                changed = changed.filter(|known| *known == Change::Revoked).or(Some(Change::Keys));
                 self.changes.push((card.name.clone(), Change::Keys));
             }
         }
@@ -161,7 +181,9 @@ impl ContactBook {
         let key = DayKey::of(card.day, card.resolution_key);
         // The last device to take a name has it: an operator gives a lost device's name to its replacement.
         let name = card.name.clone();
-        if let Some(replaced) = self.entries.insert(name.clone(), Entry { card, key, present: None, changed }) {
+        if let Some(replaced) =
+            self.entries.insert(name.clone(), Entry { card, before: former, key, present: None, changed })
+        {
             self.names.remove(&replaced.card.device);
             self.note(name, Change::Device);
         }
@@ -171,9 +193,8 @@ impl ContactBook {
 
     /// Notes a change of a contact, unless it is the contact's last one already. Returns whether it was noted.
     fn note(&mut self, name: Name, change: Change) -> bool {
-        let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.changed != Some(change)) else {
-            return false;
-        };
+        let is_news = |entry: &&mut Entry| ![Some(change), Some(Change::Revoked)].contains(&entry.changed);
+        let Some(entry) = self.entries.get_mut(&name).filter(is_news) else { return false };
         entry.changed = Some(change);
         self.changes.push((name, change));
         true
@@ -236,6 +257,9 @@ impl ContactBook {
             let before = Epoch(epoch.0.saturating_sub(1));
             entry.step_to(before, self.founded);
             for near in [before, epoch, Epoch(epoch.0 + 1)] {
+                let former = entry.former_keys(near, self.founded);
+                let former = former.filter_map(|key| key.handle(near, length, self.founded));
+                table.handles.extend(former.map(|handle| (handle, name.clone())));
                 let handle = entry.key.handle(near, length, self.founded);
                 if let Some(handle) = handle {
                     table.handles.insert(handle, name.clone());
@@ -259,6 +283,7 @@ impl Entry {
         if let Some(key) = self.key.at(day) {
             self.key = key;
         }
+        self.step_former(day);
     }
 }
 
@@ -373,8 +398,15 @@ mod tests {
         assert!(!book.insert(card("a", 1, 1, 3)), "a later day of the same");
         assert!(book.resolve(&handle(1, 1, 24), at(24)).is_some());
         assert!(book.insert(card("a", 1, 2, 3)));
-        assert!(book.resolve(&handle(1, 1, 80), at(80)).is_none());
         assert!(book.resolve(&handle(1, 2, 80), at(80)).is_some());
+        // It may have credentials of those before for as long as a batch lasts.
+        assert!(book.insert(card("a", 1, 3, 3)));
+        for generation in 1..4 {
+            assert!(book.resolve(&handle(1, generation, 80), at(80)).is_some());
+        }
+        assert!(book.resolve(&handle(1, 0, 80), at(80)).is_none(), "that card was never here");
+        let over = 24 * u64::from(3 + former::FORMER_DAYS + 1);
+        assert!(book.resolve(&handle(1, 1, over), at(over)).is_none());
         assert_eq!(book.len(), 1);
     }
 

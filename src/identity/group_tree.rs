@@ -97,9 +97,17 @@ pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
     })
 }
 
-/// Returns the fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`
-/// leaves, in heap order from left to right. The search is depth-first: a subtree without an assigned leaf is left out,
-/// one without an excluded leaf is taken whole, any other is split.
+/// Of the first `leaves` leaves those that a version left out: they had been assigned when it was made, and no node of its cover
+/// stands above them.
+pub(super) fn left_out(version: &GroupVersion, leaves: u32) -> BTreeSet<u32> {
+    let nodes: BTreeSet<u32> = version.cover.iter().map(|cover| cover.node).collect();
+    let reached = |leaf: u32| node_of(leaf).is_some_and(|bottom| (0..=DEPTH).any(|up| nodes.contains(&(bottom >> up))));
+    (0..version.leaves.min(leaves)).filter(|leaf| !reached(*leaf)).collect()
+}
+
+/// The fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`, in
+/// heap order from left to right. Depth-first: a subtree without an assigned leaf is left out, one without an
+/// excluded leaf is taken whole, any other is split.
 pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
     let mut nodes = Vec::new();
     let mut waiting = vec![(1, 0, LEAVES)];

@@ -7,8 +7,8 @@
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
-use crate::identity::issuer::Issuer;
-use crate::identity::ledger::{Book, Contacts, Ledger, LedgerError, TicketRecord};
+use crate::identity::issuer::{Issuer, RevokeError, Revoking};
+use crate::identity::ledger::{Book, Contacts, Ledger, LedgerError, RevocationRecord, TicketRecord};
 use crate::identity::membership::Membership;
 use crate::identity::realm::{Founding, found};
 use crate::identity::{seal, sign, ticket};
@@ -213,7 +213,25 @@ impl MemoryRealm {
         grant_all(&self.issuer, &mut self.book, &self.bulletin, &entered, now, rng)
     }
 
-    /// The lasting id of the device with this name.
+    /// Cuts devices off; the next bulletin, which holds from here on.
+    pub fn revoke(
+        &mut self,
+        names: &[Name],
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<&VerifiedBulletin, RevokeError> {
+        let named = |name: &Name| self.device(name).ok_or_else(|| LedgerError::NoName(name.clone()));
+        let devices: Vec<DeviceId> = names.iter().map(named).collect::<Result<_, _>>()?;
+        let record =
+            RevocationRecord { at: now.seconds(), by: "operator".into(), reason: String::new(), bulletin: None };
+        let Self { founding, issuer, book, bulletin } = self;
+        let revoking =
+            Revoking { operator: &founding.operator, issuer, before: bulletin, devices: &devices, record: &record };
+        *bulletin = revoking.take(book, now, rng, |_| Ok::<_, RevokeError>(()))?;
+        Ok(bulletin)
+    }
+
+    /// The lasting id of a device.
     pub fn device(&self, name: &Name) -> Option<DeviceId> {
         self.book.named(name).map(|device| device.device)
     }

@@ -47,6 +47,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use x25519_dalek::StaticSecret;
 
+mod revoking;
+
+pub use revoking::{LEAD, RevokeError, Revoking};
+
 /// Signs credentials for the devices of a ledger.
 pub struct Issuer {
     realm: RealmId,
@@ -184,6 +188,7 @@ impl Issuer {
         let until = if epochs.is_empty() { device.until } else { until };
         let note = Note {
             device: &device.device,
+            generation: device.generation,
             until,
             prekey: request.prekey.as_ref(),
             first: epochs.start,
@@ -193,9 +198,12 @@ impl Issuer {
         match ledger.note(&note).map_err(unavailable)? {
             Noted::Done => {}
             Noted::KeyTaken => return Err(Refusal::KeyTaken),
+            Noted::Revoked => return Err(Refusal::Revoked),
+            // Somebody was cut off in this moment; it is answered by what holds now.
+            Noted::Moved => return self.grant(asked, ledger, bulletin, now, rng),
         }
         let cards = ledger.contacts(&device.device, MAX_CARDS).map_err(unavailable)?;
-        let cards = cards.iter().filter_map(|contact| self.card(contact, bulletin, now)).collect();
+        let cards = cards.iter().flat_map(|contact| self.cards(contact, bulletin, now)).take(MAX_CARDS).collect();
         let path = self.tree.path(device.leaf).ok_or(Refusal::Unavailable)?;
         let first_day = device.epoch_length.start(epochs.start).day_since(bulletin.body().founded);
         let key = self.day_key(&device, first_day).ok_or(Refusal::Epochs)?;
@@ -242,6 +250,10 @@ impl Issuer {
         // already.
         let known = ledger.device(&keys.renewal).map_err(unavailable)?;
         let is_retry = known.is_some_and(|device| device.ticket == ticket.key);
+        if ticket.expires == 0 && !is_retry {
+            // Withdrawn.
+            return Err(Refusal::UnknownTicket);
+        }
         if now.seconds() > ticket.expires && !is_retry {
             return Err(Refusal::TicketExpired);
         }
@@ -253,6 +265,7 @@ impl Issuer {
             Enrolled::Again(device) => Ok((device, false)),
             Enrolled::TicketUsed => Err(Refusal::TicketUsed),
             Enrolled::KeyTaken => Err(Refusal::Malformed),
+            Enrolled::Withdrawn => Err(Refusal::UnknownTicket),
         }
     }
 
@@ -304,7 +317,19 @@ impl Issuer {
         seal::seal(rng, auditor, label::SEALED_ID, &plain)
     }
 
-    /// A device's card as of today.
+    /// A device's cards as of today: of the generations before under which it may have credentials, and of the present one.
+    fn cards(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin, now: Unix) -> Vec<ContactCard> {
+        let drained = revoking::drained(device.epoch_length).as_secs();
+        let former = device.reaches().into_iter().filter(|reach| {
+            reach.generation < device.generation && reach.until.saturating_add(drained) > now.seconds()
+        });
+        let mut generations: Vec<u32> = former.map(|reach| reach.generation).chain([device.generation]).collect();
+        generations.sort_unstable();
+        let card = |generation| self.card(&DeviceRecord { generation, ..device.clone() }, bulletin, now);
+        generations.into_iter().filter_map(card).collect()
+    }
+
+    /// A device's card of its generation.
     fn card(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin, now: Unix) -> Option<ContactCard> {
         let key = self.day_key(device, now.day_since(bulletin.body().founded))?;
         Some(ContactCard {

@@ -12,6 +12,10 @@
 //! - Leaves and device ids are given once and never again.
 //! - No two devices have one renewal key, nor one name while both are in force.
 
+mod revoking;
+
+pub use revoking::{Reach, RevocationRecord};
+
 use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
 use crate::identity::certified::{Certified, EPOCH_KEYS};
 use crate::identity::group_tree::LEAVES;
@@ -52,6 +56,21 @@ pub trait Ledger {
 
     /// The contacts of the device, the newest first, at most `limit`.
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError>;
+
+    /// Cuts a device off: from here on it is granted nothing. Says whether it was not; of one that was, nothing changes.
+    fn revoke(&mut self, device: &DeviceId, revocation: &RevocationRecord) -> Result<bool, LedgerError>;
+
+    /// Makes a ticket void that nobody has used; says whether there was one.
+    fn withdraw(&mut self, ticket: &Pseudonym) -> Result<bool, LedgerError>;
+
+    /// Begins a new generation for every device whose card a device may hold that is revoked and in no bulletin yet.
+    fn renew_cards(&mut self) -> Result<(), LedgerError>;
+
+    /// The revocations that were in no bulletin are in this version.
+    fn publish(&mut self, bulletin: u64) -> Result<(), LedgerError>;
+
+    /// All devices by leaf, those that are revoked among them.
+    fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError>;
 }
 
 /// Why the ledger does not do what it is asked.
@@ -164,6 +183,12 @@ pub struct DeviceRecord {
     /// The keys that were certified for the device.
     #[serde(default, skip_serializing_if = "Certified::is_empty")]
     pub certified: Certified,
+    /// How far its credentials reach, generation by generation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<Reach>,
+    /// Who has cut it off, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationRecord>,
 }
 
 /// What a device is about to be granted.
@@ -171,7 +196,9 @@ pub struct DeviceRecord {
 pub struct Note<'a> {
     /// The device that is granted something.
     pub device: &'a DeviceId,
-    /// Unix seconds at which the device's last credential ends; a record's value never shrinks.
+    /// The generation under which it is granted that.
+    pub generation: u32,
+    /// Unix seconds when its last credential ends; that never shrinks.
     pub until: u64,
     /// A new mail prekey of the device, if there is one.
     pub prekey: Option<&'a MailPrekey>,
@@ -190,6 +217,10 @@ pub enum Noted {
     Done,
     /// Nothing is entered: an epoch has other keys already, or a pseudonym is another device's.
     KeyTaken,
+    /// Nothing is noted: the device has been cut off meanwhile.
+    Revoked,
+    /// Nothing is noted: another generation has begun meanwhile.
+    Moved,
 }
 
 /// A device that asks to be enrolled.
@@ -216,6 +247,8 @@ pub enum Enrolled {
     TicketUsed,
     /// The renewal key is that of a device that was enrolled with another ticket.
     KeyTaken,
+    /// The ticket was withdrawn.
+    Withdrawn,
 }
 
 /// A ledger in memory.
@@ -322,6 +355,9 @@ impl Ledger for Book {
         if self.by_renewal.contains_key(&keys.renewal) {
             return Ok(Enrolled::KeyTaken);
         }
+        if self.tickets.get(&ticket.key) != Some(ticket) {
+            return Ok(Enrolled::Withdrawn);
+        }
         if self.next_leaf >= LEAVES || self.devices.contains_key(&id) {
             return Err(LedgerError::Full);
         }
@@ -342,6 +378,8 @@ impl Ledger for Book {
             revoked: false,
             prekey: None,
             certified: Certified::default(),
+            reach: Vec::new(),
+            revocation: None,
         };
         self.load_device(device.clone());
         Ok(Enrolled::New(device))
@@ -367,7 +405,13 @@ impl Ledger for Book {
     fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError> {
         self.forget_passed(*note.device, note.now);
         let record = self.devices.get(note.device).ok_or(LedgerError::NoDevice(*note.device))?;
-        // Epochs that have passed are not accepted any more, and not noted.
+        if record.revoked {
+            return Ok(Noted::Revoked);
+        }
+        if record.generation != note.generation {
+            return Ok(Noted::Moved);
+        }
+        // What has passed is not accepted any more, and not noted.
         let oldest = oldest(record, note.now);
         let keys = note.keys.as_chunks::<EPOCH_KEYS>().0;
         let epochs = (note.first.0..).map(Epoch).zip(keys).filter(|(epoch, _)| *epoch >= oldest);
@@ -381,6 +425,9 @@ impl Ledger for Book {
         let Some(record) = self.devices.get_mut(note.device) else { return Ok(Noted::Done) };
         for (epoch, keys) in epochs {
             record.certified.insert(epoch, keys);
+        }
+        if !note.keys.is_empty() {
+            record.extend_reach(note.until, note.now);
         }
         record.until = record.until.max(note.until);
         if note.prekey.is_some() {
@@ -397,6 +444,28 @@ impl Ledger for Book {
         contacts.sort_by_key(|other| core::cmp::Reverse(other.leaf));
         contacts.truncate(limit);
         Ok(contacts.into_iter().cloned().collect())
+    }
+
+    fn revoke(&mut self, device: &DeviceId, revocation: &RevocationRecord) -> Result<bool, LedgerError> {
+        self.cut_off(device, revocation)
+    }
+
+    fn withdraw(&mut self, ticket: &Pseudonym) -> Result<bool, LedgerError> {
+        Ok(self.make_void(ticket))
+    }
+
+    fn renew_cards(&mut self) -> Result<(), LedgerError> {
+        self.begin_generations();
+        Ok(())
+    }
+
+    fn publish(&mut self, bulletin: u64) -> Result<(), LedgerError> {
+        self.note_published(bulletin);
+        Ok(())
+    }
+
+    fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError> {
+        Ok(self.devices().into_iter().cloned().collect())
     }
 }
 

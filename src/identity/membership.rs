@@ -16,7 +16,7 @@ use crate::identity::admission::AdmissionView;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted, KeySource};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::{ContactBook, StoredContact};
-use crate::identity::credential::{OwnCredential, PeerCredential};
+use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
@@ -47,6 +47,8 @@ pub struct Membership {
     bulletin: Arc<VerifiedBulletin>,
     contacts: ContactBook,
     groups: GroupKeys,
+    /// Version of the bulletin when the issuer was asked last: its answer tells at least of that.
+    asked_of: u64,
 }
 
 /// A membership as the bytes of its files. All but the bulletin and its documents are secret.
@@ -111,12 +113,14 @@ impl Membership {
         secrets: DeviceSecrets,
         batch: Batch,
         bulletin: VerifiedBulletin,
-        contacts: ContactBook,
+        mut contacts: ContactBook,
     ) -> Result<Self, MembershipError> {
         let credentials = batch.open(&secrets)?;
+        // Their files may be older than the bulletin's.
+        contacts.heed(&bulletin.body().revocations);
         let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
         let contact = ContactSecret::new(*secrets.contact);
-        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups })
+        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups, asked_of: 0 })
     }
 
     /// Makes a membership from a first grant.
@@ -175,14 +179,23 @@ impl Membership {
         }
         bulletin.inherit(&self.bulletin);
         self.bulletin = Arc::new(bulletin);
+        self.contacts.heed(&self.bulletin.body().revocations);
         self.open_groups();
         true
     }
 
-    /// Begins a renewal: asks for credentials from the first epoch on that has none, up to a batch from now.
-    ///
-    /// # Errors
-    /// The realm has no issuer at present, or the epoch is out of the reach of the device's chain.
+    /// Whether the bulletin revokes this device.
+    pub fn is_revoked(&self, at: Unix) -> bool {
+        self.credential(at)
+            .is_some_and(|own| self.bulletin.verify_credential(&own.signed, at) == Err(CredentialError::Revoked))
+    }
+
+    /// Whether a bulletin has come since the contact cards were asked for last: those of some contacts may be others.
+    pub fn cards_are_due(&self) -> bool {
+        self.batch.cards_of < self.bulletin.version()
+    }
+
+    /// Asks for credentials from the first epoch on that has none, until there is a batch from now.
     pub fn begin_renewal(
         &mut self,
         now: Unix,
@@ -191,6 +204,7 @@ impl Membership {
         let (present, length) = (self.batch.epoch_length.epoch_at(now), self.batch.epoch_length);
         let end = present.0.saturating_add(length.batch());
         let missing = (present.0..end).map(Epoch).find(|epoch| !self.credentials.contains_key(epoch));
+        let missing = missing.into_iter().chain(self.batch.first_outdated(present)).min();
         let first = missing.unwrap_or(Epoch(end)).max(self.batch.source.epoch);
         let epochs = end.saturating_sub(first.0);
         let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
@@ -215,6 +229,7 @@ impl Membership {
         let issuer = issuer.ok_or(EnrolmentError::NoIssuer)?;
         let KeySource { epoch, chain } = source;
         let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
+        self.asked_of = self.bulletin.version();
         let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (epoch, chain), epochs, rng);
         Ok((pending.hello(rng)?, pending))
     }
@@ -239,6 +254,9 @@ impl Membership {
         self.batch = batch;
         let bulletin = self.adopt(bulletin);
         let cards = cards.into_iter().map(|card| self.contacts.insert(card)).filter(|changed| *changed).count();
+        self.contacts.heed(&self.bulletin.body().revocations);
+        // Also where the issuer has an older bulletin than this device: asking again would bring no others.
+        self.batch.cards_of = self.batch.cards_of.max(self.asked_of);
         if !bulletin {
             self.open_groups();
         }
@@ -360,6 +378,9 @@ impl Membership {
     /// from device to device by up to a tenth of it, and again whenever there is no credential for `at`.
     pub fn renewal_due(&self, at: Unix) -> bool {
         let Some(last) = self.covered_until(at) else { return true };
+        if self.batch.first_outdated(self.batch.epoch_length.epoch_at(at)).is_some() {
+            return true;
+        }
         let (length, granted) = (self.batch.epoch_length, Unix::from_seconds(self.batch.granted));
         if granted > at + length.skew() {
             // The issuer's clock was ahead, or this one is behind: the credentials at hand decide.

@@ -14,7 +14,6 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Arc<[u8]>>, FileError> {
     if !directory.exists() {
         return Ok(Vec::new());
     }
-    private_file::remove_temporary(directory)?;
     let mut documents = Vec::new();
     for name in private_file::names(directory)? {
         let bytes = private_file::read(&directory.join(&name))?;
@@ -27,13 +26,21 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Arc<[u8]>>, FileError> {
     Ok(documents)
 }
 
-/// Writes the documents that are missing, durably, and removes all files of other documents.
-pub(super) fn write(directory: &Path, documents: &[Arc<[u8]>]) -> Result<(), FileError> {
+/// Writes what is missing, durably.
+pub(super) fn add(directory: &Path, documents: &[Arc<[u8]>]) -> Result<(), FileError> {
     private_file::create_directory(directory)?;
-    let names: BTreeSet<String> = documents.iter().map(|document| name_of(document)).collect();
+    // One process at a time writes here; others may read meanwhile.
+    private_file::remove_temporary(directory)?;
     for (document, name) in documents.iter().map(|document| (document, name_of(document))) {
         private_file::write_changed(&directory.join(name), document)?;
     }
+    Ok(())
+}
+
+/// Writes what is missing, durably, and removes what is not among them.
+pub(super) fn write(directory: &Path, documents: &[Arc<[u8]>]) -> Result<(), FileError> {
+    add(directory, documents)?;
+    let names: BTreeSet<String> = documents.iter().map(|document| name_of(document)).collect();
     for name in private_file::names(directory)? {
         if !names.contains(&name) {
             private_file::remove(&directory.join(name))?;

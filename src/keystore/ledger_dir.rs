@@ -12,7 +12,7 @@
 use super::private_file::{self, FileError};
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::ledger::{
-    Book, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted, TicketRecord,
+    Book, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted, RevocationRecord, TicketRecord,
 };
 use crate::wire::{decode, encode};
 use data_encoding::HEXLOWER;
@@ -93,6 +93,18 @@ impl LedgerDir {
                 Err(error)
             }
         }
+    }
+
+    /// Runs `act` and writes the devices that it has changed.
+    fn devices_changed<T>(&mut self, act: impl FnOnce(&mut Book) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.locked(|book, entries| {
+            let before = book.every_device()?;
+            let done = act(book)?;
+            for device in before.iter().filter_map(|before| book.get(&before.device).filter(|after| *after != before)) {
+                entries.put_device(device);
+            }
+            Ok(done)
+        })
     }
 
     /// Takes the lock and brings the book up to date.
@@ -199,6 +211,32 @@ impl Ledger for LedgerDir {
 
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError> {
         self.locked(|book, _| book.contacts(device, limit))
+    }
+
+    fn revoke(&mut self, device: &DeviceId, revocation: &RevocationRecord) -> Result<bool, LedgerError> {
+        self.devices_changed(|book| book.revoke(device, revocation))
+    }
+
+    fn withdraw(&mut self, ticket: &Pseudonym) -> Result<bool, LedgerError> {
+        self.locked(|book, entries| {
+            let withdrawn = book.withdraw(ticket)?;
+            if let Some(ticket) = book.ticket(ticket)?.filter(|_| withdrawn) {
+                entries.put_ticket(&ticket);
+            }
+            Ok(withdrawn)
+        })
+    }
+
+    fn renew_cards(&mut self) -> Result<(), LedgerError> {
+        self.devices_changed(Book::renew_cards)
+    }
+
+    fn publish(&mut self, bulletin: u64) -> Result<(), LedgerError> {
+        self.devices_changed(|book| book.publish(bulletin))
+    }
+
+    fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError> {
+        self.locked(|book, _| book.every_device())
     }
 }
 

@@ -24,7 +24,7 @@ use super::private_file::{self, FileError};
 use crate::id::{Name, RealmId};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::invitation::{self, DEFAULT_SEGMENT, Invitation, InviteError};
-use crate::identity::issuer::{Answered, Issuer, MAX_EPOCHS};
+use crate::identity::issuer::{Answered, Issuer, MAX_EPOCHS, RevokeError};
 use crate::identity::ledger::{Contacts, DeviceRecord, Ledger, LedgerError, TicketRecord};
 use crate::identity::membership::Membership;
 use crate::identity::realm::{self, Founding, IssuerSecrets};
@@ -45,6 +45,8 @@ pub struct RealmDir {
     issuer: Issuer,
     bulletin: VerifiedBulletin,
     ledger: LedgerDir,
+    /// The directory of its files.
+    place: PathBuf,
 }
 
 /// The invitation of a device, as the command line gives it.
@@ -133,6 +135,21 @@ pub enum RealmDirError {
     /// No segment has this name.
     #[error("this realm has no segment {0}")]
     NoSegment(String),
+    /// Neither a device nor an open ticket.
+    #[error("this realm has no device, and no open ticket, of the name or id {0}; `m2mesh realm list DIR` shows them")]
+    Unknown(String),
+    /// The device that answers enrolment cannot be cut off by its own issuer.
+    #[error("{0} answers enrolment for this realm; found a new realm if its keys have been taken")]
+    IsIssuer(Name),
+    /// The operator's key was carried away.
+    #[error("{} is not there; bring the operator's key back to it for this, then take it away again", .path.display())]
+    NoOperator {
+        /// Where it belongs.
+        path: PathBuf,
+    },
+    /// No next bulletin.
+    #[error(transparent)]
+    Revoke(#[from] RevokeError),
 }
 
 /// The content of the issuer's key file.
@@ -222,19 +239,12 @@ impl RealmDir {
         let path = realm.join(ISSUER);
         let bytes = keys.read(&path)?;
         let issuer: IssuerFile = decode(&bytes).map_err(|source| RealmDirError::Damaged { path, source })?;
-        let path = realm.join(BULLETIN);
-        let damaged = |source| RealmDirError::Bulletin { path: path.clone(), source };
-        let mut bulletin = VerifiedBulletin::verify(issuer.realm, &private_file::read(&path)?).map_err(damaged)?;
-        for document in documents::read(&realm.join(documents::DIRECTORY))? {
-            bulletin.attach(&document).map_err(damaged)?;
-        }
-        if !bulletin.missing().is_empty() {
-            tracing::warn!("{} lacks documents that the bulletin names", realm.join(documents::DIRECTORY).display());
-        }
+        let bulletin = read_bulletin(realm, issuer.realm)?;
         Ok(Self {
             issuer: Issuer::new(issuer.realm, &issuer.secrets),
             bulletin,
             ledger: LedgerDir::open(realm.join("ledger"))?,
+            place: realm.into(),
         })
     }
 
@@ -261,6 +271,7 @@ impl RealmDir {
 
     /// Answers an enrolment or a renewal.
     pub fn answer(&mut self, hello: &EnrolHello, now: Unix, rng: &mut ChaCha20Rng) -> Answered {
+        self.follow_bulletin();
         self.issuer.answer(hello, &mut self.ledger, &self.bulletin, now, rng)
     }
 
@@ -356,6 +367,20 @@ const AUDITOR: &str = "auditor.key";
 const ISSUER: &str = "issuer.key";
 const BULLETIN: &str = "bulletin";
 
+/// The bulletin in a realm's directory, with its documents.
+fn read_bulletin(realm: &Path, id: RealmId) -> Result<VerifiedBulletin, RealmDirError> {
+    let path = realm.join(BULLETIN);
+    let damaged = |source| RealmDirError::Bulletin { path: path.clone(), source };
+    let mut bulletin = VerifiedBulletin::verify(id, &private_file::read(&path)?).map_err(damaged)?;
+    for document in documents::read(&realm.join(documents::DIRECTORY))? {
+        bulletin.attach(&document).map_err(damaged)?;
+    }
+    if !bulletin.missing().is_empty() {
+        tracing::warn!("{} lacks documents that the bulletin names", realm.join(documents::DIRECTORY).display());
+    }
+    Ok(bulletin)
+}
+
 fn write_keys(realm: &Path, keys: &Keyring, founding: Founding) -> Result<(), FileError> {
     private_file::create_directory(realm)?;
     let Founding { operator, issuer, auditor, bulletin } = founding;
@@ -367,6 +392,10 @@ fn write_keys(realm: &Path, keys: &Keyring, founding: Founding) -> Result<(), Fi
     documents::write(&realm.join(documents::DIRECTORY), &named)?;
     keys.write(&realm.join(ISSUER), &Zeroizing::new(encode(&issuer)))
 }
+
+mod revoking;
+
+pub use revoking::{Revoke, Revoked};
 
 #[cfg(test)]
 mod tests;

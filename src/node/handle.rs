@@ -361,10 +361,16 @@ impl Node {
         }
     }
 
-    /// Returns a page of those records of the event log that the query asks for.
-    ///
-    /// # Errors
-    /// Fails if the log cannot be read.
+    /// Hands over a bulletin that the operator has signed, with documents that it names. Answers the version of the one that holds now, and
+    /// whether that is a newer one than before.
+    pub async fn take_bulletin(&self, signed: Vec<u8>, documents: Vec<Vec<u8>>) -> Result<(u64, bool), CallError> {
+        match hear(&mut self.start(Command::Bulletin { signed, documents }).await?).await? {
+            Reply::Bulletin { version, newer } => Ok((version, newer)),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// A page of the event log, of what the query wants.
     pub async fn log(&self, query: LogQuery) -> Result<LogPage, CallError> {
         let reader = self.caller.reader(Reading::Log)?;
         let read = system::blocking(move || pages::log_page(&reader, &query)).await;

@@ -163,6 +163,13 @@ impl Locating {
         self.learnt.retain(|handle| answers.contains_key(handle));
     }
 
+    /// Drops answers whose credential is accepted no more, whatever the time.
+    pub fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) {
+        self.answers.retain(|_, answer| accepts(&answer.credential));
+        let answers = &self.answers;
+        self.learnt.retain(|handle| answers.contains_key(handle));
+    }
+
     /// Whether this device is to ask for a handle now.
     ///
     /// # Errors

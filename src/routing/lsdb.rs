@@ -273,6 +273,17 @@ impl Lsdb {
         gone
     }
 
+    /// Forgets a router that is one no more, and its credentials.
+    pub fn forget(&mut self, router: &Pseudonym) {
+        if let Some(entry) = self.entries.remove(router) {
+            self.index.remove(&entry);
+            self.generation += 1;
+        }
+        if self.credentials.forget_router(router) {
+            self.generation += 1;
+        }
+    }
+
     /// After which time [`expire`](Self::expire) may have something to do, or `None` if there is nothing to expire.
     pub fn first_end(&self) -> Option<Unix> {
         self.first_end

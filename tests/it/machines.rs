@@ -1,10 +1,11 @@
 //! Real processes on loopback, through the command line: what the README shows must work.
 
 use crate::support::limit;
-use crate::support::processes::{Running, done, m2mesh, refused};
+use crate::support::processes::{ANYWHERE, Running, done, m2mesh, refused};
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 fn meet_by_ticket(listen: &str) {
     let place = tempfile::tempdir().expect("a directory");
@@ -173,4 +174,53 @@ fn devices_reach_each_other_once_the_operator_allows_it() {
         .any(|_| m2mesh(&["send", "pump", "hello", "--dir", "meter"], at).output().expect("it runs").status.success());
     assert!(reached);
     assert_eq!(done(&["receive", "--count", "1", "--dir", "pump"], at), "hello");
+}
+
+#[test]
+fn a_revoked_device_loses_its_links_and_is_refused_with_the_reason() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE], at);
+    for name in ["pump", "meter"] {
+        let ticket = done(&["realm", "invite", "plant", "--name", name, "--contact", "all"], at);
+        done(&["join", &ticket, "--dir", name], at);
+    }
+    let bootstrap = gateway.address().to_owned();
+    let start = |name| {
+        Running::start(&["run", "--dir", name, "--no-mdns", "--listen", ANYWHERE, "--bootstrap", &bootstrap], at)
+    };
+    let (_pump, _meter) = (start("pump"), start("meter"));
+    for name in ["pump", "meter"] {
+        done(&["send", "gateway", "here", "--dir", name], at);
+        done(&["send", name, "hello", "--dir", "plant"], at);
+    }
+    // They have each other's cards, too.
+    done(&["send", "meter", "hello", "--dir", "pump"], at);
+    // By way of a node that is not the issuer's.
+    let said = done(&["realm", "revoke", "plant", "meter", "--reason", "stolen", "--via", "pump"], at);
+    assert!(said.contains("meter is revoked") && said.contains("tells the mesh bulletin 2"), "{said}");
+    let links = |name: &str| done(&["peers", "--json", "--dir", name], at);
+    let until = Instant::now() + Duration::from_secs(60);
+    while links("plant").contains("meter") || links("meter").contains("peer_id") {
+        assert!(Instant::now() < until, "{}\n{}", links("plant"), links("meter"));
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    for name in ["plant", "pump"] {
+        let (code, said) = refused(&["send", "meter", "are you there", "--dir", name], at);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("meter has been revoked"), "{said}");
+    }
+    assert!(done(&["log", "--kind", "link-down", "--dir", "plant"], at).contains("revoked"));
+    assert!(done(&["contacts", "--dir", "pump"], at).contains("revoked"));
+    done(&["send", "gateway", "goes on", "--dir", "pump"], at);
+    let listed = done(&["realm", "list", "plant"], at);
+    assert!(listed.contains("by bulletin 2: stolen"), "{listed}");
+    // The same bulletin by hand is no news; nor is what is none taken.
+    std::fs::write(at.join("bulletin.json"), done(&["realm", "bulletin", "plant"], at)).expect("written");
+    let (code, _) = refused(&["bulletin", "bulletin.json", "--dir", "pump"], at);
+    assert_eq!(code, Some(2));
+    std::fs::write(at.join("none.json"), r#"{"bulletin_base64":"AAAA"}"#).expect("written");
+    let (code, said) = refused(&["bulletin", "none.json", "--dir", "pump"], at);
+    assert_eq!((code, said.contains("malformed")), (Some(1), true), "{said}");
 }

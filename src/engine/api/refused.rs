@@ -13,6 +13,12 @@ pub enum Refused {
         /// The nearest that is known.
         nearest: Option<String>,
     },
+    /// The operator has cut the contact off.
+    #[error("{0} has been revoked: the operator has cut it off from the realm")]
+    Revoked(Name),
+    /// Not a bulletin that this device takes.
+    #[error("{0}")]
+    Bulletin(String),
     /// It is for the device itself.
     #[error("{0} is this device itself")]
     Oneself(Name),

@@ -26,6 +26,9 @@ impl Engine {
         bearer: u8,
         age: Duration,
     ) {
+        if self.turns_away(id, &peer.credential) {
+            return;
+        }
         let name = self.neighbours.name_of(&mut self.core, &peer.credential.body.handle);
         let clocks = Clocks::of_link(peer.seconds, self.core.now.unix.seconds(), age);
         self.core.record(Event::LinkUp {

@@ -4,6 +4,7 @@
 //! groups is called here, in this order.
 
 use crate::counter::Counter;
+use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::exchange::Origin;
 use crate::engine::{Engine, Output};
 use crate::event_log::Event;
@@ -14,28 +15,62 @@ impl Engine {
     pub(super) fn handle_bulletin(&mut self, from: LinkId, body: &[u8]) {
         match self.core.membership.accept_bulletin(body) {
             Ok(true) => {
-                let version = self.core.membership.bulletin().version();
-                self.core.record(Event::BulletinAccepted { version });
                 self.member.documents.told_by = Some(from);
-                self.heed_bulletin();
-                self.core.outputs.push_back(Output::MembershipChanged { save: true });
-                for link in self.neighbours.links.ids().into_iter().filter(|link| *link != from) {
-                    self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
-                }
-                self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+                self.take_up_bulletin(Some(from));
             }
             Ok(false) => {}
             Err(_) => self.core.count(Counter::BulletinsRefused, 1),
         }
     }
 
-    /// A newer bulletin holds: group keys may be others, and senders revoked.
+    /// A newer bulletin holds, which came over that link: it is kept, told to all other neighbours, and does what it says.
+    pub(super) fn take_up_bulletin(&mut self, from: Option<LinkId>) {
+        let version = self.core.membership.bulletin().version();
+        self.core.record(Event::BulletinAccepted { version });
+        self.heed_bulletin();
+        self.core.outputs.push_back(Output::MembershipChanged { save: true });
+        for link in self.neighbours.links.ids().into_iter().filter(|link| Some(*link) != from) {
+            self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
+        }
+        self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+        self.member.plan_cards(&mut self.core);
+        if self.core.membership.is_revoked(self.core.now.unix) {
+            let reason = format!("bulletin version {version} revokes this device");
+            self.core.record(Event::RenewalFailed { reason });
+        }
+    }
+
+    /// A bulletin that the operator hands over, with documents that it names. It is judged as one that a neighbour sends.
+    pub(super) fn take_bulletin(&mut self, token: Token, signed: &[u8], documents: &[Vec<u8>]) {
+        let newer = match self.core.membership.accept_bulletin(signed) {
+            Ok(newer) => newer,
+            Err(error) => {
+                self.core.count(Counter::BulletinsRefused, 1);
+                return self.core.finish(token, Reply::Refused(Refused::Bulletin(error.to_string())));
+            }
+        };
+        // Before it is told on: neighbours that lack them ask for them.
+        let mut added = false;
+        for document in documents {
+            match self.core.membership.accept_document(document) {
+                Ok(new) => added |= new,
+                Err(_) => self.core.count(Counter::DocumentsRefused, 1),
+            }
+        }
+        if newer {
+            self.take_up_bulletin(None);
+        } else if added {
+            self.heed_bulletin();
+            self.core.outputs.push_back(Output::MembershipChanged { save: true });
+        }
+        let version = self.core.membership.bulletin().version();
+        self.core.finish(token, Reply::Bulletin { version, newer });
+    }
+
+    /// A newer bulletin or a document of it holds: group keys may be others, and senders revoked.
     pub(super) fn heed_bulletin(&mut self) {
-        let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
         self.member.note_signed(&mut self.core);
-        // Who is not sure of the time cannot tell whose credentials hold.
-        let lost = !self.core.clock.is_sure();
-        self.neighbours.peers.heed(|known| lost || bulletin.recheck(known, unix).is_ok());
+        self.cut_off_revoked();
         // Who reaches which segment may be another matter now.
         self.routing.link_state.reconsider();
         self.member.watch_bulletin(&mut self.core);
@@ -103,11 +138,12 @@ impl Engine {
         if renewed.changed {
             self.rename_links();
             if renewed.bulletin {
-                self.heed_bulletin();
+                self.take_up_bulletin(None);
             }
             self.groups.update_tags(&mut self.core, &mut self.neighbours);
         }
         self.member.plan_renewal(&self.core);
+        self.member.plan_cards(&mut self.core);
         for (token, command) in self.messages.settle_strangers(&mut self.core) {
             self.handle_command(token, command);
         }

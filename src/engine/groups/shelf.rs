@@ -240,6 +240,18 @@ impl Shelf {
         self.due.first().map(|(until, ..)| *until)
     }
 
+    /// Frames of a publisher go, and come again for new ones.
+    pub(in crate::engine) fn forget_publisher(&mut self, publisher: &CredentialHash) -> Gone {
+        let flows = self.flows.range((*publisher, [0; 16])..=(*publisher, [0xff; 16]));
+        let flows: Vec<Flow> = flows.map(|(flow, _)| *flow).collect();
+        let mut gone = Gone::default();
+        for flow in flows {
+            gone.frames += self.forget(&flow);
+            self.shares.leave(&flow);
+        }
+        gone
+    }
+
     fn drop_frame(&mut self, flow: &Flow, number: u64) {
         let Some(frame) = self.flows.get_mut(flow).and_then(|known| known.kept.remove(&number)) else { return };
         self.due.remove(&(frame.until, *flow, number));

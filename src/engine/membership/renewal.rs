@@ -25,13 +25,16 @@ use crate::identity::enrolment::PendingEnrolment;
 use crate::time::Time;
 use crate::wire::hello::EnrolReply;
 use core::time::Duration;
+use rand_chacha::rand_core::Rng;
 
 /// How long members have to tell the time before the issuer is asked for it.
 const UNTOLD: Duration = Duration::from_secs(5);
 /// Least time between two pulls.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
-/// The first and the longest wait after a failed renewal; the longest grows with the time for which the credentials are
-/// still valid.
+/// Cards that a new bulletin may have changed are asked for within this time, or within a quarter of an epoch, so that not all ask at
+/// once.
+const SPREAD: Duration = Duration::from_secs(120);
+/// First and longest wait after a failed renewal, the latter where the credentials soon run out.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
 /// This node's own requests to the issuer.
@@ -90,16 +93,34 @@ impl Member {
         self.start_pull_if_due(core);
     }
 
-    /// Plans when the next batch of credentials is to be asked for.
+    /// A bulletin has come since the cards were asked for: a device may have been revoked, and others have new cards for it.
+    pub(in crate::engine) fn plan_cards(&mut self, core: &mut Core) {
+        if !core.membership.cards_are_due() || self.renewal.next_pull.is_some() {
+            return;
+        }
+        let spread = if self.issuer.is_some() { Duration::ZERO } else { SPREAD };
+        let spread = spread.min(Duration::from_secs(core.membership.epoch_length().seconds()) / 4);
+        let wait = match self.renewal.failures {
+            0 => Duration::from_micros(core.rng.next_u64() % u64::try_from(spread.as_micros()).unwrap_or(1).max(1)),
+            _ => self.patience(core),
+        };
+        self.renewal.next_pull = Some(core.now.time + wait);
+    }
+
+    /// How long it waits after so many failures.
+    fn patience(&self, core: &Core) -> Duration {
+        let (first, longest) = RETRY;
+        let longest = longest.max(core.membership.valid_until().since(core.now.unix) / 16);
+        first.saturating_mul(1 << self.renewal.failures.saturating_sub(1).min(16)).min(longest)
+    }
+
+    /// When the next batch is to be asked for.
     pub(in crate::engine) fn plan_renewal(&mut self, core: &Core) {
         let lost = self.is_lost(core);
         let at = if lost && self.renewal.failures == 0 {
             Some(core.now.time + UNTOLD)
         } else if self.renewal.failures > 0 {
-            let (first, longest) = RETRY;
-            let longest = longest.max(core.membership.valid_until().since(core.now.unix) / 16);
-            let wait = first.saturating_mul(1 << (self.renewal.failures - 1).min(16)).min(longest);
-            Some(core.now.time + wait)
+            Some(core.now.time + self.patience(core))
         } else {
             core.membership.renewal_due(core.now.unix).then_some(core.now.time)
         };
@@ -153,8 +174,14 @@ pub(in crate::engine) struct Renewed {
 }
 
 impl Member {
-    /// Handles the issuer's answer, or the reason why it could not be reached. Returns `None` if no request was under
-    /// way.
+    /// Tells what has been changed about contacts.
+    pub(in crate::engine) fn note_contacts(&self, core: &mut Core) {
+        for (name, change) in core.membership.contacts().take_changes() {
+            core.record(Event::ContactChanged { name, what: change.text().to_owned() });
+        }
+    }
+
+    /// The issuer has answered, or could not be reached; `None` if nothing was asked.
     pub(in crate::engine) fn take_renewal(
         &mut self,
         core: &mut Core,
@@ -180,9 +207,7 @@ impl Member {
                     let until = core.membership.valid_until().seconds();
                     core.record(Event::Joined { until });
                 }
-                for (name, change) in core.membership.contacts().take_changes() {
-                    core.record(Event::ContactChanged { name, what: change.text().to_owned() });
-                }
+                self.note_contacts(core);
                 core.outputs.push_back(Output::MembershipChanged { save: true });
                 Some(Renewed { changed: true, bulletin: renewed.bulletin })
             }

@@ -25,7 +25,11 @@ const FAILED: [Counter; 4] =
 impl Messages {
     pub(in crate::engine) fn report_gone(&mut self, core: &mut Core, gone: Vec<Gone<(Token, Name)>>) {
         for Gone { token: (token, to), count, class, left, latency } in gone {
-            let fate = if left { Fate::Sent } else { Fate::Unreachable };
+            let fate = match left {
+                true => Fate::Sent,
+                false if core.membership.contact_book().is_revoked(&to) => Fate::Revoked { left },
+                false => Fate::Unreachable,
+            };
             let outcome = self.outcome(&to, fate, latency, 0);
             if !left {
                 core.note_failure(to.as_str(), &outcome);
@@ -52,6 +56,10 @@ impl Messages {
                 let why = self.sends.no_route(to);
                 let why = why.map_or_else(String::new, |why| format!(": {}", explain_no_route(why)));
                 Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
+            }
+            Fate::Revoked { left: false } => Outcome::Refused { reason: format!("{to} has been revoked") },
+            Fate::Revoked { left: true } => {
+                Outcome::Expired { reason: format!("it left, and {to} was revoked before a receipt came") }
             }
             Fate::Refused(verdict) => Outcome::Refused {
                 reason: match verdict {

@@ -10,6 +10,7 @@ pub(super) mod outcomes;
 pub(super) mod reading;
 pub(super) mod receipts;
 pub(super) mod receiving;
+pub(super) mod revoked;
 pub(super) mod seals;
 pub(super) mod senders;
 pub(super) mod services;

@@ -309,7 +309,22 @@ impl Messages {
         core.finish(request.token, reply);
     }
 
-    /// Hands calls over to their offers, once the commit that accepted them is durable.
+    /// A device is one of the realm no more: nobody waits for its responses, and its calls are answered no more.
+    pub(in crate::engine) fn end_conversations(&mut self, core: &mut Core, with: &Name) {
+        let calls = self.services.calls.iter().filter(|(_, call)| call.from == *with);
+        for call in calls.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.forget_call(core, call);
+        }
+        let requests = self.services.requests.values().filter(|request| request.to == *with);
+        for token in requests.map(|request| request.token).collect::<Vec<_>>() {
+            self.services.forget_request(token);
+            let outcome = Outcome::Expired { reason: format!("{with} was revoked before it responded") };
+            core.note_failure(with.as_str(), &outcome);
+            core.finish(token, Reply::Outcome(outcome));
+        }
+    }
+
+    /// Hands calls over, once the commit that accepted them is durable.
     pub(in crate::engine) fn release_calls(&mut self, core: &mut Core, after: crate::id::Lsn) {
         for (token, call) in core::mem::take(&mut self.services.released) {
             core.outputs.push_back(Output::Reply { token, reply: Reply::Call(call), after, last: false });
@@ -356,6 +371,9 @@ impl Messages {
         }
         if core.membership.contacts().get(&to).is_none() {
             return self.submit_after_pull(core, token, to, Command::Request { send, service });
+        }
+        if self.refuse_revoked(core, token, &to) {
+            return;
         }
         let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
         let Some((send_policy, lifetime)) =

@@ -284,7 +284,15 @@ impl Sessions {
         Some(entry)
     }
 
-    /// Forgets the sessions that are bound to a credential that is no longer accepted.
+    /// Forgets all sessions with a peer.
+    pub(in crate::engine) fn forget_peer(&mut self, peer: &Name) {
+        let sessions = self.peers.get(peer).map(|peer| peer.sessions.clone()).unwrap_or_default();
+        for id in sessions {
+            self.forget(&id);
+        }
+    }
+
+    /// Forgets what is bound to a credential that is accepted no more.
     pub(in crate::engine) fn retire(&mut self, now: Unix) {
         let past: Vec<SessionId> =
             self.by_id.iter().filter(|(_, entry)| entry.until <= now).map(|(id, _)| *id).collect();

@@ -49,6 +49,9 @@ impl Messages {
         to: &Name,
         message: Submission<Sender>,
     ) -> Option<InnerId> {
+        if self.refuse_revoked(core, token, to) {
+            return None;
+        }
         let class = message.lane.class;
         match self.sends.submit(to, message, core.now, &mut core.rng) {
             Ok(id) => Some(id),
@@ -85,6 +88,9 @@ impl Messages {
         }
         if core.membership.contacts().get(&send.to).is_none() {
             return self.submit_after_pull(core, token, send.to.clone(), Command::Send(send));
+        }
+        if self.refuse_revoked(core, token, &send.to) {
+            return;
         }
         let Send { to, payload, ack, class, policy, lifetime, id } = send;
         let asked = Asked { policy: policy.as_deref(), class, service: None };
@@ -125,6 +131,9 @@ impl Messages {
         }
         if core.membership.contacts().get(&load.to).is_none() {
             return self.submit_after_pull(core, token, load.to.clone(), Command::SendLoad(load));
+        }
+        if self.refuse_revoked(core, token, &load.to) {
+            return;
         }
         let Load { to, records, class, policy, lifetime } = load;
         let asked = Asked { policy: policy.as_deref(), class, service: None };

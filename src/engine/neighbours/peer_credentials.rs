@@ -126,10 +126,11 @@ impl PeerCredentials {
         full
     }
 
-    /// Drops the credentials that are no longer accepted.
-    pub(in crate::engine) fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) {
-        self.known.retain(|_, known| accepts(known));
+    /// The credentials that are accepted are others. Returns those that are so no more.
+    pub(in crate::engine) fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) -> Vec<PeerCredential> {
+        let gone = self.known.extract_if(.., |_, known| !accepts(known)).map(|(_, known)| known).collect();
         self.learnt.retain(|hash| self.known.contains_key(hash));
+        gone
     }
 }
 

@@ -142,7 +142,16 @@ impl LinkState {
         self.lsdb.entry(router).map(|entry| entry.lsa.origin)
     }
 
-    /// Whether the graph has to be built anew; it is taken as built now then.
+    /// A router is one no more.
+    pub(in crate::engine) fn forget_router(&mut self, router: &Pseudonym) {
+        self.lsdb.forget(router);
+        if let Some(name) = self.named.remove(router) {
+            self.names.remove(&name);
+        }
+        self.changed = true;
+    }
+
+    /// Whether routes have to be looked at anew.
     pub(in crate::engine) fn take_changed(&mut self, now: Time) -> bool {
         let generation = self.lsdb.generation();
         let changed = core::mem::take(&mut self.changed) | (generation != self.seen);

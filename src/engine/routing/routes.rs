@@ -405,7 +405,11 @@ impl Routing {
         let routers =
             leaf.as_ref().map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf.body.handle));
         if routers.is_empty() {
-            return Err(if self.ask_where(core, neighbours, handle) { NoRoute::Asking } else { NoRoute::Unknown });
+            let mut asked = self.ask_where(core, neighbours, handle);
+            for former in core.membership.contact_book().former_handles_of(to, unix) {
+                asked |= self.ask_where(core, neighbours, former);
+            }
+            return Err(if asked { NoRoute::Asking } else { NoRoute::Unknown });
         }
         Ok(Location::At(routers, leaf))
     }

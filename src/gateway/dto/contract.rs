@@ -155,6 +155,10 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
         &Peer::from(peer),
         r#"{"name":"meter","peer_id":"12D3","address":"/ip4/192.0.2.1/tcp/7","transport":"tcp","direction":"out","silent":false,"rtt_us":90,"up_s":1,"sent":2,"received":3}"#,
     );
+    let bulletin =
+        BulletinBody { bulletin_base64: BASE64.encode(b"signed"), documents_base64: vec![BASE64.encode(b"one")] };
+    pinned(&bulletin, r#"{"bulletin_base64":"c2lnbmVk","documents_base64":["b25l"]}"#);
+    pinned(&BulletinTaken { version: 3, newer: true }, r#"{"version":3,"newer":true}"#);
     let contact = api::Contact { name: "meter".into(), neighbour: true, changed: None };
     pinned(&Contact::from(contact), r#"{"name":"meter","neighbour":true}"#);
     let shape = emulation::Shape { delay: Duration::from_millis(20), loss: 10_000, ..emulation::Shape::default() };

@@ -4,6 +4,7 @@
 //! Payloads are bytes. In an answer they are in `payload` if they are valid UTF-8, otherwise in `payload_base64`; a
 //! request may use either. Durations are written as `250ms`, `30s`, `6h`; times are RFC 3339 in UTC.
 
+mod bulletin;
 #[cfg(test)]
 mod contract;
 mod lab;
@@ -13,6 +14,7 @@ mod records;
 mod routing;
 mod traffic;
 
+pub use bulletin::{BulletinBody, BulletinTaken};
 pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, RouteQuery, Status};
 pub use outcome::Outcome;

@@ -52,6 +52,15 @@ impl Credentials {
         any
     }
 
+    /// Forgets those of a router; answers whether there were any.
+    pub(super) fn forget_router(&mut self, router: &Pseudonym) -> bool {
+        let of_it = self.known.iter().filter(|(_, known)| known.router == *router);
+        let of_it: Vec<CredentialHash> = of_it.map(|(hash, _)| *hash).collect();
+        let any = !of_it.is_empty();
+        of_it.into_iter().for_each(|hash| self.forget(Some(hash)));
+        any
+    }
+
     pub(super) fn first_end(&self) -> Option<Unix> {
         self.known.values().map(|known| known.until).min()
     }

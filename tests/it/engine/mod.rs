@@ -26,6 +26,7 @@ mod multicast_bounds;
 mod overload;
 mod pieces;
 mod policies;
+mod revocation;
 mod segments;
 mod sessions;
 mod streams;
