@@ -138,7 +138,7 @@ mod tests {
 
     fn wants(time: Option<u64>) -> Wants {
         let policy = Policy { weights: [0, 1, 0, 0], ..Policy::default() };
-        Wants { policy, time: time.map(Duration::from_micros), bytes: 0 }
+        Wants { policy, time, bytes: 0 }
     }
 
     /// Invariant 1.

@@ -32,7 +32,6 @@ use crate::wire::data::{DataFrame, Policy};
 use crate::wire::frame;
 use bytes::Bytes;
 use core::time::Duration;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How far ahead of time a batch names the handles under which a receipt finds this device.

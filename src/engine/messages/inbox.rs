@@ -9,7 +9,7 @@
 //! 1. A receipt `Delivered` comes out with the number of the commit that holds the message and the dedupe state that
 //!    accepted it; both are in one commit: after a crash they agree. A message has one verdict, which every copy of it is
 //!    told; but for `InboxFull`, which says that it is to come again.
-//! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`], of one contact at most as much as is then free
+//! 2. The inbox holds at most [`MAX_INBOX`](crate::delivery::holdings::MAX_INBOX) messages and [`MAX_INBOX_BYTES`](crate::delivery::holdings::MAX_INBOX_BYTES), of one contact at most as much as is then free
 //!    (`holdings`). Drop policy: the newest is not taken, and its sender is told to send it again soon (`InboxFull`).
 //! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: of the sender that has most, the one longest without a
 //!    message is forgotten.
@@ -17,7 +17,7 @@
 
 use crate::delivery::cursors::{Cursors, MAX_CONSUMERS};
 use crate::delivery::dedupe::Dedupe;
-use crate::delivery::holdings::{Holdings, MAX_INBOX, MAX_INBOX_BYTES};
+use crate::delivery::holdings::Holdings;
 use crate::engine::Output;
 use crate::engine::api::{InboxRecord, Refused, Reply, Token};
 use crate::engine::core::Core;

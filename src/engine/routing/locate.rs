@@ -33,7 +33,6 @@ use crate::time::Time;
 use crate::wire;
 use crate::wire::frame::Kind;
 use crate::wire::locate::{Locate, Located, MAX_AREAS, MAX_VIA};
-use core::time::Duration;
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 
