@@ -1,4 +1,9 @@
-//! `realm`: founding a realm, inviting devices, the inventory.
+//! `realm`: founding a realm, inviting devices, the inventory; segments, groups and disclosure have files of their own.
+
+mod disclose;
+mod group;
+mod operator;
+mod segment;
 
 use super::failure::Failure;
 use super::passphrase::Source;
@@ -58,7 +63,7 @@ enum Action {
     /// Whoever has the ticket can use it: hand it over as you would a password.
     #[command(after_help = "Examples:
   m2mesh realm invite ./plant --name meter-17 > ticket
-  m2mesh realm invite ./plant --name meter-18 --contact all --expires 1h")]
+  m2mesh realm invite ./plant --name meter-18 --contact all --segment ot --expires 1h")]
     Invite {
         /// The realm's directory
         #[arg(value_name = "DIR")]
@@ -69,6 +74,9 @@ enum Action {
         /// Whose contact it is to be, mutually: names, or `all`; the realm's first device if nothing is said
         #[arg(long, value_name = "NAME|all", num_args = 1..)]
         contact: Vec<String>,
+        /// Segments that it is in; the default one if nothing is said
+        #[arg(long, value_name = "SEGMENT", num_args = 1..)]
+        segment: Vec<String>,
         /// How long the ticket is good
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
         expires: Duration,
@@ -103,6 +111,9 @@ enum Action {
         #[arg(value_name = "REQUEST", required = true)]
         requests: Vec<PathBuf>,
     },
+    Segment(segment::Arguments),
+    Group(group::Arguments),
+    Disclose(disclose::Arguments),
     /// Lists the realm's devices, and the tickets not used yet
     #[command(after_help = "Example:\n  m2mesh realm list ./plant --json")]
     List {
@@ -120,7 +131,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
             let keys = if sealed { source.sealing()? } else { Keyring::default() };
             init(&shell, &place, &keys, &name, epoch)
         }
-        Action::Invite { place, name, contact, expires, address } => {
+        Action::Invite { place, name, contact, segment, expires, address } => {
             let addresses = addresses(&shell, &place, address)?;
             invite(
                 &shell,
@@ -128,7 +139,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
                 &source,
                 Invite {
                     name,
-                    segments: Vec::new(),
+                    segments: segment,
                     roles: Vec::new(),
                     contacts: contacts(contact)?,
                     lifetime: expires,
@@ -138,6 +149,9 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
         }
         Action::Allow { place, one, other } => allow(&shell, &place, &source, &one, &other),
         Action::Issue { place, requests } => issue(&shell, &place, &source, &requests),
+        Action::Segment(arguments) => segment::run(arguments, &shell, &source),
+        Action::Group(arguments) => group::run(arguments, &shell, &source),
+        Action::Disclose(arguments) => disclose::run(arguments, &shell, &source),
         Action::List { place } => list(&shell, &place, &source),
     }
 }

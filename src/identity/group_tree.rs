@@ -11,7 +11,7 @@
 //! versions it missed with its grant.
 //!
 //! Invariants
-//! 1. A cover reaches every assigned leaf that is not excluded, and no excluded one.
+//! 1. A cover reaches every assigned leaf that is not excluded, and no excluded one; one for readers reaches these alone.
 //! 2. Leaves are allocated in order and never reused, so no device ever knows a node key that another had before.
 
 use crate::id::Tag;
@@ -52,9 +52,31 @@ impl GroupTree {
         leaves: u32,
         excluded: &BTreeSet<u32>,
     ) -> GroupVersion {
+        self.seal_cover(rng, (group, version), key, (leaves, cover(leaves, excluded)))
+    }
+
+    /// Seals a group's key to these leaves and to no others, also none that are assigned later: the document says that all leaves of the
+    /// tree were assigned when it was made.
+    pub fn seal_version_to(
+        &self,
+        rng: &mut ChaCha20Rng,
+        version: (Option<Tag>, u32),
+        key: &Secret,
+        readers: &BTreeSet<u32>,
+    ) -> GroupVersion {
+        self.seal_cover(rng, version, key, (LEAVES, cover_of(readers)))
+    }
+
+    fn seal_cover(
+        &self,
+        rng: &mut ChaCha20Rng,
+        (group, version): (Option<Tag>, u32),
+        key: &Secret,
+        (leaves, nodes): (u32, Vec<u32>),
+    ) -> GroupVersion {
         let mut document = GroupVersion { format: FORMAT, group, version, leaves, salt: [0; 16], cover: Vec::new() };
         rng.fill_bytes(&mut document.salt);
-        document.cover = cover(leaves, excluded)
+        document.cover = nodes
             .into_iter()
             .map(|node| {
                 let mut sealed = key.to_vec();
@@ -110,6 +132,23 @@ pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
         if excluded.range(first..first + size).next().is_none() {
             nodes.push(node);
         } else if size > 1 {
+            let half = size / 2;
+            waiting.push((2 * node + 1, first + half, half));
+            waiting.push((2 * node, first, half));
+        }
+    }
+    nodes
+}
+
+/// The fewest nodes whose subtrees together hold these leaves and no other, in heap order from left to right.
+pub fn cover_of(leaves: &BTreeSet<u32>) -> Vec<u32> {
+    let mut nodes = Vec::new();
+    let mut waiting = vec![(1, 0, LEAVES)];
+    while let Some((node, first, size)) = waiting.pop() {
+        let held = u32::try_from(leaves.range(first..first + size).count()).unwrap_or(u32::MAX);
+        if held == size {
+            nodes.push(node);
+        } else if held > 0 {
             let half = size / 2;
             waiting.push((2 * node + 1, first + half, half));
             waiting.push((2 * node, first, half));

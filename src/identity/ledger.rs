@@ -12,6 +12,8 @@
 //! 4. One pair of keys is certified for a device and epoch, and no pseudonym for two devices. Which ones is kept until
 //!    the epoch has passed: what is kept of a device is bounded by what one request is granted.
 
+mod segments;
+
 use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
 use crate::identity::certified::{Certified, EPOCH_KEYS};
 use crate::identity::group_tree::LEAVES;

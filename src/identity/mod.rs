@@ -83,6 +83,7 @@ pub mod bulletin;
 pub mod certified;
 pub mod contact;
 pub mod credential;
+pub mod disclosure;
 pub mod enrolment;
 mod epoch_chain;
 pub mod group;

@@ -4,7 +4,7 @@
 //! counts. It is needed for changes to the bulletin only and can lie in a drawer. Issuers hold what daily work
 //! needs. The auditor alone can tell which device a credential belongs to without being its contact.
 
-use crate::id::{DeviceId, IssuerId, Pseudonym, RealmId};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Pseudonym, RealmId};
 use crate::identity::bulletin::{BulletinError, FORMAT, VerifiedBulletin};
 use crate::identity::group_tree::{self, GroupTree};
 use crate::identity::kdf::{self, Secret, label};
@@ -144,6 +144,11 @@ impl IssuerSecrets {
 }
 
 impl Auditor {
+    /// The public key, to which identities are sealed.
+    pub fn key(&self) -> AgreementKey {
+        seal::agreement_public(&StaticSecret::from(*self.secret))
+    }
+
     /// Opens a credential's sealed id: whose credential it is, and of which epoch.
     pub fn open(&self, sealed_id: &[u8]) -> Result<(DeviceId, Epoch), SealError> {
         let plain = seal::open(&StaticSecret::from(*self.secret), label::SEALED_ID, sealed_id)?;

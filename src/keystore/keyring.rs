@@ -135,10 +135,13 @@ pub enum KeyringError {
 
 /// Whether the directory has a secret file that is sealed. One that cannot be read says so when it is.
 pub fn is_sealed(directory: &Path) -> bool {
-    SECRETS.iter().any(|secret| {
-        let bytes = private_file::read(&directory.join(secret)).map(Zeroizing::new);
-        bytes.is_ok_and(|bytes| passphrase::is_sealed(&bytes))
-    })
+    SECRETS.iter().any(|secret| is_sealed_file(&directory.join(secret)))
+}
+
+/// Whether one secret file is sealed. One that cannot be read says so when it is.
+pub fn is_sealed_file(path: &Path) -> bool {
+    let bytes = private_file::read(path).map(Zeroizing::new);
+    bytes.is_ok_and(|bytes| passphrase::is_sealed(&bytes))
 }
 
 /// Brings all secret files of a directory from the form that `from` reads into the form that `to` writes, all or none.

@@ -8,6 +8,8 @@
 //! 1. What a call reports has been synced to disk, file and directory; of a batch, what the batch reports.
 //! 2. A file that is not an entry stops the ledger with the file's name; nothing is skipped.
 
+mod segments;
+
 use super::private_file::{self, FileError};
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::ledger::{

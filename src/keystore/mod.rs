@@ -11,6 +11,8 @@
 //! | [`device_dir`] | `DIR/identity`: keys, credentials, cards of a device |
 //! | [`saver`] | one saver of it in a process, so that the newer state stays |
 //! | [`realm_dir`] | `DIR/realm`: keys of operator, auditor and issuer |
+//! | [`auditor_dir`] | what the auditor needs of a realm's directory |
+//! | [`auditor_log`] | `DIR/realm/disclosures.log`: every identity that was opened |
 //! | [`ledger_dir`] | `DIR/realm/ledger`: tickets and devices |
 //! | `documents` | what a bulletin names, by hash |
 //!
@@ -19,6 +21,8 @@
 //! 2. After a crash each file has its old bytes or its new ones; whatever order they were written in, the directory opens.
 //! 3. What was sealed is never written unsealed but by [`keyring::reseal`].
 
+pub mod auditor_dir;
+pub mod auditor_log;
 pub mod device_dir;
 mod documents;
 pub mod keyring;

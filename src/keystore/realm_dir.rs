@@ -7,6 +7,7 @@
 //!   issuer.key     0600    signs credentials; a node that has it answers enrolment
 //!   bulletin       0600    the bulletin in force
 //!   groups/        0700    documents that it names
+//!   group-readers  0600    groups with a key of their own: names, and who reads them, see [`groups`]
 //!   ledger/        0700    tickets and devices, see [`LedgerDir`]
 //! DIR/identity/            the operator's own first device, see [`DeviceDir`]
 //! ```
@@ -15,6 +16,10 @@
 //! had then.
 //!
 //! A new realm is built beside its place and renamed into it when it is whole.
+
+pub mod amending;
+pub mod groups;
+pub mod segments;
 
 use super::device_dir::{DeviceDir, DeviceDirError};
 use super::documents;
@@ -42,6 +47,8 @@ use zeroize::Zeroizing;
 /// A realm on disk, as its issuer uses it.
 #[derive(Debug)]
 pub struct RealmDir {
+    /// `DIR/realm`.
+    place: PathBuf,
     issuer: Issuer,
     bulletin: VerifiedBulletin,
     ledger: LedgerDir,
@@ -131,7 +138,7 @@ pub enum RealmDirError {
     #[error("no device of this realm is called {0}; `m2mesh realm list DIR` shows them")]
     NoDevice(Name),
     /// No such segment.
-    #[error("this realm has no segment {0}")]
+    #[error("this realm has no segment {0}; `m2mesh realm segment DIR list` shows them")]
     NoSegment(String),
 }
 
@@ -218,16 +225,9 @@ impl RealmDir {
         let path = realm.join(ISSUER);
         let bytes = keys.read(&path)?;
         let issuer: IssuerFile = decode(&bytes).map_err(|source| RealmDirError::Damaged { path, source })?;
-        let path = realm.join(BULLETIN);
-        let damaged = |source| RealmDirError::Bulletin { path: path.clone(), source };
-        let mut bulletin = VerifiedBulletin::verify(issuer.realm, &private_file::read(&path)?).map_err(damaged)?;
-        for document in documents::read(&realm.join(documents::DIRECTORY))? {
-            bulletin.attach(&document).map_err(damaged)?;
-        }
-        if !bulletin.missing().is_empty() {
-            tracing::warn!("{} lacks documents that the bulletin names", realm.join(documents::DIRECTORY).display());
-        }
+        let bulletin = amending::read_bulletin(realm, issuer.realm)?;
         Ok(Self {
+            place: realm.to_path_buf(),
             issuer: Issuer::new(issuer.realm, &issuer.secrets),
             bulletin,
             ledger: LedgerDir::open(realm.join("ledger"))?,
@@ -237,6 +237,7 @@ impl RealmDir {
     /// Makes a ticket; returns its text.
     pub fn invite(&mut self, invite: Invite, now: Unix, rng: &mut ChaCha20Rng) -> Result<String, RealmDirError> {
         let Invite { name, segments, roles, contacts, lifetime, addresses } = invite;
+        self.refresh()?;
         let contacts = self.contacts(contacts)?;
         let invitation = Invitation {
             name,
@@ -251,8 +252,11 @@ impl RealmDir {
         Ok(ticket::to_text(&made))
     }
 
-    /// Answers an enrolment or a renewal.
+    /// Answers an enrolment or a renewal, out of the newest bulletin that lies here.
     pub fn answer(&mut self, hello: &EnrolHello, now: Unix, rng: &mut ChaCha20Rng) -> Answered {
+        if let Err(error) = self.refresh() {
+            tracing::error!(%error, "the bulletin in realm/ cannot be read anew; the one before it is granted");
+        }
         self.issuer.answer(hello, &mut self.ledger, &self.bulletin, now, rng)
     }
 
@@ -335,11 +339,7 @@ impl RealmDir {
         if names.is_empty() {
             return Ok(DEFAULT_SEGMENT);
         }
-        names.iter().try_fold(0, |segments, name| {
-            let listed = self.bulletin.body().segments.iter().find(|segment| segment.name == *name);
-            let bit = listed.and_then(|segment| 1u64.checked_shl(u32::from(segment.bit)));
-            bit.map(|bit| segments | bit).ok_or_else(|| RealmDirError::NoSegment(name.clone()))
-        })
+        names.iter().try_fold(0, |segments, name| Ok(segments | segments::mask(self.segment_bit(name)?)))
     }
 }
 

@@ -161,13 +161,20 @@ pub struct Cover {
 /// A segment and what it may exchange frames with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Its bit in credentials, 1 to 63; bit 0 is the default segment.
+    /// Its bit in credentials, 0 to 63; bit 0 is the default segment, which is listed only if it reaches others.
     pub bit: u8,
     /// Its name, for the command line.
     pub name: String,
     /// Segments it may reach besides itself, as a bit map of 8 bytes, big endian.
     #[serde(with = "serde_bytes")]
     pub reaches: [u8; 8],
+}
+
+impl Segment {
+    /// The segments it may reach besides itself, as a number.
+    pub fn reach(&self) -> u64 {
+        u64::from_be_bytes(self.reaches)
+    }
 }
 
 /// Asks a neighbour for its bulletin, if it is newer than this version.
