@@ -20,9 +20,9 @@
 //! The file names devices that nobody else can: it is private to its owner, as a key is.
 //!
 //! Invariants
-//! 1. A record is on disk, synced with the directory's entry, before [`AuditorLog::append`] returns.
-//! 2. No byte of a record can change without [`AuditorLog::verify`] naming that record or one before it.
-//! 3. Nothing is appended behind a record that does not hold.
+//! 1. No byte of a record can change without [`AuditorLog::verify`] naming that record or one before it.
+//! 2. Nothing is appended behind a record that does not hold.
+//! - A record is on disk, synced with the directory's entry, before [`AuditorLog::append`] returns.
 
 use super::private_file::{self, FileError};
 use crate::id::{DeviceId, RealmId};

@@ -44,7 +44,7 @@ fn what_was_opened_is_told_again_in_order() {
     assert_eq!((check(&empty).records, check(&empty).end), (0, End::Clean));
 }
 
-/// Invariant 2.
+/// Invariant 1.
 #[test]
 fn whatever_byte_is_changed_the_record_is_named() {
     let (_place, log, _) = with_records(3);
@@ -123,7 +123,7 @@ fn a_record_that_lacks_the_end_of_its_line_alone_is_kept() {
     assert_eq!(check(&log).end, End::Clean);
 }
 
-/// Invariant 3.
+/// Invariant 2.
 #[test]
 fn nothing_is_appended_behind_a_record_that_does_not_hold() {
     let (_place, log, _) = with_records(2);

@@ -202,5 +202,8 @@ fn forget_followed(body: &mut Bulletin, now: Unix) {
     body.groups.retain(|named| !over.iter().any(|later| later.group == named.group && later.version > named.version));
 }
 
-/// Held while the bulletin is changed.
-const LOCK: &str = "bulletin.lock";
+/// Held while the bulletin is changed, for whatever reason: its name is that of the first of them.
+const LOCK: &str = "revoking";
+
+#[cfg(test)]
+mod tests;
