@@ -148,7 +148,7 @@ fn a_revoked_device_gets_no_key_that_is_made_afterwards() {
     let [first, a, b] = ["first", "a", "b"].map(|device| rig.keys(device, last.from));
     for group in ["open", "alarms", "unlisted"] {
         assert_eq!((a.version(group), b.version(group)), (Some(2), None), "{group}");
-        assert_eq!(first.tag(group, EPOCH), a.tag(group, EPOCH));
+        assert_eq!(first.tag(group, EPOCH) == a.tag(group, EPOCH), group != "alarms", "{group}");
     }
 }
 
