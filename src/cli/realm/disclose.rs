@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   m2mesh peers --json | jq -r '.[].credential' > captured
   m2mesh realm disclose ./plant captured --reason 'case 17: pump 3 was stopped' --auditor-key /media/safe/auditor.key
-  m2mesh realm disclose ./plant --log
+  m2mesh realm disclose ./plant --list
   m2mesh realm disclose ./plant --verify --head 5f2c…")]
 pub(super) struct Arguments {
     /// The realm's directory
     #[arg(value_name = "DIR")]
     place: PathBuf,
     /// Captured credentials
-    #[arg(value_name = "CREDENTIAL", required_unless_present_any = ["log", "verify"], requires = "reason")]
+    #[arg(value_name = "CREDENTIAL", required_unless_present_any = ["list", "verify"], requires = "reason")]
     credentials: Vec<String>,
     /// Why they are opened: it stands in the log
     #[arg(long, value_name = "TEXT", requires = "credentials")]
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     auditor_key: Option<PathBuf>,
     /// Lists what has been opened, when and why
     #[arg(long, conflicts_with_all = ["credentials", "verify"])]
-    log: bool,
+    list: bool,
     /// Checks the log's chain of hashes; names the first bad record, if there is one
     #[arg(long, conflicts_with = "credentials")]
     verify: bool,
@@ -49,9 +49,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Verdict, Failure> {
-    let Arguments { place, credentials, reason, auditor_key, log, verify: check, head } = arguments;
+    let Arguments { place, credentials, reason, auditor_key, list: listed, verify: check, head } = arguments;
     let realm = AuditorDir::open(&place).map_err(failed)?;
-    if log {
+    if listed {
         return list(shell, &realm);
     }
     if check {

@@ -116,7 +116,7 @@ fn an_auditor_opens_captured_credentials_and_each_opening_is_in_the_log() {
     let lines = format!("{0}\n{0}\n", hex(&captured));
     let output = fed(&["realm", "disclose", plant.path(), "-", "--reason", "case 19"], lines.as_bytes());
     assert_eq!((output.status.code(), text(&output.stdout).lines().count()), (Some(0), 2));
-    let log = plant.ends(0, "disclose", &["--log"]);
+    let log = plant.ends(0, "disclose", &["--list"]);
     assert!(log.contains("case 17") && log.lines().count() == 5, "{log}");
     assert!(plant.ends(0, "disclose", &["--verify"]).starts_with("intact: 4 records"));
     let head = first["head"].as_str().expect("a hash");
@@ -161,7 +161,7 @@ fn what_is_no_credential_of_the_realm_is_not_opened_and_a_log_that_was_changed_i
     assert_eq!((&verdict["intact"], &verdict["first_bad"]), (&false.into(), &2.into()));
     let said = plant.ends(0, "disclose", &[&hex(&plant.captured()), "--reason", "case 19"]);
     assert!(said.contains("record 2 of the log says"), "{said}");
-    assert!(plant.ends(0, "disclose", &["--log"]).contains("mended"));
+    assert!(plant.ends(0, "disclose", &["--list"]).contains("mended"));
     let nowhere = plant.json("disclose", &["--verify", "--head", &"00".repeat(32)]);
     assert_eq!((&nowhere["intact"], &nowhere["first_bad"]), (&false.into(), &4.into()));
 }
@@ -191,7 +191,7 @@ fn mistakes_of_the_operator_and_the_auditor_are_errors_with_a_way_out() {
         (&["disclose", plant.path(), "a200", "--reason", " "], "say why"),
         (&["disclose", plant.path(), "no credential", "--reason", "x"], "hexadecimal"),
         (&["disclose", plant.path(), "--verify", "--head", "5f"], "64 hexadecimal digits"),
-        (&["disclose", nowhere, "--log"], "realm init"),
+        (&["disclose", nowhere, "--list"], "realm init"),
     ] {
         let output = m2mesh(&[&["realm"], arguments].concat());
         let complaint = text(&output.stderr);

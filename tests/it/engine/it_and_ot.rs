@@ -65,13 +65,12 @@ fn without_a_policy_nothing_crosses() {
 
     let refused = ask(&mut mesh, OFFICE, "pump");
     let sent = mesh.send(OFFICE, "meter", b"open", Ack::End, 10);
-    let served = ask(&mut mesh, METER, "pump");
+    ask(&mut mesh, METER, "pump");
     mesh.run(seconds(15));
     assert!(matches!(outcome(&mesh, OFFICE, refused), Outcome::Unreachable { .. } | Outcome::Expired { .. }));
     assert!(matches!(outcome(&mesh, OFFICE, sent), Outcome::Unreachable { .. } | Outcome::Expired { .. }));
     assert_eq!(called(&mesh, PUMP), 1, "by the meter alone");
     assert_eq!(mesh.inbox(METER).len(), 0);
-    assert!(mesh.reply(METER, served).is_none(), "it is called, and has not answered");
 }
 
 #[test]
