@@ -133,3 +133,33 @@ fn a_forged_segment_does_not_pass_the_border() {
     mesh.run(seconds(5));
     assert_eq!(heard(&mesh, PUMP, pump), []);
 }
+
+fn sent(mesh: &Mesh, at: usize, kind: Kind) -> usize {
+    mesh.nodes[at].sent.iter().filter(|frame| frame[4] == kind as u8).count()
+}
+
+/// The office is a neighbour of the border beside the tree too, and would be told there of what is new.
+#[test]
+fn nobody_is_told_of_publications_of_a_segment_that_is_not_its_own() {
+    let mut mesh = plant(0);
+    mesh.connect(OFFICE, BORDER);
+    for (one, other, took) in [(0, 1, 2), (1, 2, 2), (2, 3, 2), (3, 4, 2), (0, 2, 400)] {
+        for _ in 0..20 {
+            mesh.measure(one, other, Duration::from_millis(took));
+            mesh.measure(other, one, Duration::from_millis(took));
+        }
+    }
+    for at in 0..5 {
+        subscribe(&mut mesh, at, "plant/#");
+    }
+    mesh.run(seconds(60));
+    let (told, asked) = (sent(&mesh, BORDER, Kind::GroupHave), sent(&mesh, OFFICE, Kind::GroupWant));
+    publish(&mut mesh, OFFICE, "plant/valve", 1, seconds(30));
+    mesh.run(seconds(2));
+    assert!(sent(&mesh, BORDER, Kind::GroupHave) > told, "what is of the office's segment is named beside the tree");
+    let told = sent(&mesh, BORDER, Kind::GroupHave);
+    publish(&mut mesh, METER, "plant/flow", 2, seconds(30));
+    mesh.run(seconds(10));
+    assert_eq!(sent(&mesh, BORDER, Kind::GroupHave), told, "what is of the plant's is not");
+    assert_eq!(sent(&mesh, OFFICE, Kind::GroupWant), asked);
+}
