@@ -110,7 +110,18 @@ impl Source {
         }
     }
 
-    /// The keyring that seals new keys.
+    /// What opens one key's file, wherever it lies.
+    pub(super) fn keyring_of(&self, file: &Path) -> Result<Keyring, Failure> {
+        if !keyring::is_sealed_file(file) {
+            return Ok(Keyring::default());
+        }
+        match self.silent()? {
+            Some(passphrase) => Ok(Keyring::new(passphrase)),
+            None => ask(&format!("passphrase of {}", file.display())).map(Keyring::new),
+        }
+    }
+
+    /// What seals new keys.
     pub(super) fn sealing(&self) -> Result<Keyring, Failure> {
         sealing(match self.silent()? {
             Some(passphrase) => passphrase,

@@ -8,10 +8,16 @@ use std::time::Duration;
 
 /// Lists the node's neighbours: each link with its address, round trip and traffic
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  m2mesh peers\n  m2mesh peers --json | jq -r '.[].address'")]
-pub(super) struct Arguments {}
+#[command(
+    after_help = "Examples:\n  m2mesh peers\n  m2mesh peers --json | jq -r '.[].address'\n  m2mesh peers --credentials"
+)]
+pub(super) struct Arguments {
+    /// The signed credential of each in hexadecimal, which the realm's auditor can open
+    #[arg(long)]
+    credentials: bool,
+}
 
-pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+pub(super) async fn run(Arguments { credentials }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     let peers: Vec<Peer> = shell.client()?.get("/v1/peers", &()).await?;
     if shell.json {
         shell.object(&peers)?;
@@ -21,13 +27,19 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.note("no neighbours; check the addresses under [net] in config.toml, and that the others run");
         return Ok(Verdict::Done);
     }
+    if credentials {
+        let row = |peer: Peer| vec![peer.name.unwrap_or_else(|| short(&peer.peer_id)), peer.credential];
+        shell.table(&["NAME", "CREDENTIAL"], peers.into_iter().map(row).collect())?;
+        return Ok(Verdict::Done);
+    }
     let mut header = vec!["NAME", "STATE", "VIA", "DIALLED", "RTT", "FOR", "SENT", "RECEIVED", "ADDRESS"];
     let shaped = peers.iter().any(|peer| peer.shape.is_some());
     if shaped {
         header.extend(["SHAPE", "PRICE"]);
     }
     let rows = peers.into_iter().map(|peer| {
-        let Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape } = peer;
+        let Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, .. } = peer;
+        let Peer { sent, received, shape, .. } = peer;
         let mut row = vec![
             name.unwrap_or_else(|| short(&peer_id)),
             if silent { "silent" } else { "up" }.to_owned(),

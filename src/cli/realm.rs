@@ -1,4 +1,9 @@
-//! `realm`: founds a realm, invites devices, lists them.
+//! `realm`: founding a realm, inviting devices, the inventory; segments, groups and disclosure have files of their own.
+
+mod disclose;
+mod group;
+mod operator;
+mod segment;
 
 use super::failure::Failure;
 use super::passphrase::Source;
@@ -61,7 +66,7 @@ enum Action {
     /// Whoever has the ticket can use it: hand it over as you would a password.
     #[command(after_help = "Examples:
   m2mesh realm invite ./plant --name meter-17 > ticket
-  m2mesh realm invite ./plant --name meter-18 --contact all --expires 1h")]
+  m2mesh realm invite ./plant --name meter-18 --contact all --segment ot --expires 1h")]
     Invite {
         /// The realm's directory
         #[arg(value_name = "DIR")]
@@ -72,7 +77,10 @@ enum Action {
         /// Its contacts, mutually: names, or `all`; if absent, the realm's first device
         #[arg(long, value_name = "NAME|all", num_args = 1..)]
         contact: Vec<String>,
-        /// How long the ticket is valid
+        /// Segments that it is in; the default one if nothing is said
+        #[arg(long, value_name = "SEGMENT", num_args = 1..)]
+        segment: Vec<String>,
+        /// How long the ticket is good
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
         expires: Duration,
         /// Multiaddress of a member that the device can reach; if absent, those of the node in DIR
@@ -122,6 +130,9 @@ enum Action {
         #[arg(value_name = "DIR")]
         place: PathBuf,
     },
+    Segment(segment::Arguments),
+    Group(group::Arguments),
+    Disclose(disclose::Arguments),
     /// Lists the realm's devices, and the tickets not used yet
     #[command(after_help = "Example:\n  m2mesh realm list ./plant --json")]
     List {
@@ -139,7 +150,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
             let keys = if sealed { source.sealing()? } else { Keyring::default() };
             init(&shell, &place, &keys, &name, epoch)
         }
-        Action::Invite { place, name, contact, expires, address } => {
+        Action::Invite { place, name, contact, segment, expires, address } => {
             let addresses = addresses(&shell, &place, address)?;
             invite(
                 &shell,
@@ -147,7 +158,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
                 &source,
                 Invite {
                     name,
-                    segments: Vec::new(),
+                    segments: segment,
                     roles: Vec::new(),
                     contacts: contacts(contact)?,
                     lifetime: expires,
@@ -159,6 +170,9 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
         Action::Issue { place, requests } => issue(&shell, &place, &source, &requests),
         Action::Revoke(arguments) => revoke::run(&shell, &source, arguments).await,
         Action::Bulletin { place } => revoke::bulletin(&shell, &place, &source),
+        Action::Segment(arguments) => segment::run(arguments, &shell, &source),
+        Action::Group(arguments) => group::run(arguments, &shell, &source),
+        Action::Disclose(arguments) => disclose::run(arguments, &shell, &source),
         Action::List { place } => list(&shell, &place, &source),
     }
 }

@@ -387,4 +387,6 @@ pub struct Peer {
     pub received: u64,
     /// How the link is shaped; `None` unless it is.
     pub shape: Option<Shape>,
+    /// Its signed credential, as it travels.
+    pub credential: Vec<u8>,
 }

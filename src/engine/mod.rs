@@ -226,7 +226,12 @@ impl Engine {
         self.neighbours.links.iter().map(|(id, link)| (id, link.name.as_ref(), link.silent))
     }
 
-    /// Returns all links: the usable ones first, then those that cost nothing, then by price.
+    /// The signed credential of the neighbour at the other end of a link, as it travels.
+    pub fn credential_of(&self, link: LinkId) -> Option<&[u8]> {
+        self.neighbours.links.get(link).map(|link| &link.peer.signed[..])
+    }
+
+    /// All links, those that cost least first.
     pub fn links_by_cost(&self) -> Vec<LinkId> {
         let mut links: Vec<(bool, bool, u64, LinkId)> = self
             .neighbours

@@ -52,15 +52,38 @@ impl GroupTree {
         leaves: u32,
         excluded: &BTreeSet<u32>,
     ) -> GroupVersion {
+        self.seal_cover(rng, (group, version), key, (leaves, cover(leaves, excluded)))
+    }
+
+    /// Seals a group's key to these leaves and to no others, also none that are assigned later: the document says that all leaves of the
+    /// tree were assigned when it was made.
+    pub fn seal_version_to(
+        &self,
+        rng: &mut ChaCha20Rng,
+        version: (Option<Tag>, u32),
+        key: &Secret,
+        readers: &BTreeSet<u32>,
+    ) -> GroupVersion {
+        self.seal_cover(rng, version, key, (LEAVES, cover_of(readers)))
+    }
+
+    fn seal_cover(
+        &self,
+        rng: &mut ChaCha20Rng,
+        (group, version): (Option<Tag>, u32),
+        key: &Secret,
+        (leaves, nodes): (u32, Vec<u32>),
+    ) -> GroupVersion {
         let mut document = GroupVersion { format: FORMAT, group, version, leaves, salt: [0; 16], cover: Vec::new() };
         rng.fill_bytes(&mut document.salt);
-        document.cover = cover(leaves, excluded)
+        document.cover = nodes
             .into_iter()
             .map(|node| {
-                let mut sealed = key.to_vec();
+                let mut sealed = [0; 32 + seal::TAG];
+                let (inside, end) = sealed.split_at_mut(32);
+                inside.copy_from_slice(key.as_slice());
                 let cipher = seal::cipher(&cover_key(&self.node_key(node), &document, node));
-                let tag = seal::encrypt(&cipher, 0, &[], &mut sealed);
-                sealed.extend_from_slice(&tag);
+                end.copy_from_slice(&seal::encrypt(&cipher, 0, &[], inside));
                 Cover { node, sealed }
             })
             .collect();
@@ -126,8 +149,32 @@ pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
     nodes
 }
 
-/// Returns the entry by which the bulletin names a version that frames are sealed with from the time `from` (unix
-/// seconds) on.
+/// The fewest nodes whose subtrees together hold these leaves and no other, in heap order from left to right.
+pub fn cover_of(leaves: &BTreeSet<u32>) -> Vec<u32> {
+    let mut nodes = Vec::new();
+    let mut waiting = vec![(1, 0, LEAVES)];
+    while let Some((node, first, size)) = waiting.pop() {
+        let held = u32::try_from(leaves.range(first..first + size).count()).unwrap_or(u32::MAX);
+        if held == size {
+            nodes.push(node);
+        } else if held > 0 {
+            let half = size / 2;
+            waiting.push((2 * node + 1, first + half, half));
+            waiting.push((2 * node, first, half));
+        }
+    }
+    nodes
+}
+
+/// Of the first `leaves` leaves those that a version for readers reaches; `None` for one that is not for readers alone. Who makes the next
+/// version of such a key, with fewer readers, has to make it for readers again: any other is granted to all who come later.
+pub fn readers_of(version: &GroupVersion, leaves: u32) -> Option<BTreeSet<u32>> {
+    let nodes: BTreeSet<u32> = version.cover.iter().map(|cover| cover.node).collect();
+    let reached = |leaf: &u32| (0..=DEPTH).any(|up| nodes.contains(&((LEAVES + leaf) >> up)));
+    (version.leaves == LEAVES).then(|| (0..leaves.min(LEAVES)).filter(reached).collect())
+}
+
+/// How the bulletin names a version that is sealed with from then on (unix seconds).
 pub fn reference(document: &GroupVersion, from: u64) -> GroupReference {
     let hash = kdf::sha256(&[&encode(document)]);
     GroupReference { group: document.group, version: document.version, from, hash }
@@ -164,6 +211,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use rand_chacha::rand_core::SeedableRng;
+
+    /// Realms over which sizes are averaged.
+    const REALMS: u32 = 20;
 
     fn rng() -> ChaCha20Rng {
         ChaCha20Rng::from_seed([3; 32])
@@ -205,6 +255,59 @@ mod tests {
         assert!(open_version(&foreign, &version).is_none());
         assert!(!opens(0, &GroupVersion { version: 2, ..version.clone() }));
         assert!(!opens(0, &GroupVersion { group: Some(Tag([1; 8])), ..version }));
+    }
+
+    /// What a key costs in a realm of 1,000 devices: the bytes of its document, which every device fetches, and the work at either end.
+    #[test]
+    fn a_key_reaches_a_thousand_devices_in_few_bytes() {
+        let mut rng = rng();
+        for (excluded, bar) in [(10, 3_200), (100, 14_000)] {
+            let (mut bytes, mut seals, mut largest) = (0, 0, 0);
+            let mut sealing = std::time::Duration::ZERO;
+            let mut opening = std::time::Duration::ZERO;
+            for _ in 0..REALMS {
+                let mut out = BTreeSet::new();
+                while out.len() < excluded {
+                    out.insert(rng.next_u32() % 1_000);
+                }
+                let started = std::time::Instant::now();
+                let version = tree().seal_version(&mut rng, (None, 2), &Secret::new([9; 32]), 1_000, &out);
+                sealing += started.elapsed();
+                let length = encode(&version).len();
+                bytes += length;
+                seals += version.cover.len();
+                largest = largest.max(length);
+                let leaf = (0..1_000).rfind(|leaf| !out.contains(leaf)).expect("somebody is left");
+                let path = tree().path(leaf).expect("a leaf of the tree");
+                let started = std::time::Instant::now();
+                assert!(open_version(&path, &version).is_some());
+                opening += started.elapsed();
+            }
+            let (bytes, seals) = (bytes / REALMS as usize, seals / REALMS as usize);
+            println!(
+                "{excluded} of 1,000 excluded: {seals} seals, {bytes} bytes, at most {largest}; sealed in {:?}, opened in {:?}",
+                sealing / REALMS,
+                opening / REALMS
+            );
+            assert!(bytes <= bar, "{bytes} bytes on average, more than {bar}");
+        }
+    }
+
+    /// Invariant 1: readers that are listed, and nobody who comes later.
+    #[test]
+    fn a_key_for_readers_reaches_these_alone() {
+        for readers in [vec![], vec![0], vec![3, 4], vec![0, 1, 2, 3, 7, 900], (0..64).collect()] {
+            let readers: BTreeSet<u32> = readers.into_iter().collect();
+            let version = tree().seal_version_to(&mut rng(), (None, 1), &Secret::new([9; 32]), &readers);
+            for leaf in (0..80).chain([899, 900, 901, LEAVES - 1]) {
+                assert_eq!(opens(leaf, &version), readers.contains(&leaf), "leaf {leaf} of {readers:?}");
+            }
+            assert_eq!(version.leaves, LEAVES, "no leaf is a later one");
+            assert_eq!(readers_of(&version, 1_000), Some(readers));
+        }
+        assert_eq!(cover_of(&(0..64).collect()).len(), 1, "a whole subtree is one seal");
+        let open = tree().seal_version(&mut rng(), (None, 1), &Secret::new([9; 32]), 3, &BTreeSet::new());
+        assert_eq!(readers_of(&open, 1_000), None);
     }
 
     proptest! {

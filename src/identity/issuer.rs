@@ -145,6 +145,18 @@ impl Issuer {
         self.tree.seal_version(rng, version, key, leaves, excluded)
     }
 
+    /// Makes a version of a group's key that reaches these leaves, and none that is assigned later, for the operator to name in the
+    /// bulletin.
+    pub fn seal_group_to(
+        &self,
+        rng: &mut ChaCha20Rng,
+        version: (Option<Tag>, u32),
+        key: &Secret,
+        readers: &BTreeSet<u32>,
+    ) -> GroupVersion {
+        self.tree.seal_version_to(rng, version, key, readers)
+    }
+
     /// Steps 1 and 2.
     fn open(&self, hello: &EnrolHello) -> Result<Asked, Refusal> {
         if hello.realm != self.realm || hello.issuer != self.id {

@@ -16,6 +16,8 @@ mod revoking;
 
 pub use revoking::{Reach, RevocationRecord};
 
+mod segments;
+
 use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
 use crate::identity::certified::{Certified, EPOCH_KEYS};
 use crate::identity::group_tree::LEAVES;

@@ -86,6 +86,7 @@ pub mod certified;
 pub mod clock;
 pub mod contact;
 pub mod credential;
+pub mod disclosure;
 pub mod enrolment;
 mod epoch_chain;
 pub mod group;

@@ -4,7 +4,7 @@
 //! managers count. It is needed for changes to the bulletin only and can be kept offline. Issuers hold what daily work
 //! needs. Only the auditor can tell which device a credential belongs to without being its contact.
 
-use crate::id::{DeviceId, IssuerId, Pseudonym, RealmId};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Pseudonym, RealmId};
 use crate::identity::bulletin::{BulletinError, FORMAT, VerifiedBulletin};
 use crate::identity::group_tree::{self, GroupTree};
 use crate::identity::kdf::{self, Secret, label};
@@ -145,7 +145,12 @@ impl IssuerSecrets {
 }
 
 impl Auditor {
-    /// Opens a credential's sealed id. Returns the device that the credential belongs to, and its epoch.
+    /// The public key, to which identities are sealed.
+    pub fn key(&self) -> AgreementKey {
+        seal::agreement_public(&StaticSecret::from(*self.secret))
+    }
+
+    /// Opens a credential's sealed id: whose credential it is, and of which epoch.
     pub fn open(&self, sealed_id: &[u8]) -> Result<(DeviceId, Epoch), SealError> {
         let plain = seal::open(&StaticSecret::from(*self.secret), label::SEALED_ID, sealed_id)?;
         let (device, epoch) = plain.split_first_chunk::<16>().ok_or(SealError::Short)?;

@@ -143,10 +143,13 @@ pub enum KeyringError {
 /// Whether any secret file of the directory is sealed. A file that cannot be read does not count: reading it later
 /// reports the error.
 pub fn is_sealed(directory: &Path) -> bool {
-    SECRETS.iter().any(|secret| {
-        let bytes = private_file::read(&directory.join(secret)).map(Zeroizing::new);
-        bytes.is_ok_and(|bytes| passphrase::is_sealed(&bytes))
-    })
+    SECRETS.iter().any(|secret| is_sealed_file(&directory.join(secret)))
+}
+
+/// Whether one secret file is sealed. One that cannot be read says so when it is.
+pub fn is_sealed_file(path: &Path) -> bool {
+    let bytes = private_file::read(path).map(Zeroizing::new);
+    bytes.is_ok_and(|bytes| passphrase::is_sealed(&bytes))
 }
 
 /// Converts all secret files of a directory from the form that `from` reads into the form that `to` writes, all or

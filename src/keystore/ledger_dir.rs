@@ -9,6 +9,8 @@
 //! - What a call reports has been synced to disk, file and directory; within a batch, this holds when the batch
 //!   returns.
 
+mod segments;
+
 use super::private_file::{self, FileError};
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::ledger::{

@@ -11,6 +11,8 @@
 //! | [`device_dir`] | `DIR/identity`: keys, credentials, cards of a device |
 //! | [`saver`] | the one saver of a device's identity in a process, so that the newest state stays |
 //! | [`realm_dir`] | `DIR/realm`: keys of operator, auditor and issuer |
+//! | [`auditor_dir`] | what the auditor needs of a realm's directory |
+//! | [`auditor_log`] | `DIR/realm/disclosures.log`: every identity that was opened |
 //! | [`ledger_dir`] | `DIR/realm/ledger`: tickets and devices |
 //! | `documents` | what a bulletin names, by hash |
 //!
@@ -20,6 +22,8 @@
 //! - A file is private from the moment of its creation, not only once it is written.
 //! - After a crash each file has its old bytes or its new ones, and the directory opens whichever of its files are new.
 
+pub mod auditor_dir;
+pub mod auditor_log;
 pub mod device_dir;
 mod documents;
 pub mod keyring;

@@ -16,6 +16,10 @@
 //!
 //! A new realm is built beside its final directory and renamed when it is complete.
 
+pub mod amending;
+pub mod groups;
+pub mod segments;
+
 use super::device_dir::{DeviceDir, DeviceDirError};
 use super::documents;
 use super::keyring::{self, Keyring};
@@ -42,6 +46,8 @@ use zeroize::Zeroizing;
 /// A realm on disk, as its issuer uses it.
 #[derive(Debug)]
 pub struct RealmDir {
+    /// `DIR/realm`.
+    place: PathBuf,
     issuer: Issuer,
     bulletin: VerifiedBulletin,
     ledger: LedgerDir,
@@ -132,8 +138,8 @@ pub enum RealmDirError {
     /// No device has this name.
     #[error("no device of this realm is called {0}; `m2mesh realm list DIR` shows them")]
     NoDevice(Name),
-    /// No segment has this name.
-    #[error("this realm has no segment {0}")]
+    /// No such segment.
+    #[error("this realm has no segment {0}; `m2mesh realm segment DIR list` shows them")]
     NoSegment(String),
     /// Neither a device nor an open ticket.
     #[error("this realm has no device, and no open ticket, of the name or id {0}; `m2mesh realm list DIR` shows them")]
@@ -239,8 +245,9 @@ impl RealmDir {
         let path = realm.join(ISSUER);
         let bytes = keys.read(&path)?;
         let issuer: IssuerFile = decode(&bytes).map_err(|source| RealmDirError::Damaged { path, source })?;
-        let bulletin = read_bulletin(realm, issuer.realm)?;
+        let bulletin = amending::read_bulletin(realm, issuer.realm)?;
         Ok(Self {
+            place: realm.to_path_buf(),
             issuer: Issuer::new(issuer.realm, &issuer.secrets),
             bulletin,
             ledger: LedgerDir::open(realm.join("ledger"))?,
@@ -255,6 +262,7 @@ impl RealmDir {
     /// name is taken.
     pub fn invite(&mut self, invite: Invite, now: Unix, rng: &mut ChaCha20Rng) -> Result<String, RealmDirError> {
         let Invite { name, segments, roles, contacts, lifetime, addresses } = invite;
+        self.refresh()?;
         let contacts = self.contacts(contacts)?;
         let invitation = Invitation {
             name,
@@ -269,9 +277,11 @@ impl RealmDir {
         Ok(ticket::to_text(&made))
     }
 
-    /// Answers an enrolment or a renewal.
+    /// Answers an enrolment or a renewal, out of the newest bulletin that lies here.
     pub fn answer(&mut self, hello: &EnrolHello, now: Unix, rng: &mut ChaCha20Rng) -> Answered {
-        self.follow_bulletin();
+        if let Err(error) = self.refresh() {
+            tracing::error!(%error, "the bulletin in realm/ cannot be read anew; the one before it is granted");
+        }
         self.issuer.answer(hello, &mut self.ledger, &self.bulletin, now, rng)
     }
 
@@ -354,11 +364,7 @@ impl RealmDir {
         if names.is_empty() {
             return Ok(DEFAULT_SEGMENT);
         }
-        names.iter().try_fold(0, |segments, name| {
-            let listed = self.bulletin.body().segments.iter().find(|segment| segment.name == *name);
-            let bit = listed.and_then(|segment| 1u64.checked_shl(u32::from(segment.bit)));
-            bit.map(|bit| segments | bit).ok_or_else(|| RealmDirError::NoSegment(name.clone()))
-        })
+        names.iter().try_fold(0, |segments, name| Ok(segments | segments::mask(self.segment_bit(name)?)))
     }
 }
 
@@ -366,20 +372,6 @@ const OPERATOR: &str = "operator.key";
 const AUDITOR: &str = "auditor.key";
 const ISSUER: &str = "issuer.key";
 const BULLETIN: &str = "bulletin";
-
-/// The bulletin in a realm's directory, with its documents.
-fn read_bulletin(realm: &Path, id: RealmId) -> Result<VerifiedBulletin, RealmDirError> {
-    let path = realm.join(BULLETIN);
-    let damaged = |source| RealmDirError::Bulletin { path: path.clone(), source };
-    let mut bulletin = VerifiedBulletin::verify(id, &private_file::read(&path)?).map_err(damaged)?;
-    for document in documents::read(&realm.join(documents::DIRECTORY))? {
-        bulletin.attach(&document).map_err(damaged)?;
-    }
-    if !bulletin.missing().is_empty() {
-        tracing::warn!("{} lacks documents that the bulletin names", realm.join(documents::DIRECTORY).display());
-    }
-    Ok(bulletin)
-}
 
 fn write_keys(realm: &Path, keys: &Keyring, founding: Founding) -> Result<(), FileError> {
     private_file::create_directory(realm)?;

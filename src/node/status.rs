@@ -86,6 +86,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     sent: counters.bytes_out,
                     received: counters.bytes_in,
                     shape: neighbour.shape,
+                    credential: self.engine.credential_of(link).unwrap_or_default().to_vec(),
                 }
             })
             .collect();

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const CONTEXT: &str = "m2mesh/1 bulletin";
 /// Longest signed bulletin that a frame carries, in bytes.
 pub const MAX_BULLETIN: usize = 64 * 1024;
+/// Bytes of one cover of a group version, on the wire.
+pub const COVER: usize = 4 + 32 + 16;
 /// Most versions of group keys in a bulletin.
 pub const MAX_GROUPS: usize = 256;
 
@@ -146,17 +148,45 @@ pub struct GroupVersion {
     #[serde(with = "serde_bytes")]
     pub salt: [u8; 16],
     /// The key, sealed once for each subtree.
+    #[serde(with = "covers")]
     pub cover: Vec<Cover>,
 }
 
-/// A key sealed to one node of the key tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A key sealed to one node of the key tree. Covers travel as one byte string, [`COVER`] bytes each: a realm with many excluded devices
+/// has hundreds of them, and every device fetches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cover {
     /// Node of the key tree, a complete binary tree, in heap order, the root being 1.
     pub node: u32,
     /// 32 bytes of key and a 16-byte tag.
-    #[serde(with = "serde_bytes")]
-    pub sealed: Vec<u8>,
+    pub sealed: [u8; COVER - 4],
+}
+
+/// Serde for covers: `node:u32 ‖ sealed:48`, one behind the other.
+mod covers {
+    use super::{COVER, Cover};
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(covers: &[Cover], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(COVER * covers.len());
+        for Cover { node, sealed } in covers {
+            bytes.extend_from_slice(&node.to_be_bytes());
+            bytes.extend_from_slice(sealed);
+        }
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cover>, D::Error> {
+        let bytes: &[u8] = serde_bytes::deserialize(deserializer)?;
+        let (covers, []) = bytes.as_chunks::<COVER>() else {
+            return Err(D::Error::custom("the covers do not have 52 bytes each"));
+        };
+        let cover = |bytes: &[u8; COVER]| {
+            let (node, sealed) = bytes.split_first_chunk::<4>()?;
+            Some(Cover { node: u32::from_be_bytes(*node), sealed: *sealed.first_chunk()? })
+        };
+        Ok(covers.iter().filter_map(cover).collect())
+    }
 }
 
 /// A segment, and the segments that it may exchange frames with.
@@ -169,6 +199,13 @@ pub struct Segment {
     /// Segments that its devices may reach besides the segment itself, as a bit map of 8 bytes, big endian.
     #[serde(with = "serde_bytes")]
     pub reaches: [u8; 8],
+}
+
+impl Segment {
+    /// The segments it may reach besides itself, as a number.
+    pub fn reach(&self) -> u64 {
+        u64::from_be_bytes(self.reaches)
+    }
 }
 
 /// Asks a neighbour for its bulletin, if it is newer than this version.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
+mod realm;
+
 use crate::support::fake_node::{Background, Shelf};
 use crate::support::limit;
 use crate::support::processes::{self, PROGRAM, Process};

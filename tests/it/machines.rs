@@ -224,3 +224,49 @@ fn a_revoked_device_loses_its_links_and_is_refused_with_the_reason() {
     let (code, said) = refused(&["bulletin", "none.json", "--dir", "pump"], at);
     assert_eq!((code, said.contains("malformed")), (Some(1), true), "{said}");
 }
+
+/// What an auditor would be handed: a credential as a neighbour has seen it.
+#[test]
+fn a_neighbours_credential_is_opened_by_the_auditor() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let _gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    let ticket = done(&["realm", "invite", "plant", "--name", "meter"], at);
+    done(&["join", &ticket, "--dir", "meter"], at);
+    let _meter = Running::start(&["run", "--dir", "meter", "--no-mdns"], at);
+    done(&["send", "gateway", "21.5 C", "--dir", "meter"], at);
+    let peers = done(&["peers", "--credentials", "--dir", "plant"], at);
+    let captured = peers.lines().last().and_then(|line| line.split_whitespace().last()).expect("a credential");
+    let told = done(&["realm", "disclose", "plant", captured, "--reason", "case 17"], at);
+    assert!(told.contains("(meter)"), "{told}");
+    assert!(done(&["realm", "disclose", "plant", "--verify"], at).starts_with("intact: 1 records"));
+}
+
+/// Segments and groups are changed in the directory of a node that runs, and taken when it is started again.
+#[test]
+fn what_the_operator_changes_reaches_the_others_by_the_issuers_node() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    done(&["realm", "segment", "plant", "add", "ot"], at);
+    done(&["realm", "group", "plant", "add", "alarms", "--after", "0s"], at);
+    // A device that joins meanwhile is granted the newest bulletin, and the keys that it names.
+    let ticket = done(&["realm", "invite", "plant", "--name", "meter", "--segment", "default", "ot"], at);
+    done(&["join", &ticket, "--dir", "meter"], at);
+    let meter = Running::start(&["run", "--dir", "meter", "--no-mdns"], at);
+    let bulletin = |dir: &str| -> u64 {
+        let status: serde_json::Value =
+            serde_json::from_str(&done(&["status", "--json", "--dir", dir], at)).expect("JSON");
+        status["bulletin"].as_u64().expect("a version")
+    };
+    assert_eq!(bulletin("meter"), 3);
+    done(&["send", "gateway", "hello", "--dir", "meter"], at);
+    assert!((0..100).any(|_| bulletin("plant") == 3), "its neighbour gets it from there");
+    done(&["realm", "group", "plant", "rekey", "alarms", "--readers", "gateway"], at);
+    drop(gateway);
+    let _gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    assert_eq!(bulletin("plant"), 4);
+    drop(meter);
+}

@@ -91,6 +91,10 @@ impl Groups {
                 if of.blocked || price > 0 || neighbours.link_metrics.bearer(of.bearer).metered {
                     continue;
                 }
+                // Not what it would not be given: frames of a segment that is not its own, for one.
+                if !self.shelf.get(&flow, last).is_some_and(|kept| self.may_go(core, neighbours, link, kept)) {
+                    continue;
+                }
                 let ranges = vec![(first, last)];
                 told.entry(link).or_default().push(wire_repair::Flow { group, sender: flow.0, salt: flow.1, ranges });
             }

@@ -288,11 +288,16 @@ impl Groups {
     ) -> u32 {
         let (mut pushed, data) = (0, &kept.data);
         for NextHop { to, link } in next_hops {
-            let Some(link) = link.filter(|link| neighbours.admits(core, *link, kept.segment)) else {
+            let Some(link) = *link else {
                 core.count(Counter::GroupFramesWithoutWay, 1);
                 self.repair.owe(*to, *group, false, core.now.time);
                 continue;
             };
+            if !neighbours.admits(core, link, kept.segment) {
+                // It is not for that neighbour, now or later.
+                core.count(Counter::GroupFramesWithoutWay, 1);
+                continue;
+            }
             if neighbours.links.get(link).is_some_and(|link| link.blocked || !link.usable) {
                 core.count(Counter::GroupFramesPutOff, 1);
                 self.repair.owe(*to, *group, false, core.now.time);

@@ -150,10 +150,11 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
         sent: 2,
         received: 3,
         shape: None,
+        credential: vec![0xa2, 0],
     };
     pinned(
         &Peer::from(peer),
-        r#"{"name":"meter","peer_id":"12D3","address":"/ip4/192.0.2.1/tcp/7","transport":"tcp","direction":"out","silent":false,"rtt_us":90,"up_s":1,"sent":2,"received":3}"#,
+        r#"{"name":"meter","peer_id":"12D3","address":"/ip4/192.0.2.1/tcp/7","transport":"tcp","direction":"out","silent":false,"rtt_us":90,"up_s":1,"sent":2,"received":3,"credential":"a200"}"#,
     );
     let bulletin =
         BulletinBody { bulletin_base64: BASE64.encode(b"signed"), documents_base64: vec![BASE64.encode(b"one")] };

@@ -4,6 +4,7 @@ use super::Shape;
 use crate::client;
 use crate::engine::api;
 use crate::metrics::{self, Gauges, Sample};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -125,14 +126,27 @@ pub struct Peer {
     /// How the link is shaped in the direction away from this node; only in a lab.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,
+    /// Its signed credential in hexadecimal: what an auditor opens to tell the device.
+    #[serde(default)]
+    pub credential: String,
 }
 
 impl From<client::Peer> for Peer {
     fn from(peer: client::Peer) -> Self {
-        let client::Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape } =
-            peer;
-        let shape = shape.map(Shape::from);
-        Self { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape }
+        Self {
+            name: peer.name,
+            peer_id: peer.peer_id,
+            address: peer.address,
+            transport: peer.transport,
+            direction: peer.direction,
+            silent: peer.silent,
+            rtt_us: peer.rtt_us,
+            up_s: peer.up_s,
+            sent: peer.sent,
+            received: peer.received,
+            shape: peer.shape.map(Shape::from),
+            credential: HEXLOWER.encode(&peer.credential),
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! [`Revoking`](crate::identity::issuer::Revoking). The new documents are written before the bulletin that names them, and
 //! those that no bulletin names any more are removed after it.
 
-use super::{BULLETIN, OPERATOR, RealmDir, RealmDirError, documents, read_bulletin};
+use super::amending::{LOCK, read_locked};
+use super::{BULLETIN, OPERATOR, RealmDir, RealmDirError, documents};
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::issuer::Revoking;
@@ -63,7 +64,7 @@ impl RealmDir {
     ) -> Result<Revoked, RealmDirError> {
         let mut realm = Self::open_with(directory, keys)?;
         let _lock = private_file::lock(&realm.place.join(LOCK))?;
-        realm.bulletin = read_bulletin(&realm.place, realm.bulletin.realm())?;
+        realm.bulletin = read_locked(&realm.place, realm.bulletin.realm())?;
         let book = realm.ledger.book()?;
         let targets = revoke.devices.iter().map(|text| find(book, text, now)).collect::<Result<Vec<_>, _>>()?;
         let mut devices: Vec<DeviceId> = Vec::new();
@@ -100,19 +101,6 @@ impl RealmDir {
         let devices = devices.iter().filter_map(|device| book.get(device).cloned()).collect();
         let bulletin = realm.bulletin;
         Ok(Revoked { devices, tickets: withdrawn, new: bulletin.version() > before, bulletin })
-    }
-
-    /// The bulletin is another one, if somebody has written one since.
-    pub(super) fn follow_bulletin(&mut self) {
-        let unchanged = |bytes: &[u8]| *bytes == **self.bulletin.signed();
-        if private_file::read(&self.place.join(BULLETIN)).is_ok_and(|bytes| unchanged(&bytes)) {
-            return;
-        }
-        match read_bulletin(&self.place, self.bulletin.realm()) {
-            Ok(bulletin) if bulletin.version() > self.bulletin.version() => self.bulletin = bulletin,
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "the issuer goes on with the bulletin that it has"),
-        }
     }
 
     fn operator(&self, keys: &Keyring) -> Result<Operator, RealmDirError> {
@@ -154,9 +142,6 @@ fn find(book: &Book, text: &str, now: Unix) -> Result<Target, RealmDirError> {
     }
     book.last_revoked(&name).map(|device| Target::Device(device.device)).ok_or_else(unknown)
 }
-
-/// Who has it locked is the only one to cut off devices.
-const LOCK: &str = "revoking";
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod flooding;
 mod heard;
 mod hops;
 mod insider;
+mod it_and_ot;
 mod leaves;
 mod link_state;
 mod looks;

@@ -214,6 +214,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         sent: 1,
         received: 2,
         shape: None,
+        credential: vec![0xa2, 0],
     };
     let status = Status {
         name: "hub".into(),
@@ -237,7 +238,12 @@ async fn requests_publications_and_questions_get_their_answers() {
     let shape = Shape { delay: Duration::from_millis(20), loss: 10_000, ..Shape::default() };
     let lab = Lab { cut: [name("pump")].into(), shapes: [(name("meter"), shape)].into(), ..Lab::default() };
     for (path, command, reply, field) in [
-        ("/v1/peers", Command::Peers, Reply::Peers(vec![peer]), json!([{"rtt_us": 90, "silent": true}])),
+        (
+            "/v1/peers",
+            Command::Peers,
+            Reply::Peers(vec![peer]),
+            json!([{"rtt_us": 90, "silent": true, "credential": "a200"}]),
+        ),
         ("/v1/status", Command::Status, Reply::Status(Box::new(status)), json!({"links": 4, "counters": {"busy": 2}})),
         ("/v1/contacts", Command::Contacts, Reply::Contacts(vec![contact]), json!([{"neighbour": true}])),
         ("/v1/lab", Command::Lab, Reply::Lab(Box::new(lab.clone())), json!({"cut": ["pump"]})),

@@ -238,7 +238,7 @@ fn sealed_version(
     let cover = nodes.iter().map(|node| {
         let parts: [&[u8]; 4] = [&name, &version.to_be_bytes(), &node.to_be_bytes(), &salt];
         let sealed = aead(&derive(None, &node_key(*node), "m2mesh/1 group cover", &parts), 0, &[], key);
-        Cover { node: *node, sealed }
+        Cover { node: *node, sealed: sealed.try_into().expect("a key and a tag") }
     });
     GroupVersion { format: 1, group, version, leaves, salt, cover: cover.collect() }
 }

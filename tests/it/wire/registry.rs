@@ -31,7 +31,7 @@ macro_rules! types {
 
 types! {
     signed::Signed announce::Announce ping::Ping bulletin::BulletinRequest bulletin::Bulletin bulletin::IssuerCertificate
-    bulletin::Revocation bulletin::GroupReference bulletin::Manager bulletin::GroupVersion document::DocumentRequest document::DocumentPiece bulletin::Cover bulletin::Segment credential_exchange::CredentialRequest
+    bulletin::Revocation bulletin::GroupReference bulletin::Manager bulletin::GroupVersion document::DocumentRequest document::DocumentPiece bulletin::Segment credential_exchange::CredentialRequest
     credential::Credential contact::ContactCard contact::MailPrekey enrolment::Request enrolment::DeviceKeys
     enrolment::SignedRequest enrolment::Answer enrolment::Grant enrolment::PathKeys enrolment::GroupKeyGrant enrol_relay::EnrolRelay
     enrol_relay::EnrolAnswer ticket::Ticket hello::Hello hello::EnrolHello hello::EnrolReply successor::Successor

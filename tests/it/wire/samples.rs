@@ -149,7 +149,7 @@ structs! {
     GroupVersion { format, group = maybe, version, leaves, salt = array, cover = some }
     DocumentRequest { hash = array, piece }
     DocumentPiece<'e> { hash = array, piece, pieces, bytes = bytes }
-    Cover { node, sealed = owned }
+    Cover { node, sealed = array }
     Segment { bit, name = string, reaches = array }
     CredentialRequest { hash }
     Credential {

@@ -131,7 +131,6 @@ fn every_type_has_a_vector() {
             "Revocation",
             "GroupReference",
             "Manager",
-            "Cover",
             "Segment",
             "MailPrekey",
             "DeviceKeys",

@@ -88,7 +88,7 @@ fn bulletin(covers: bool) -> Bulletin {
 
 /// The documents that it names.
 fn group_versions() -> [GroupVersion; 2] {
-    let cover = |node, label| Cover { node, sealed: opaque(label, 48) };
+    let cover = |node, label| Cover { node, sealed: opaque_array(label) };
     let version = |group, version, label, cover| GroupVersion {
         format: 1,
         group,

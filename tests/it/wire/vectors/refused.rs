@@ -46,8 +46,13 @@ pub fn vectors() -> Vec<Vector> {
         v("unknown-variant", "Custody", "verdict 4", [&[0xa2, 0x00, 0x48][..], &[0; 8], &[0x01, 0x04]].concat()),
         v("id-too-short", "CredentialRequest", "seven bytes", [&[0xa1, 0x00, 0x47][..], &[0; 7]].concat()),
         v("id-too-long", "CredentialRequest", "nine bytes", [&[0xa1, 0x00, 0x49][..], &[0; 9]].concat()),
-        v("bytes-as-array", "Cover", "a byte string as an array of integers", vec![0xa2, 0x00, 0x01, 0x01, 0x81, 0x07]),
-        v("bytes-as-text", "Cover", "a byte string as text", vec![0xa2, 0x00, 0x01, 0x01, 0x61, b'a']),
+        v(
+            "bytes-as-array",
+            "PathKeys",
+            "a byte string as an array of integers",
+            vec![0xa2, 0x00, 0x01, 0x01, 0x81, 0x07],
+        ),
+        v("bytes-as-text", "PathKeys", "a byte string as text", vec![0xa2, 0x00, 0x01, 0x01, 0x61, b'a']),
         v("float", "Ping", "7.0", vec![0xa1, 0x00, 0xf9, 0x47, 0x00]),
         v("tag", "Ping", "a tagged integer", vec![0xa1, 0x00, 0xc1, 0x07]),
         v("undefined", "Ping", "the simple value undefined", vec![0xa1, 0x00, 0xf7]),
@@ -56,7 +61,7 @@ pub fn vectors() -> Vec<Vector> {
         }),
         v("trailing", "Ping", "a byte after the item", vec![0xa1, 0x00, 0x07, 0x00]),
         v("truncated", "Header", "a header without its last byte", header[..header.len() - 1].to_vec()),
-        v("length-beyond-end", "Cover", "a byte string longer than what is there", {
+        v("length-beyond-end", "PathKeys", "a byte string longer than what is there", {
             vec![0xa2, 0x00, 0x01, 0x01, 0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
         }),
         v("count-beyond-end", "HopAck", "an array longer than what is there", vec![0xa1, 0x00, 0x99, 0xff, 0xff]),

@@ -1,0 +1,203 @@
+//! `realm group`: groups with a key of their own, who reads them, and another key for them.
+
+use super::operator::{self, OperatorKey};
+use crate::cli::failure::Failure;
+use crate::cli::passphrase::Source;
+use crate::cli::shell::{self, Shell};
+use crate::cli::{Verdict, machine};
+use crate::id::Name;
+use crate::keystore::realm_dir::groups::{GroupEntry, LONG_DOCUMENT, Made, Readers, Rekey};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Gives groups keys of their own, and says who reads them
+///
+/// A group is the first level of a topic. Without a key of its own every member reads it. Who has its key can publish to it, and nobody
+/// else can.
+#[derive(Debug, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  m2mesh realm group ./plant add alarms --readers hub pump-3
+  m2mesh realm group ./plant rekey alarms --readers hub
+  m2mesh realm group ./plant rekey --root
+  m2mesh realm group ./plant list")]
+pub(super) struct Arguments {
+    /// The realm's directory
+    #[arg(value_name = "DIR")]
+    place: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    key: OperatorKey,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Lists the groups that have a key of their own, its versions, and who reads them
+    #[command(after_help = "Example:\n  m2mesh realm group ./plant list --json")]
+    List,
+    /// Gives a group a key of its own
+    #[command(after_help = "Examples:
+  m2mesh realm group ./plant add alarms
+  m2mesh realm group ./plant add alarms --readers hub pump-3")]
+    Add {
+        /// The group: the first level of its topics
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The devices that may read it, and so publish to it; all members, also later ones, if nothing is said
+        #[arg(long, value_name = "DEVICE", num_args = 1.., value_parser = super::name)]
+        readers: Vec<Name>,
+        #[command(flatten)]
+        when: When,
+    },
+    /// Gives a group another key, which who may not read it any more does not get
+    #[command(after_help = "Examples:
+  m2mesh realm group ./plant rekey alarms --readers hub
+  m2mesh realm group ./plant rekey --root --after 1h")]
+    Rekey {
+        /// The group
+        #[arg(value_name = "NAME", required_unless_present = "root")]
+        name: Option<String>,
+        /// The devices that may read it from then on; those of before if nothing is said
+        #[arg(long, value_name = "DEVICE", num_args = 1.., value_parser = super::name, conflicts_with_all = ["root", "all"])]
+        readers: Vec<Name>,
+        /// All members that are not revoked may read it from then on
+        #[arg(long, conflicts_with = "root")]
+        all: bool,
+        /// The realm's root key instead, from which the keys of all other groups derive
+        #[arg(long, conflicts_with = "name")]
+        root: bool,
+        #[command(flatten)]
+        when: When,
+    },
+    /// Takes its own key from a group: every member can read it then
+    #[command(after_help = "Example:\n  m2mesh realm group ./plant remove alarms")]
+    Remove {
+        /// The group
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// When a key is first sealed with.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct When {
+    /// In how long the key is first sealed with: time for the bulletin and the key to get about
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    after: Duration,
+}
+
+pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Verdict, Failure> {
+    let Arguments { place, action, key } = arguments;
+    let mut realm = operator::open(&place, source)?;
+    if let Action::List = action {
+        return list(shell, realm.group_list().map_err(|error| operator::failed(error.into()))?);
+    }
+    let operator = key.read(&realm, source)?;
+    let (now, mut rng) = (machine::now(), machine::randomness()?);
+    let some = |readers: Vec<Name>| if readers.is_empty() { None } else { Some(Readers::Some(readers)) };
+    let (name, made) = match action {
+        Action::List => return Ok(Verdict::Done),
+        Action::Add { name, readers, when } => {
+            let wanted = (name.as_str(), some(readers).unwrap_or(Readers::All));
+            (Some(name.clone()), realm.add_group(&operator, wanted, (now, when.after), &mut rng))
+        }
+        Action::Rekey { name, readers, all, root: _, when } => {
+            let readers = if all { Some(Readers::All) } else { some(readers) };
+            let wanted = name.clone().map_or(Rekey::Root, |name| Rekey::Group(name, readers));
+            (name, realm.rekey(&operator, wanted, (now, when.after), &mut rng))
+        }
+        Action::Remove { name } => {
+            realm.remove_group(&operator, &name, now).map_err(operator::failed)?;
+            return removed(shell, &name, &realm, &place);
+        }
+    };
+    let made = made.map_err(operator::failed)?;
+    tell(shell, name.as_deref(), &made, realm.bulletin().version())?;
+    if !shell.json {
+        operator::note(shell, &realm, &place);
+    }
+    Ok(Verdict::Done)
+}
+
+fn tell(shell: &Shell, name: Option<&str>, made: &Made, bulletin: u64) -> Result<(), Failure> {
+    let Made { version, from, seals, bytes } = made;
+    if shell.json {
+        shell.object(&serde_json::json!({
+            "group": name, "version": version, "from": from.to_string(), "seals": seals, "bytes": bytes,
+            "bulletin": bulletin,
+        }))?;
+    } else {
+        let what = name.map_or_else(|| "the realm's root".to_owned(), |name| shell::visible(name.as_bytes()));
+        shell.line(format_args!(
+            "{what}: key version {version}, sealed with from {from} on; {bytes} bytes, {seals} seals"
+        ))?;
+    }
+    if *bytes > LONG_DOCUMENT {
+        shell.note(format_args!(
+            "the document of this key has {bytes} bytes, and every device fetches it; it is long because readers and excluded devices \
+             lie scattered over the key tree: enrol the devices in force again, one after the other, so that they get \
+             leaves beside each other"
+        ));
+    }
+    Ok(())
+}
+
+fn removed(
+    shell: &Shell,
+    name: &str,
+    realm: &crate::keystore::realm_dir::RealmDir,
+    place: &Path,
+) -> Result<Verdict, Failure> {
+    if shell.json {
+        shell.object(&serde_json::json!({ "group": name, "removed": true, "bulletin": realm.bulletin().version() }))?;
+    } else {
+        let name = shell::visible(name.as_bytes());
+        shell.line(format_args!("{name} has no key of its own any more: every member can read it"))?;
+        operator::note(shell, realm, place);
+    }
+    Ok(Verdict::Done)
+}
+
+fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<Verdict, Failure> {
+    if shell.json {
+        let group = |entry: GroupEntry| {
+            let versions = entry.versions.iter().map(|(version, from, bytes)| {
+                serde_json::json!({ "version": version, "from": from.to_string(), "bytes": bytes })
+            });
+            let (all, readers) = match &entry.readers {
+                None => (None, None),
+                Some(Readers::All) => (Some(true), None),
+                Some(Readers::Some(names)) => (Some(false), Some(names.clone())),
+            };
+            serde_json::json!({
+                "group": entry.name, "tag": entry.tag.map(|tag| tag.to_string()), "root": entry.tag.is_none(),
+                "versions": versions.collect::<Vec<_>>(), "all": all, "readers": readers,
+            })
+        };
+        shell.object(&groups.into_iter().map(group).collect::<Vec<_>>())?;
+        return Ok(Verdict::Done);
+    }
+    let row = |entry: GroupEntry| {
+        let name = match (entry.name, entry.tag) {
+            (Some(name), _) => shell::visible(name.as_bytes()),
+            (None, Some(tag)) => format!("(tag {tag})"),
+            (None, None) => "(root)".to_owned(),
+        };
+        let (version, from, bytes) = entry.versions.first().map_or_else(
+            || ("-".to_owned(), "-".to_owned(), "-".to_owned()),
+            |(version, from, bytes)| {
+                let bytes = bytes.map_or_else(|| "missing".to_owned(), |bytes| bytes.to_string());
+                (version.to_string(), from.to_string(), bytes)
+            },
+        );
+        let readers = match entry.readers {
+            None => "not known here".to_owned(),
+            Some(Readers::All) => "all".to_owned(),
+            Some(Readers::Some(names)) => names.iter().map(Name::to_string).collect::<Vec<_>>().join(" "),
+        };
+        vec![name, version, from, bytes, readers]
+    };
+    shell.table(&["GROUP", "VERSION", "FROM", "BYTES", "READERS"], groups.into_iter().map(row).collect())?;
+    Ok(Verdict::Done)
+}
