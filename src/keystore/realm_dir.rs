@@ -51,8 +51,6 @@ pub struct RealmDir {
     issuer: Issuer,
     bulletin: VerifiedBulletin,
     ledger: LedgerDir,
-    /// The directory of its files.
-    place: PathBuf,
 }
 
 /// The invitation of a device, as the command line gives it.
@@ -251,7 +249,6 @@ impl RealmDir {
             issuer: Issuer::new(issuer.realm, &issuer.secrets),
             bulletin,
             ledger: LedgerDir::open(realm.join("ledger"))?,
-            place: realm.into(),
         })
     }
 

@@ -84,7 +84,7 @@ impl RealmDir {
         }
         let before = realm.bulletin.version();
         if !devices.is_empty() {
-            let operator = realm.operator(keys)?;
+            let operator = realm.own_operator(keys)?;
             let record = RevocationRecord {
                 at: now.seconds(),
                 by: revoke.by.clone(),
@@ -103,7 +103,7 @@ impl RealmDir {
         Ok(Revoked { devices, tickets: withdrawn, new: bulletin.version() > before, bulletin })
     }
 
-    fn operator(&self, keys: &Keyring) -> Result<Operator, RealmDirError> {
+    fn own_operator(&self, keys: &Keyring) -> Result<Operator, RealmDirError> {
         let path = self.place.join(OPERATOR);
         let bytes = match keys.read(&path) {
             Err(FileError::Missing { path }) => return Err(RealmDirError::NoOperator { path }),
