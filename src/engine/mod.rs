@@ -114,7 +114,7 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine with the state that the store holds.
     pub fn new(
-        membership: Membership,
+        mut membership: Membership,
         issuer: Option<IssuerId>,
         settings: Settings,
         store: &dyn Read,
@@ -124,7 +124,8 @@ impl Engine {
         let log = journal::load(store, settings.log.clone(), now)?;
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
-        let own = membership.pseudonym();
+        membership.set_anonymity(settings.anonymity);
+        let own = membership.pseudonym(now.unix);
         let mut engine = Self {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
@@ -139,6 +140,7 @@ impl Engine {
                 policies,
                 settings,
                 own,
+                former: None,
                 process,
                 disk_fails: false,
                 log,

@@ -40,13 +40,15 @@ pub(super) enum Timer {
     Bulletins,
     /// Credentials and cards of this device.
     Renewal,
+    /// The change of the pseudonym.
+    Rotation,
     /// The event log: what is said once an interval.
     Log,
 }
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Sends,
         Self::Services,
         Self::Confirmations,
@@ -61,6 +63,7 @@ impl Timer {
         Self::Epochs,
         Self::Bulletins,
         Self::Renewal,
+        Self::Rotation,
         Self::Log,
     ];
 }

@@ -268,7 +268,7 @@ mod tests {
 
     impl Realm {
         fn verify(&self, hello: &[u8], at: Unix) -> Result<AdmittedPeer, Reason> {
-            self.two.admission_view().verify(hello, &self.one.pseudonym(), at)
+            self.two.admission_view().verify(hello, &self.one.pseudonym(now()), at)
         }
 
         fn hello(&self) -> Hello {
@@ -346,18 +346,18 @@ mod tests {
         assert_eq!(refused(&realm, &hello, end + skew * 2 + instant), Some(Reason::Expired));
 
         let view = realm.two.admission_view();
-        let other = view.verify(&encode(&hello), &realm.two.pseudonym(), now());
+        let other = view.verify(&encode(&hello), &realm.two.pseudonym(now()), now());
         assert_eq!(other.err(), Some(Reason::WrongPeer));
 
         let view = realm.view_after(|bulletin| bulletin.issuers.clear());
-        assert_eq!(view.verify(&encode(&hello), &realm.one.pseudonym(), now()).err(), Some(Reason::Issuer));
+        assert_eq!(view.verify(&encode(&hello), &realm.one.pseudonym(now()), now()).err(), Some(Reason::Issuer));
     }
 
     #[test]
     fn whom_nothing_but_the_clock_keeps_out_is_told_from_all_others() {
         let mut realm = realm(1);
         let skewed =
-            |realm: &Realm, hello: &[u8], at| realm.two.admission_view().skewed(hello, &realm.one.pseudonym(), at);
+            |realm: &Realm, hello: &[u8], at| realm.two.admission_view().skewed(hello, &realm.one.pseudonym(now()), at);
         let hello = realm.one.admission_view().hello(now(), 7);
         let hours = |count: u32| Duration::from_secs(3_600) * count;
         // Either clock may be the one that is wrong.
@@ -376,7 +376,7 @@ mod tests {
         *forged.credential.last_mut().expect("a signature") ^= 1;
         assert_eq!(skewed(&realm, &encode(&forged), now() + hours(3)), None);
         let view = realm.view_after(|bulletin| bulletin.issuers.clear());
-        assert_eq!(view.skewed(&hello, &realm.one.pseudonym(), now() + hours(3)), None);
+        assert_eq!(view.skewed(&hello, &realm.one.pseudonym(now()), now() + hours(3)), None);
     }
 
     #[test]
@@ -384,7 +384,7 @@ mod tests {
         let mut realm = realm(1);
         let hello = encode(&realm.hello());
         let view = realm.view_after(|bulletin| bulletin.issuers[0].not_after = now().seconds() - 1);
-        assert_eq!(view.verify(&hello, &realm.one.pseudonym(), now()).err(), Some(Reason::Issuer));
+        assert_eq!(view.verify(&hello, &realm.one.pseudonym(now()), now()).err(), Some(Reason::Issuer));
     }
 
     /// Invariant 1.
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_revoked_device_is_refused_and_no_other() {
         let mut realm = realm(1);
-        let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym());
+        let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym(now()));
         let card = realm.two.contacts().get(realm.one.name()).expect("a card").clone();
         let view = realm.view_after(|bulletin| {
             let key = DayKey::of(card.day, card.resolution_key);
@@ -406,7 +406,7 @@ mod tests {
         });
         assert_eq!(view.verify(&hello, &pseudonym, now()).err(), Some(Reason::Revoked));
         let other = view.hello(now(), 7);
-        assert!(view.verify(&other, &realm.two.pseudonym(), now()).is_ok());
+        assert!(view.verify(&other, &realm.two.pseudonym(now()), now()).is_ok());
     }
 
     /// With as many revocations as a large realm has, checking a credential costs one look-up.
@@ -415,7 +415,7 @@ mod tests {
     fn revoked_handles_are_derived_once_an_epoch() {
         const MANY: u64 = 800;
         let mut realm = realm(1);
-        let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym());
+        let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym(now()));
         let view = realm.view_after(|bulletin| {
             let revocation = |number: u64| Revocation {
                 day: now().day_since(bulletin.founded),
@@ -467,7 +467,7 @@ mod tests {
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm.realm;
         let mut members = enrol_all(issuer, book, bulletin, vec![apart], 1, now(), &mut realm.rng).expect("a member");
         let apart = members.pop().expect("a member");
-        let (hello, pseudonym) = (apart.admission_view().hello(now(), 7), apart.pseudonym());
+        let (hello, pseudonym) = (apart.admission_view().hello(now(), 7), apart.pseudonym(now()));
         let verify = |view: &AdmissionView| view.verify(&hello, &pseudonym, now()).map(|_| ());
         assert_eq!(verify(&realm.two.admission_view()), Err(Reason::Segment));
         let view = realm.view_after(|bulletin| {

@@ -5,6 +5,7 @@
 //! any other enrolment (ticket, request, answer), only without a connection.
 
 use crate::id::{DeviceId, Name, Pseudonym};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
 use crate::identity::issuer::Issuer;
@@ -36,6 +37,8 @@ pub struct Invitation {
     pub lifetime: Duration,
     /// Multiaddresses of members that relay the enrolment, as text; at most [`MAX_ADDRESSES`] are taken.
     pub addresses: Vec<String>,
+    /// For a device that is enrolled on the spot: for how long it is known by one pseudonym.
+    pub anonymity: Anonymity,
 }
 
 /// Why a device was not made on the spot.
@@ -61,6 +64,7 @@ impl Invitation {
             roles: 0,
             contacts,
             epoch_length: None,
+            anonymity: Anonymity::default(),
             lifetime: Duration::from_secs(86_400),
             addresses: Vec::new(),
         }
@@ -79,7 +83,8 @@ pub fn invite(
     now: Unix,
     rng: &mut ChaCha20Rng,
 ) -> Result<Ticket, LedgerError> {
-    let Invitation { name, segments, roles, contacts, epoch_length, lifetime, mut addresses } = invitation;
+    let Invitation { name, segments, roles, contacts, epoch_length, lifetime, mut addresses, anonymity: _ } =
+        invitation;
     addresses.truncate(MAX_ADDRESSES);
     let secret = seal::random(rng);
     let key: Pseudonym = sign::public(&SigningKey::from_bytes(&secret));
@@ -134,8 +139,9 @@ fn enter_all(
 ) -> Result<Vec<PendingEnrolment>, InviteError> {
     let mut entered = Vec::with_capacity(invitations.len());
     for invitation in invitations {
+        let anonymity = invitation.anonymity;
         let ticket = invite(issuer, ledger, bulletin, invitation, now, rng)?;
-        let join = enrolment::begin_join_for(&ticket, epochs, rng);
+        let join = enrolment::begin_join_for(&ticket, epochs, rng).with_anonymity(anonymity);
         let entering = join.without_epochs().hello(rng)?;
         issuer.answer(&entering, ledger, bulletin, now, rng).outcome.map_err(EnrolmentError::from)?;
         entered.push(join);

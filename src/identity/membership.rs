@@ -13,10 +13,11 @@
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
+use crate::identity::anonymity::Anonymity;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::{ContactBook, StoredContact};
-use crate::identity::credential::{OwnCredential, PeerCredential};
+use crate::identity::credential::{OwnCredential, PeerCredential, acceptance};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
@@ -47,6 +48,9 @@ pub struct Membership {
     bulletin: Arc<VerifiedBulletin>,
     contacts: ContactBook,
     groups: GroupKeys,
+    anonymity: Anonymity,
+    /// The pseudonym that serves all epochs, if the device does not rotate.
+    stable: Pseudonym,
 }
 
 /// A membership as the bytes of its files. All but the bulletin and its documents are secret.
@@ -116,7 +120,18 @@ impl Membership {
         let credentials = batch.open(&secrets)?;
         let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
         let contact = ContactSecret::new(*secrets.contact);
-        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups })
+        let stable = sign::public(&SigningKey::from_bytes(&secrets.pseudonym));
+        Ok(Self {
+            secrets,
+            contact,
+            batch,
+            credentials,
+            bulletin: Arc::new(bulletin),
+            contacts,
+            groups,
+            anonymity: Anonymity::default(),
+            stable,
+        })
     }
 
     /// Makes a membership from a first grant.
@@ -220,7 +235,14 @@ impl Membership {
         let issuer = issuer.ok_or(EnrolmentError::NoIssuer)?;
         let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
         let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
-        let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (first, source.chain), epochs, rng);
+        let pending = PendingEnrolment::renewal(
+            self.realm(),
+            issuer,
+            secrets,
+            (first, source.chain),
+            (epochs, self.anonymity.rotates()),
+            rng,
+        );
         Ok((pending.hello(rng)?, pending))
     }
 
@@ -271,13 +293,38 @@ impl Membership {
     }
 
     /// The device's pseudonym, at present the same in all epochs.
-    pub fn pseudonym(&self) -> Pseudonym {
-        sign::public(&SigningKey::from_bytes(&self.secrets.pseudonym))
+    pub fn pseudonym(&self, at: Unix) -> Pseudonym {
+        self.credential_or_last(at).map_or_else(|| self.stable, |own| own.pseudonym())
+    }
+
+    /// Sets for how long it is to be known by one pseudonym; see [`Anonymity`].
+    pub fn set_anonymity(&mut self, anonymity: Anonymity) {
+        self.anonymity = anonymity;
+    }
+
+    /// For how long it is to be known by one pseudonym.
+    pub fn anonymity(&self) -> Anonymity {
+        self.anonymity
+    }
+
+    /// From which epoch on its [`Anonymity`] is in force: the first, not before that of `at`, after which no credential has keys of the other kind.
+    pub fn rotates_from(&self, at: Unix) -> Epoch {
+        let other = |own: &OwnCredential| self.is_stable(&own.pseudonym()) == self.anonymity.rotates();
+        let present = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(present..).rev().find(|(_, own)| other(own));
+        last.map_or(present, |(epoch, _)| Epoch(epoch.0 + 1))
+    }
+
+    /// Its credential of the epoch that `at` is in, or of the last before that, or else the first there is.
+    fn credential_or_last(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(..=present).next_back().or(self.credentials.first_key_value());
+        last.map(|(_, own)| own)
     }
 
     /// Seed of the Ed25519 key behind the pseudonym, which is also the libp2p identity.
-    pub fn libp2p_seed(&self) -> Secret {
-        self.secrets.pseudonym.clone()
+    pub fn libp2p_seed(&self, at: Unix) -> Secret {
+        self.credential_or_last(at).map_or_else(|| self.secrets.pseudonym.clone(), |own| own.seed())
     }
 
     /// The private half of the device's contact key.
@@ -288,6 +335,23 @@ impl Membership {
     /// The device's credential of the epoch that `at` is in.
     pub fn credential(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
         self.credentials.get(&self.batch.epoch_length.epoch_at(at))
+    }
+
+    /// Its credential of the epoch that `at` is in, if that is of the pseudonym `key`; otherwise the last one before under that
+    /// pseudonym, while it is accepted: a device that rotates its pseudonyms uses the old one for a while.
+    pub fn credential_under(&self, key: &Pseudonym, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.credential(at);
+        if present.is_some_and(|own| own.pseudonym() == *key) || self.is_stable(key) {
+            return present;
+        }
+        let epoch = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(..=epoch).rev().map(|(_, own)| own).find(|own| own.pseudonym() == *key);
+        last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at))
+    }
+
+    /// Whether a pseudonym is the one that serves all epochs.
+    pub fn is_stable(&self, key: &Pseudonym) -> bool {
+        *key == self.stable
     }
 
     /// The device's credential with this handle, of the present epoch, the one before or the one after: the one that an
@@ -401,6 +465,12 @@ impl Membership {
     /// What the transport needs to admit neighbours. It is to be published anew whenever bulletin or batch change.
     pub fn admission_view(&self) -> AdmissionView {
         AdmissionView::new(self.bulletin.clone(), self.credentials.values().cloned().collect())
+    }
+
+    /// The same for a network with the key of one of the device's pseudonyms.
+    pub fn admission_view_of(&self, key: &Pseudonym) -> AdmissionView {
+        let own = self.credentials.values().filter(|own| own.pseudonym() == *key);
+        AdmissionView::new(self.bulletin.clone(), own.cloned().collect())
     }
 }
 

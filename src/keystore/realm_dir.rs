@@ -22,6 +22,7 @@ use super::keyring::{self, Keyring};
 use super::ledger_dir::LedgerDir;
 use super::private_file::{self, FileError};
 use crate::id::{Name, RealmId};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::invitation::{self, DEFAULT_SEGMENT, Invitation, InviteError};
 use crate::identity::issuer::{Answered, Issuer, MAX_EPOCHS};
@@ -254,6 +255,7 @@ impl RealmDir {
             epoch_length: None,
             lifetime,
             addresses,
+            anonymity: Anonymity::default(),
         };
         let made = invitation::invite(&self.issuer, &mut self.ledger, &self.bulletin, invitation, now, rng)?;
         Ok(ticket::to_text(&made))

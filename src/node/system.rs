@@ -4,13 +4,15 @@
 //! identity, store, sockets, local API. A node is ready when it listens and the API answers. It stops in good order:
 //! everything it has accepted becomes durable, links are closed, the socket is removed.
 
+use super::opener::{OpenError, Opener};
 use super::places::{self, Places};
-use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
+use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
 use crate::client::Door;
 use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
 use crate::gateway::{self, Gateway, dto};
-use crate::id::{IssuerId, OuterId};
+use crate::id::{IssuerId, OuterId, Pseudonym};
+use crate::identity::admission::AdmissionView;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
@@ -19,7 +21,7 @@ use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
 use crate::net::emulation::Lab;
-use crate::net::{self, Multiaddr, NetConfig, Network, Reach, Unhelpful, names, reach};
+use crate::net::{self, Multiaddr, NetConfig, Reach, Unhelpful, names, reach};
 use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -28,8 +30,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use libp2p::identity::Keypair;
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::future::poll_fn;
+use rand_chacha::rand_core::SeedableRng;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -170,32 +171,18 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let reader = store.reader();
 
     let name = membership.name().to_string();
-    let key = net::keypair(&membership.libp2p_seed());
-    let gate = Gate::new(membership.admission_view(), rng.next_u64(), move || clock.now());
+    let own = membership.pseudonym(clock.now().unix);
+    let opener = Opener::new(clock, config.net.clone(), options.dir.clone(), told_where);
+    let seed = membership.libp2p_seed(clock.now().unix);
+    let network =
+        opener.open(own, &seed, membership.admission_view_of(&own), &mut rng).await.map_err(|error| match error {
+            OpenError::Transport(error) => NodeError::Network(error),
+            OpenError::Listen(reason) => NodeError::Listen(reason),
+        })?;
     if let Some(lab) = &lab {
-        gate.bar(lab, membership.contacts(), clock.now().unix);
+        network.gate.bar(lab, membership.contacts(), clock.now().unix);
     }
-    let (mut attempts, link_ids) = (0, net::LinkIds::default());
-    let (network, listen) = loop {
-        attempts += 1;
-        if !told_where {
-            config.net.listen = port::choose(&options.dir);
-        }
-        let transport = net::transport::system(&key)?;
-        let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let mut network =
-            Network::new(transport, key.public().to_peer_id(), executor, gate.clone(), &config.net, seed, &link_ids);
-        network.set_resolver(names::system());
-        // A node that reports that it is ready can be reached.
-        match poll_fn(|cx| network.poll_listening(cx)).await {
-            Ok(listen) => break (network, listen),
-            // Another program has taken the port since it was probed.
-            Err(_) if !told_where && attempts < ATTEMPTS => {}
-            Err(reason) => return Err(NodeError::Listen(reason)),
-        }
-    };
+    let listen = network.listening.clone();
     if lab.is_none() && !listen.is_empty() && listen.iter().all(reach::is_loopback) {
         if told_where {
             tracing::warn!("listens on loopback addresses only: devices on other machines cannot reach this one");
@@ -222,7 +209,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         );
     }
     let addresses = reach::for_others(&listen).iter().map(Multiaddr::to_vec).collect();
-    engine.handle(Input::Listening(addresses), clock.now());
+    engine.handle(Input::Listening { own, addresses }, clock.now());
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
     let (door, calls) = Door::new(reader.clone());
@@ -233,11 +220,15 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let (send_stop, stop) = oneshot::channel();
     let (places, changed) = watch::channel(found);
     let keeper = tokio::spawn(keep_places(options.dir, changed));
-    let host =
-        System { clock, saver: Saver::new(device), realm: realm.map(|realm| Arc::new(Mutex::new(realm))), places };
+    let host = System {
+        clock,
+        saver: Saver::new(device),
+        realm: realm.map(|realm| Arc::new(Mutex::new(realm))),
+        places,
+        opener,
+    };
     let bootstrap = config.net.bootstrap.clone();
-    let listening = listen.clone();
-    let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
+    let parts = Parts { engine, network, store, host, calls, stop, bootstrap, lab };
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
     Ok(Running { ready, door, close_api, api, stop: send_stop, node, keeper, _lock: lock })
@@ -350,8 +341,9 @@ fn nobody_helped(failures: &[Unhelpful]) -> String {
     format!("no member brought the issuer's answer ({})", failures.join("; "))
 }
 
+/// The machine's clocks.
 #[derive(Clone, Copy)]
-struct Clock {
+pub(super) struct Clock {
     start: Instant,
 }
 
@@ -360,7 +352,7 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let elapsed = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         Now { time: Time(elapsed), unix: unix_now() }
     }
@@ -375,6 +367,7 @@ pub(crate) fn resident(pid: u32) -> Option<u64> {
 
 /// The machine as the node's host.
 struct System {
+    opener: Opener,
     clock: Clock,
     saver: Saver,
     realm: Option<Arc<Mutex<RealmDir>>>,
@@ -424,6 +417,21 @@ impl Host for System {
         .boxed()
     }
 
+    fn open_network(
+        &mut self,
+        own: Pseudonym,
+        seed: &Secret,
+        view: AdmissionView,
+        known: Vec<Multiaddr>,
+    ) -> BoxFuture<'static, Result<OpenNetwork, String>> {
+        let (opener, seed) = (self.opener.beside(known), seed.clone());
+        async move {
+            let mut rng = system_rng().map_err(|error| error.to_string())?;
+            opener.open(own, &seed, view, &mut rng).await.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
     fn keep_places(&mut self, places: Places) {
         // The receiver outlives this sender: the task that writes the file ends after it.
         let _ = self.places.send(places);
@@ -460,6 +468,5 @@ fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
 }
 
 /// How many ports are tried if another program takes each one between the probe and the listening.
-const ATTEMPTS: u32 = 4;
 /// How long one member may take to answer a renewal.
 const RENEWAL_TIME: Duration = Duration::from_secs(200);

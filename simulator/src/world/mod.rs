@@ -32,6 +32,7 @@ mod founding;
 mod host;
 pub mod ledger;
 mod medium;
+mod opener;
 mod missed;
 mod moving;
 mod publications;

@@ -59,6 +59,7 @@ impl Engine {
         self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
         self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.member.plan_renewal(&self.core);
+        self.plan_rotation();
         self.member.watch_bulletin(&mut self.core);
     }
 
@@ -103,6 +104,7 @@ impl Engine {
             self.groups.update_tags(&mut self.core, &mut self.neighbours);
         }
         self.member.plan_renewal(&self.core);
+        self.plan_rotation();
         for (token, command) in self.messages.settle_strangers(&mut self.core) {
             self.handle_command(token, command);
         }

@@ -6,6 +6,7 @@ pub(super) mod epochs;
 pub(super) mod issuer_search;
 pub(super) mod relaying;
 pub(super) mod renewal;
+pub(super) mod rotation;
 
 use crate::id::IssuerId;
 
@@ -15,6 +16,7 @@ pub(super) struct Member {
     pub(super) issuer: Option<IssuerId>,
     pub(super) epochs: epochs::Epochs,
     pub(super) renewal: renewal::Renewal,
+    pub(super) rotation: rotation::Rotation,
     pub(super) bulletins: bulletins::Bulletins,
     pub(super) documents: documents::Documents,
     pub(super) relaying: relaying::Relays,
@@ -28,6 +30,7 @@ impl Member {
             issuer,
             epochs: epochs::Epochs::default(),
             renewal: renewal::Renewal::default(),
+            rotation: rotation::Rotation::default(),
             bulletins: bulletins::Bulletins::default(),
             documents: documents::Documents::default(),
             relaying: relaying::Relays::default(),

@@ -35,6 +35,7 @@ mod pace;
 
 use crate::counter::Counter;
 use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
+use crate::identity::credential::OwnCredential;
 use crate::identity::sign::verify_signed;
 use crate::routing::flooding::{News, Requests};
 use crate::routing::lsdb::{Inserted, Lsdb};
@@ -88,6 +89,8 @@ pub(in crate::engine) struct LinkState {
     named: BTreeMap<Pseudonym, Name>,
     again: Option<Time>,
     pace: Pace,
+    /// What was advertised under the pseudonym before, while that is drained.
+    former: Option<(Origin, Arc<OwnCredential>)>,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,7 @@ impl LinkState {
             named: BTreeMap::new(),
             again: None,
             pace: Pace::default(),
+            former: None,
         }
     }
 

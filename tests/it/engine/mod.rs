@@ -25,6 +25,7 @@ mod multicast_bounds;
 mod overload;
 mod pieces;
 mod policies;
+mod rotation;
 mod segments;
 mod sessions;
 mod streams;
