@@ -10,6 +10,7 @@
 //!    on a bearer; times of faults lie within the run.
 
 use m2mesh::id::Name;
+use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::net::emulation::Recovery;
 use m2mesh::net::emulation::Shape;
 use m2mesh::routing::policies::NamedPolicy;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub epoch: EpochLength,
     /// Epochs for which devices begin with credentials.
     pub epochs: usize,
+    /// For how long devices are known by one pseudonym.
+    pub anonymity: Anonymity,
     /// Wall time at the start.
     pub start: Unix,
     /// What carries bits.

@@ -178,6 +178,8 @@ pub struct MemoryRealm {
     pub book: Book,
     /// The bulletin in force.
     pub bulletin: VerifiedBulletin,
+    /// For how long devices that are enrolled from now on are known by one pseudonym.
+    pub anonymity: Anonymity,
 }
 
 impl MemoryRealm {
@@ -186,7 +188,7 @@ impl MemoryRealm {
         let founding = found(rng, epoch_length, now)?;
         let issuer = Issuer::new(founding.operator.realm(), &founding.issuer);
         let bulletin = founding.bulletin.clone();
-        Ok(Self { founding, issuer, book: Book::default(), bulletin })
+        Ok(Self { founding, issuer, book: Book::default(), bulletin, anonymity: Anonymity::default() })
     }
 
     /// Enrols devices of these names, each a contact of everybody, with credentials for `epochs` epochs.
@@ -197,7 +199,10 @@ impl MemoryRealm {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, InviteError> {
-        let invitations = names.into_iter().map(|name| Invitation::new(name, Contacts::All)).collect();
+        let invitations = names
+            .into_iter()
+            .map(|name| Invitation { anonymity: self.anonymity, ..Invitation::new(name, Contacts::All) })
+            .collect();
         enrol_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)
     }
 
@@ -210,7 +215,8 @@ impl MemoryRealm {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, InviteError> {
-        let alone = |name: &Name| Invitation::new(name.clone(), Contacts::Some(Vec::new()));
+        let anonymity = self.anonymity;
+        let alone = |name: &Name| Invitation { anonymity, ..Invitation::new(name.clone(), Contacts::Some(Vec::new())) };
         let invitations = names.iter().map(alone).collect();
         let entered = enter_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)?;
         for (one, other) in pairs {

@@ -87,7 +87,8 @@ pub fn start_strangers(plan: &Plan, devices: &[Device], medium: &Medium) -> Resu
         let membership =
             membership_of(plan, devices, what, seed).map_err(|error| format!("a stranger cannot be made: {error}"))?;
         // An impostor has what a member shows, and not what it keeps.
-        let secret = if matches!(what, FaultKind::Impostor(_)) { Secret::new(seed) } else { membership.libp2p_seed(plan.start) };
+        let secret =
+            if matches!(what, FaultKind::Impostor(_)) { Secret::new(seed) } else { membership.libp2p_seed(plan.start) };
         let key = net::keypair(&secret);
         let local = key.public().to_peer_id();
         let clock = super::host::Clock::new(plan.start);

@@ -1,8 +1,8 @@
 //! The machine under a simulated node: its clocks, its files, and the realm's issuer where it has it.
 
 use super::device::hashes;
-use super::opener::SimOpener;
 use super::medium::{Medium, NANOS, SimTransport, now};
+use super::opener::SimOpener;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use libp2p::core::Transport;
