@@ -413,12 +413,17 @@ impl Routing {
     }
 
     fn learn_router(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: &Handle, router: Pseudonym) {
-        if let Some(name) =
-            neighbours.name_of(core, handle).filter(|name| self.link_state.named.get(&router) != Some(name))
-        {
-            self.link_state.names.insert(name.clone(), router);
-            self.link_state.named.insert(router, name);
+        let Some(name) = neighbours.name_of(core, handle) else { return };
+        if self.link_state.named.get(&router) == Some(&name) {
+            return;
         }
+        // Of two pseudonyms of a device the one of the later epoch is in force.
+        let since = |router: &Pseudonym| self.link_state.lsdb.entry(router).map(|entry| entry.since);
+        let known = self.link_state.names.get(&name);
+        if known.is_none_or(|known| since(known) <= since(&router)) {
+            self.link_state.names.insert(name.clone(), router);
+        }
+        self.link_state.named.insert(router, name);
     }
 
     /// Gives routers the names that they have by changed contacts.
@@ -453,7 +458,10 @@ impl Routing {
             self.link_state.changed = true;
         }
         for router in self.link_state.lsdb.expire(core.now.unix) {
-            if let Some(name) = self.link_state.named.remove(&router) {
+            // Under another pseudonym it may still be there.
+            if let Some(name) = self.link_state.named.remove(&router)
+                && self.link_state.names.get(&name) == Some(&router)
+            {
                 self.link_state.names.remove(&name);
             }
         }

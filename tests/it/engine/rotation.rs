@@ -65,7 +65,9 @@ fn messages_arrive_through_turns_at_which_the_ends_rotate() {
         assert!(mesh.inbox(2).len() - before == tokens.len() / 2);
         let lost: Vec<_> =
             tokens.iter().filter(|token| !matches!(mesh.ended.get(token), Some(Outcome::Delivered { .. }))).collect();
-        assert!(lost.is_empty(), "{} of {}", lost.len(), tokens.len());
+        let first =
+            lost.first().map(|token| (tokens.iter().position(|other| *other == **token), mesh.ended.get(token)));
+        assert!(lost.is_empty(), "{} of {}: {first:?}", lost.len(), tokens.len());
         seen.extend(mesh.nodes.iter().map(|node| node.own));
     }
     assert_eq!(mesh.nodes[1].own, first, "one that is stable keeps its own");
