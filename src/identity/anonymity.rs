@@ -30,6 +30,11 @@ impl Anonymity {
         self != Self::Stable
     }
 
+    /// The mode of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Stable, Self::Rotating, Self::Strict].into_iter().find(|mode| mode.name() == name)
+    }
+
     /// Its name in settings.
     pub fn name(self) -> &'static str {
         match self {

@@ -281,6 +281,7 @@ impl RealmDir {
         &mut self,
         devices: &[(Name, PathBuf)],
         epochs: usize,
+        anonymity: Anonymity,
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, RealmDirError> {
@@ -289,7 +290,8 @@ impl RealmDir {
                 return Err(DeviceDirError::Occupied { directory: directory.clone() }.into());
             }
         }
-        let invitation = |(name, _): &(Name, PathBuf)| Invitation::new(name.clone(), Contacts::All);
+        let invitation =
+            |(name, _): &(Name, PathBuf)| Invitation { anonymity, ..Invitation::new(name.clone(), Contacts::All) };
         let members = self.enrol(devices.iter().map(invitation).collect(), epochs, now, rng)?;
         let place =
             |((_, directory), member): (&(Name, PathBuf), &Membership)| (DeviceDir::new(directory), member.to_stored());
