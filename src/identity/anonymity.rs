@@ -44,3 +44,64 @@ impl Anonymity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Name;
+    use crate::identity::invitation::MemoryRealm;
+    use crate::identity::membership::Membership;
+    use crate::identity::sign;
+    use crate::time::{Epoch, EpochLength, Unix};
+    use core::time::Duration;
+    use ed25519_dalek::SigningKey;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const NOW: Unix = Unix(1_800_000_100_000_000);
+    const LENGTH: EpochLength = EpochLength::HOUR;
+
+    fn hour(hours: u64) -> Unix {
+        NOW + Duration::from_secs(3_600 * hours)
+    }
+
+    #[test]
+    fn a_device_that_rotates_has_a_pseudonym_for_each_epoch_and_may_become_stable_again() {
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let mut realm = MemoryRealm::found(LENGTH, NOW, &mut rng).expect("a realm");
+        realm.anonymity = Anonymity::Rotating;
+        let name = Name::new("meter").expect("a name");
+        let mut member = realm.enrol([name], 4, NOW, &mut rng).expect("a member").remove(0);
+        let pseudonyms = [0, 1, 2, 3].map(|hours| member.pseudonym(hour(hours)));
+        assert_eq!(pseudonyms.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(member.pseudonym(hour(9)), pseudonyms[3], "the last one, where there is no credential");
+        let stored = Membership::from_stored(&member.to_stored()).expect("its files");
+        for (hours, pseudonym) in (0..).zip(pseudonyms) {
+            assert_eq!(stored.pseudonym(hour(hours)), pseudonym);
+            let seed = member.libp2p_seed(hour(hours));
+            assert_eq!(sign::public(&SigningKey::from_bytes(&seed)), pseudonym);
+            assert!(!member.is_stable(&pseudonym));
+        }
+        // After the turn the old one is used until its credential lapses, and no longer.
+        let end = LENGTH.end(LENGTH.epoch_at(NOW));
+        assert!(member.credential_under(&pseudonyms[0], end + LENGTH.skew()).is_some());
+        assert!(member.credential_under(&pseudonyms[0], end + LENGTH.skew() * 2).is_none());
+        // Epochs that are certified keep their keys: another mode is in force after these.
+        member.set_anonymity(Anonymity::Stable);
+        assert_eq!(member.rotates_from(NOW), Epoch(LENGTH.epoch_at(NOW).0 + 4));
+        let (hello, renewal) = member.begin_renewal(hour(3), &mut rng).expect("a request");
+        let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;
+        let answer = issuer.answer(&hello, book, bulletin, hour(3), &mut rng).reply.sealed.expect("granted");
+        member.finish_renewal(&renewal, &answer, hour(3), hour(3)).expect("renewed");
+        assert_eq!(member.pseudonym(hour(3)), pseudonyms[3]);
+        assert!(member.is_stable(&member.pseudonym(hour(4))) && member.is_stable(&member.pseudonym(hour(9))));
+    }
+
+    #[test]
+    fn names_of_modes_are_read_again() {
+        for mode in [Anonymity::Stable, Anonymity::Rotating, Anonymity::Strict] {
+            assert_eq!(Anonymity::of_name(mode.name()), Some(mode));
+        }
+        assert_eq!(Anonymity::of_name("secret"), None);
+    }
+}
