@@ -114,18 +114,6 @@ events! {
         epoch: u64,
     } => "uses the credential of epoch {epoch}";
 
-    /// The device goes on under the pseudonym of another epoch.
-    PseudonymChanged = "pseudonym-changed" {
-        /// The number of the epoch.
-        epoch: u64,
-    } => "takes part under the pseudonym of epoch {epoch}";
-
-    /// The network of the next pseudonym could not be opened; it is tried again.
-    RotationFailed = "rotation-failed" {
-        /// The reason.
-        reason: String,
-    } => "the next pseudonym has no network yet, will be tried again: {reason}";
-
     /// Renewal did not succeed; it is tried again.
     RenewalFailed = "renewal-failed" {
         /// The reason.
@@ -275,6 +263,18 @@ events! {
         addresses: Vec<String>,
     } => "two copies of {name} run at once, at {places}: each message to it reaches one of them; stop one, and enrol it anew if both are needed",
         places = Joined(addresses, " and ");
+
+    /// The device goes on under the pseudonym of another epoch.
+    PseudonymChanged = "pseudonym-changed" {
+        /// The number of the epoch.
+        epoch: u64,
+    } => "takes part under the pseudonym of epoch {epoch}";
+
+    /// The network of the next pseudonym could not be opened; it is tried again.
+    RotationFailed = "rotation-failed" {
+        /// The reason.
+        reason: String,
+    } => "the next pseudonym has no network yet, will be tried again: {reason}";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

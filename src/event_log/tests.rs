@@ -121,6 +121,8 @@ fn samples() -> Vec<Event> {
         Event::ContactChanged { name: Name::new("pump").expect("a name"), what: text("another device has it") },
         Event::BulletinOverdue { version: 7, since: 1_800_000_000 },
         Event::Twins { name: None, addresses: vec![text("/ip4/192.0.2.1/tcp/7"), text("/ip4/192.0.2.2/tcp/7")] },
+        Event::PseudonymChanged { epoch: 500_000 },
+        Event::RotationFailed { reason: text("no port is free") },
     ]
 }
 
