@@ -77,12 +77,13 @@ fn relay(size: usize) -> Relay {
     let mut members = realm.enrol(names, 2, NOW.unix, &mut rng).expect("three members");
     let (sink, source) = (members.pop().expect("three"), members.pop().expect("three"));
     let relay = members.pop().expect("three");
+    let own = relay.pseudonym(NOW.unix);
     let (view, this) = (relay.admission_view(), relay.credential(NOW.unix).expect("a credential").hash);
     let mut engine = Engine::new(relay, None, Settings::default(), &Nothing, rng, NOW).expect("a readable disk");
     for (link, member) in [(FROM, &source), (TO, &sink)] {
         let hello = member.admission_view().hello(NOW.unix, 1);
-        let peer = view.verify(&hello, &member.pseudonym(), NOW.unix).expect("a member");
-        engine.handle(Input::LinkUp { link, peer, transport: "memory", bearer: 0, age: Duration::ZERO }, NOW);
+        let peer = view.verify(&hello, &member.pseudonym(NOW.unix), NOW.unix).expect("a member");
+        engine.handle(Input::LinkUp { own, link, peer, transport: "memory", bearer: 0, age: Duration::ZERO }, NOW);
     }
     drain(&mut engine);
     let sink = sink.credential(NOW.unix).expect("a credential").clone();

@@ -9,6 +9,7 @@ pub mod quantity;
 
 use crate::engine::Settings;
 use crate::event_log;
+use crate::identity::anonymity::Anonymity;
 use crate::net::NetConfig;
 use crate::routing::policies::{MAX_POLICIES, NamedPolicy};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `clock`: whose time it goes by.
     pub clock: ClockSource,
+    /// For how long the device is known by one pseudonym: `stable` (its life) or `rotating` or `strict` (an epoch). It is in force from the
+    /// first epoch on for which the device has asked for no credential yet.
+    pub anonymity: Anonymity,
     /// `[net]`: addresses, limits, times.
     pub net: NetConfig,
     /// `[log]`: bounds of the event log.
@@ -122,6 +126,7 @@ impl Config {
             area: self.routing.area,
             aes: false,
             bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
+            anonymity: self.anonymity,
             policies: self.policies.clone(),
             clock: self.clock == ClockSource::Machine,
             ..Settings::default()

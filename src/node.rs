@@ -27,6 +27,8 @@ mod host;
 pub mod inbox;
 mod lab;
 mod links;
+mod networks;
+mod opener;
 pub mod outlet;
 pub mod places;
 mod port;
@@ -38,6 +40,7 @@ pub mod system;
 mod waiting;
 
 pub use host::{Gate, Host, Issued, Parts};
+pub use networks::OpenNetwork;
 pub use system::{NodeError, Ready, RunOptions};
 
 use crate::client::{Arriving, Call, Replies};
@@ -45,9 +48,9 @@ use crate::counter::Counter;
 use crate::engine::api::{Reply, Token};
 use crate::engine::{Engine, Input, Origin, Output};
 use crate::event_log::Event;
-use crate::id::{LinkId, Lsn};
+use crate::id::{LinkId, Lsn, Pseudonym};
+use crate::net::Multiaddr;
 use crate::net::emulation::Lab;
-use crate::net::{Multiaddr, Network};
 use crate::store::{Quarantine, Store};
 use crate::time::{Now, Time};
 use crate::wire::OutFrame;
@@ -59,6 +62,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use futures_timer::Delay;
 use links::Neighbour;
+use networks::Networks;
 use stalled::Stalled;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -70,10 +74,9 @@ use waiting::Waiting;
 /// A running node. See the module's documentation.
 pub struct EventLoop<S: Store, H: Host> {
     engine: Engine,
-    network: Network<Gate>,
+    networks: Networks,
     store: S,
     host: H,
-    gate: Arc<Gate>,
     calls: Arriving,
     stop: oneshot::Receiver<()>,
     stopping: bool,
@@ -109,7 +112,6 @@ pub struct EventLoop<S: Store, H: Host> {
     last_enrolling: u64,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     neighbours: BTreeMap<LinkId, Neighbour>,
-    listening: Vec<Multiaddr>,
     bootstrap: Vec<Multiaddr>,
     /// Where another process with this node's identity was last met, and when.
     twin: Option<(Multiaddr, Time)>,
@@ -131,21 +133,21 @@ enum Done {
     Renewed(Result<EnrolReply, String>),
     Saved(Result<(), String>),
     LabKept { replies: Replies, result: Result<(), String> },
+    Opened { own: Pseudonym, result: Result<OpenNetwork, String> },
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     /// Builds the event loop from its parts.
     pub fn new(parts: Parts<S, H>) -> Self {
-        let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab } = parts;
+        let Parts { engine, network, store, host, calls, stop, bootstrap, lab } = parts;
         let started = host.now().time;
         gate.view.store(Arc::new(engine.admission_view()));
         let reached = engine.extents();
         Self {
             engine,
-            network,
+            networks: Networks::new(network),
             store,
             host,
-            gate,
             calls,
             stop,
             stopping: false,
@@ -169,7 +171,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             last_enrolling: 0,
             jobs: FuturesUnordered::new(),
             neighbours: BTreeMap::new(),
-            listening,
             bootstrap,
             twin: None,
             lab,
@@ -195,7 +196,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.drain_engine();
         // The timer may have been reset, and it wakes nobody before it has been polled again.
         self.poll_timer(cx);
-        self.again || (!self.stopping && self.network.wants_poll()) || (self.next_call.is_some() && self.has_room())
+        self.again || (!self.stopping && self.networks.wants_poll()) || (self.next_call.is_some() && self.has_room())
     }
 
     /// What the node's clocks say.
@@ -239,7 +240,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         while let Some(held) = self.waiting.pop(lsn) {
             self.let_go(held);
         }
-        self.network.set_reading(!self.store.is_full());
+        self.networks.set_reading(!self.store.is_full());
     }
 
     fn poll_jobs(&mut self, cx: &mut Context<'_>) {
@@ -250,6 +251,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
                 Done::LabKept { replies, result } => self.handle_lab_kept(&replies, result),
+                Done::Opened { own, result } => self.handle_opened(own, result),
                 Done::Saved(Ok(())) => {}
                 Done::Saved(Err(reason)) => {
                     tracing::error!(%reason, "the identity could not be saved");
@@ -306,8 +308,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn poll_network(&mut self, cx: &mut Context<'_>) {
         for _ in 0..EVENTS_A_TURN {
-            match self.network.poll(cx) {
-                Poll::Ready(event) => self.handle_network(event),
+            match self.networks.poll(cx) {
+                Poll::Ready((own, event)) => self.handle_network(own, event),
                 Poll::Pending => return,
             }
         }
@@ -335,7 +337,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     self.reach.push_back((commit.lsn, self.engine.extents()));
                     self.store.submit(commit);
                     if self.store.is_full() {
-                        self.network.set_reading(false);
+                        self.networks.set_reading(false);
                     }
                 }
                 Output::Send { link, class, frame, after, until } => {
@@ -358,7 +360,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     self.begin(answer.map(Done::Renewed).boxed());
                 }
                 Output::MembershipChanged { save } => {
-                    self.gate.view.store(Arc::new(self.engine.admission_view()));
+                    for (own, gate) in self.networks.gates() {
+                        gate.view.store(Arc::new(self.engine.admission_view_of(own)));
+                    }
                     if save {
                         let stored = self.engine.membership().to_stored();
                         let saved = self.host.save(stored);
@@ -367,7 +371,13 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     self.enforce_lab(false);
                 }
                 Output::Addresses { link, own, others } => self.learn_addresses(link, own, others),
-                Output::Close { link, reason } => self.network.close(link, &reason),
+                Output::Close { link, reason } => {
+                    if let Some(network) = self.networks.of_link(link) {
+                        network.close(link, &reason);
+                    }
+                }
+                Output::Network { own, seed } => self.open_network(own, &seed),
+                Output::Leave { own } => self.leave_network(&own),
                 Output::Wait(at) => {
                     self.wake = at;
                     self.set_timer();

@@ -10,6 +10,7 @@
 //!   once on a bearer; times of faults lie within the run.
 
 use m2mesh::id::Name;
+use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::net::emulation::Recovery;
 use m2mesh::net::emulation::Shape;
 use m2mesh::routing::policies::NamedPolicy;
@@ -44,7 +45,9 @@ pub struct Plan {
     pub epoch: EpochLength,
     /// The number of epochs for which devices have credentials at the start.
     pub epochs: usize,
-    /// The wall time at the start.
+    /// For how long devices are known by one pseudonym.
+    pub anonymity: Anonymity,
+    /// Wall time at the start.
     pub start: Unix,
     /// The bearers of the network.
     pub bearers: Vec<Bearer>,

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use crate::gateway::dto;
 use crate::id::Name;
+use crate::identity::anonymity::Anonymity;
 use crate::time::EpochLength;
 use crate::wire::batch::MAX_PAYLOAD;
 use clap::ValueEnum;
@@ -155,6 +156,11 @@ fn read(from: impl Read, path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     from.take(MAX_PAYLOAD as u64 + 1).read_to_end(&mut bytes).map_err(|error| Failure::file("read", path, &error))?;
     Ok(bytes)
+}
+
+/// Parses a mode of anonymity.
+pub(super) fn anonymity(text: &str) -> Result<Anonymity, String> {
+    Anonymity::of_name(text).ok_or_else(|| "write stable, rotating or strict".to_owned())
 }
 
 #[cfg(test)]

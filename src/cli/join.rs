@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine, passphrase};
 use crate::config;
+use crate::identity::anonymity::Anonymity;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::ticket;
 use crate::keystore::device_dir::DeviceDir;
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     /// Seal the device's keys under a passphrase
     #[arg(long)]
     passphrase: bool,
+    /// For how long the device is to be known by one pseudonym: stable (its life), rotating or strict (an epoch) [default: stable]
+    #[arg(long, value_name = "MODE", value_parser = arguments::anonymity)]
+    anonymity: Option<Anonymity>,
     #[command(flatten)]
     source: passphrase::Source,
 }
@@ -61,7 +65,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let _lock = DirectoryLock::take(&directory).map_err(|error| Failure::split(error, "use another --dir"))?;
     let device = DeviceDir::with_keys(&directory, keys(&arguments, &directory)?);
     let mut rng = machine::randomness()?;
-    let pending = device.begin_join(&ticket, &mut rng).map_err(|error| Failure::split(error, hint))?;
+    let anonymity = arguments.anonymity.unwrap_or_default();
+    let pending = device.begin_join(&ticket, anonymity, &mut rng).map_err(|error| Failure::split(error, hint))?;
     let sealed = if arguments.offline {
         match carried(&shell, &directory, &pending, &mut rng)? {
             Some(sealed) => sealed,
@@ -71,7 +76,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         ask(&shell, &ticket.addresses, &pending, &mut rng).await?
     };
     let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).definite())?;
-    configure(&directory, &ticket.addresses)?;
+    configure(&directory, anonymity, &ticket.addresses)?;
     for file in [REQUEST, ANSWER] {
         // They exist only after an offline enrolment, and are of no further use.
         let _ = std::fs::remove_file(directory.join(file));
@@ -189,6 +194,7 @@ async fn ask(
 
 #[derive(Serialize)]
 struct Settings<'a> {
+    anonymity: Anonymity,
     net: NetSettings<'a>,
 }
 
@@ -198,12 +204,13 @@ struct NetSettings<'a> {
 }
 
 /// Makes the ticket's members the bootstrap addresses of the settings, unless there are settings already.
-fn configure(directory: &Path, bootstrap: &[String]) -> Result<(), Failure> {
+fn configure(directory: &Path, anonymity: Anonymity, bootstrap: &[String]) -> Result<(), Failure> {
     let path = directory.join(config::FILE);
     if path.exists() {
         return Ok(());
     }
-    let text = toml::to_string(&Settings { net: NetSettings { bootstrap } }).expect("a list of texts is TOML");
+    let text =
+        toml::to_string(&Settings { anonymity, net: NetSettings { bootstrap } }).expect("a list of texts is TOML");
     std::fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
 }
 

@@ -11,6 +11,8 @@ use crate::delivery::lane::SendPolicy;
 use crate::event_log::{Event, EventLog};
 use crate::id::{Lsn, Pseudonym};
 use crate::identity::clock::NodeClock;
+use crate::identity::credential::OwnCredential;
+use crate::identity::kdf::{self, label};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
 use crate::time::Now;
@@ -30,8 +32,10 @@ pub(super) struct Core {
     pub(super) policies: Policies,
     /// The send policy of each of these policies.
     pub(super) send_policies: BTreeMap<String, Arc<SendPolicy>>,
-    /// This device's pseudonym.
+    /// The pseudonym under which this device takes part.
     pub(super) own: Pseudonym,
+    /// The one before, whose links are being drained.
+    pub(super) former: Option<Pseudonym>,
     /// The random number of this process, which is not 0.
     pub(super) process: u64,
     /// Whether the store fails, so that no commit becomes durable for now.
@@ -45,6 +49,21 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// This device's credential in force: that of the pseudonym under which it takes part.
+    pub(super) fn credential(&self) -> Option<&Arc<OwnCredential>> {
+        self.membership.credential_under(&self.own, self.now.unix)
+    }
+
+    /// Whether a pseudonym is one of those under which this device has links.
+    pub(super) fn is_own(&self, key: &Pseudonym) -> bool {
+        *key == self.own || self.former.as_ref() == Some(key)
+    }
+
+    /// The number of this process, as neighbours under one of its pseudonyms are told it: under another it is another.
+    pub(super) fn process_as(&self, own: &Pseudonym) -> u64 {
+        u64::from_be_bytes(kdf::tag(&self.process.to_be_bytes(), label::PROCESS, &[&own.0]))
+    }
+
     /// Records an event in the event log.
     pub(super) fn record(&mut self, event: Event) {
         self.log.append(event, self.now);

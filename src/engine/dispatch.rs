@@ -12,6 +12,7 @@
 mod links;
 mod membership;
 mod revocation;
+mod rotation;
 
 use super::Engine;
 use super::api::{Command, Token};
@@ -28,9 +29,10 @@ impl Engine {
         self.pass_time(now);
         match input {
             Input::Command { token, command } => self.handle_command(token, command),
-            Input::LinkUp { link, peer, transport, bearer, age } => {
-                self.handle_link_up(link, peer, transport, bearer, age)
+            Input::LinkUp { own, link, peer, transport, bearer, age } => {
+                self.handle_link_up(own, link, peer, transport, bearer, age)
             }
+            Input::Networked { own, result } => self.handle_networked(own, result),
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
             Input::Frames { link, buffer } => self.handle_frames(link, &buffer),
             Input::Measured { link, round_trip } => self.neighbours.handle_measured(&mut self.core, link, round_trip),
@@ -41,7 +43,7 @@ impl Engine {
             Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
             Input::Blocked(link) => self.neighbours.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),
-            Input::Listening(addresses) => self.neighbours.handle_listening(&mut self.core, addresses),
+            Input::Listening { own, addresses } => self.neighbours.handle_listening(&mut self.core, own, addresses),
             Input::Enrol { id, hello } => self.member.handle_enrol(&mut self.core, &mut self.neighbours, id, hello),
             Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
             Input::Renewed(answer) => self.handle_renewed(answer),

@@ -4,7 +4,7 @@ use super::api::{Command, Reply, Token};
 use super::store::Commit;
 use crate::counter::Counter;
 use crate::event_log::Event;
-use crate::id::{LinkId, Lsn, OuterId};
+use crate::id::{LinkId, Lsn, OuterId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
@@ -27,6 +27,8 @@ pub enum Input {
     },
     /// A neighbour was admitted, and the streams of its link are open.
     LinkUp {
+        /// Under which pseudonym of this device.
+        own: Pseudonym,
         /// The number of the link.
         link: LinkId,
         /// The neighbour.
@@ -84,7 +86,19 @@ pub enum Input {
     /// A blocked link takes data again.
     Writable(LinkId),
     /// The node listens on these addresses, in binary form, without a PeerId.
-    Listening(Vec<Vec<u8>>),
+    Listening {
+        /// The pseudonym of this device whose network listens there.
+        own: Pseudonym,
+        /// The addresses.
+        addresses: Vec<Vec<u8>>,
+    },
+    /// An [`Output::Network`] has been carried out, or could not be.
+    Networked {
+        /// Its pseudonym.
+        own: Pseudonym,
+        /// Where it listens, in binary form, or why there is no such network.
+        result: Result<Vec<Vec<u8>>, String>,
+    },
     /// A device at admission wants to enrol; answered by [`Output::Enrolled`].
     Enrol {
         /// The number of the request, for the answer.
@@ -176,6 +190,18 @@ pub enum Output {
         seed: Secret,
         /// The judge that tells the issuer's answer from hints of others.
         judge: AnswerJudge,
+    },
+    /// Open a second network, with the key of that seed, beside the one that there is; answered by [`Input::Networked`].
+    Network {
+        /// The pseudonym that it is to have.
+        own: Pseudonym,
+        /// The seed of its key.
+        seed: Secret,
+    },
+    /// Close the network of a pseudonym that this device has left.
+    Leave {
+        /// Which.
+        own: Pseudonym,
     },
     /// The membership has changed: the node saves it and publishes a new admission view.
     MembershipChanged {

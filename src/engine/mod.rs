@@ -83,7 +83,7 @@ mod turn;
 use self::core::Core;
 use crate::counter::Counter;
 use crate::event_log::Event;
-use crate::id::{IssuerId, LinkId, Name};
+use crate::id::{IssuerId, LinkId, Name, Pseudonym};
 use crate::identity::admission::AdmissionView;
 use crate::identity::clock::{Change, Standing};
 use crate::identity::membership::Membership;
@@ -116,7 +116,7 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine with the state that the store holds.
     pub fn new(
-        membership: Membership,
+        mut membership: Membership,
         issuer: Option<IssuerId>,
         settings: Settings,
         store: &dyn Read,
@@ -128,7 +128,8 @@ impl Engine {
         let log = journal::load(store, settings.log.clone(), now)?;
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
-        let own = membership.pseudonym();
+        membership.set_anonymity(settings.anonymity);
+        let own = membership.pseudonym(now.unix);
         let mut engine = Self {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
@@ -144,6 +145,7 @@ impl Engine {
                 policies,
                 settings,
                 own,
+                former: None,
                 process,
                 disk_fails: false,
                 log,
@@ -189,6 +191,16 @@ impl Engine {
     /// [`Output::MembershipChanged`].
     pub fn admission_view(&self) -> AdmissionView {
         self.core.membership.admission_view().by(self.core.clock)
+    }
+
+    /// The same for a network under one of this device's pseudonyms.
+    pub fn admission_view_of(&self, own: &Pseudonym) -> AdmissionView {
+        self.core.membership.admission_view_of(own).by(self.core.clock)
+    }
+
+    /// The pseudonym under which this device takes part.
+    pub fn pseudonym(&self) -> Pseudonym {
+        self.core.own
     }
 
     /// What this device is.

@@ -1,6 +1,7 @@
 //! Settings: the engine's settings, from `config.toml`.
 
 use crate::event_log;
+use crate::identity::anonymity::Anonymity;
 use crate::link::bearer::Profile;
 use crate::routing::policies::NamedPolicy;
 use crate::time::Unix;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub aes: bool,
     /// The bearers by number; if there are none, one bearer without a price is assumed.
     pub bearers: Vec<Profile>,
+    /// For how long the device is to be known by one pseudonym.
+    pub anonymity: Anonymity,
     /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
     /// Whether the machine has a clock that may be believed.
@@ -34,6 +37,7 @@ impl Default for Settings {
             area: 0,
             aes: false,
             bearers: Vec::new(),
+            anonymity: Anonymity::default(),
             policies: Vec::new(),
             clock: true,
             built: Unix(0),

@@ -45,6 +45,8 @@ pub(super) enum Timer {
     Bulletins,
     /// Credentials and cards of this device.
     Renewal,
+    /// The change of the pseudonym.
+    Rotation,
     /// The event log: what is said once an interval.
     Log,
 }
@@ -67,6 +69,7 @@ impl Timer {
         Self::Epochs,
         Self::Bulletins,
         Self::Renewal,
+        Self::Rotation,
         Self::Log,
     ];
 }

@@ -103,6 +103,7 @@ impl Engine {
             Timer::Epochs => self.timeout_epochs(),
             Timer::Bulletins => member.timeout_bulletin(core),
             Timer::Renewal => member.timeout_renewal(core),
+            Timer::Rotation => self.timeout_rotation(),
             Timer::Log => core.timeout_log(),
         }
     }
@@ -129,6 +130,7 @@ impl Engine {
                 Timer::Epochs => member.epochs.next_wake(),
                 Timer::Bulletins => member.bulletins.next_wake(),
                 Timer::Renewal => member.renewal.next_wake(),
+                Timer::Rotation => member.rotation.next_wake(),
                 Timer::Log => Some(core.log.poll_timeout()),
             };
             core.timers.set(timer, due);

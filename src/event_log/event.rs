@@ -279,6 +279,18 @@ events! {
         /// What it is.
         at: u64 as Seconds,
     } => "the time was learnt from {from}: {at}";
+
+    /// The device goes on under the pseudonym of another epoch.
+    PseudonymChanged = "pseudonym-changed" {
+        /// The number of the epoch.
+        epoch: u64,
+    } => "takes part under the pseudonym of epoch {epoch}";
+
+    /// The network of the next pseudonym could not be opened; it is tried again.
+    RotationFailed = "rotation-failed" {
+        /// The reason.
+        reason: String,
+    } => "the next pseudonym has no network yet, will be tried again: {reason}";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

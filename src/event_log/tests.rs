@@ -123,6 +123,8 @@ fn samples() -> Vec<Event> {
         Event::Twins { name: None, addresses: vec![text("/ip4/192.0.2.1/tcp/7"), text("/ip4/192.0.2.2/tcp/7")] },
         Event::ClockUnset { machine: 1_000, from: 1_800_000_000 },
         Event::ClockLearnt { from: text("2 members"), at: 1_800_007_200 },
+        Event::PseudonymChanged { epoch: 500_000 },
+        Event::RotationFailed { reason: text("no port is free") },
     ]
 }
 

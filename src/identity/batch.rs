@@ -11,11 +11,11 @@
 //! 3. Wiping cannot be undone, so it goes by a *sure* time: one that another source than the device's own clock has
 //!    shown to have come. A clock that is days ahead costs no key of the days that it skipped.
 
-use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
+use crate::id::{DeviceId, IssuerId, Name, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::credential::OwnCredential;
 use crate::identity::enrolment::EnrolmentError;
-use crate::identity::epoch_chain::EpochChain;
+use crate::identity::epoch_chain::{EpochChain, EpochSecrets};
 use crate::identity::handle::DayKey;
 use crate::identity::issuer::seconds;
 use crate::identity::kdf::{self, Secret};
@@ -104,6 +104,9 @@ pub(super) struct BatchEpoch {
     epoch: Epoch,
     #[serde(with = "kdf::secret")]
     agreement: Secret,
+    /// Seed of its Ed25519 key, unless that is the one of [`DeviceSecrets`].
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "kdf::optional_secret")]
+    pseudonym: Option<Secret>,
     credential: ByteBuf,
     /// The generation that its handle is of.
     #[serde(default, skip_serializing_if = "is_first")]
@@ -127,15 +130,21 @@ impl DeviceSecrets {
 
 /// The keys that an enrolment or renewal request was made with.
 pub(super) struct Keys<'a> {
-    pub(super) pseudonym: Pseudonym,
-    /// The X25519 secrets of the epochs asked for, in order.
-    pub(super) epochs: Vec<Secret>,
+    /// Seed of the Ed25519 key that serves all epochs, or `None` if each has its own.
+    pub(super) stable: Option<&'a Secret>,
+    /// The secrets of the epochs asked for, in order.
+    pub(super) epochs: Vec<EpochSecrets>,
     /// The chain that the epochs' secrets come from, `before` places before the first of them.
     pub(super) chain: &'a EpochChain,
     pub(super) before: u64,
 }
 
 impl Keys<'_> {
+    /// Returns the seed of an epoch's Ed25519 key.
+    pub(super) fn seed<'a>(&'a self, of: &'a EpochSecrets) -> &'a Secret {
+        self.stable.unwrap_or(&of.pseudonym)
+    }
+
     /// Returns the source of keys if the first of the keys is that of the epoch `first`.
     fn source(&self, first: Epoch) -> Option<KeySource> {
         let before = self.before.min(first.0);
@@ -191,7 +200,7 @@ impl Granted {
         let mut key = DayKey::of(day, resolution_key);
         let source = keys.source(first_epoch).ok_or(EnrolmentError::Foreign)?;
         let mut entries = Vec::with_capacity(granted.len());
-        for ((number, seals), agreement) in (first_epoch.0..).zip(granted).zip(&keys.epochs) {
+        for ((number, seals), secrets) in (first_epoch.0..).zip(granted).zip(&keys.epochs) {
             let epoch = Epoch(number);
             let founded = bulletin.body().founded;
             key = key.at(epoch_length.start(epoch).day_since(founded)).ok_or(EnrolmentError::Foreign)?;
@@ -204,8 +213,8 @@ impl Granted {
                 epoch_length: seconds(epoch_length),
                 segments,
                 roles,
-                key: keys.pseudonym,
-                agreement: seal::agreement_public(&StaticSecret::from(**agreement)),
+                key: sign::public(&SigningKey::from_bytes(keys.seed(secrets))),
+                agreement: seal::agreement_public(&StaticSecret::from(*secrets.agreement)),
                 handle: key.handle(epoch, epoch_length, founded).ok_or(EnrolmentError::Foreign)?,
                 sealed_id: sealed_id.to_vec(),
             });
@@ -214,7 +223,9 @@ impl Granted {
                 return Err(EnrolmentError::Foreign);
             }
             let credential = ByteBuf::from(encode(&Signed { body: &body, signature }));
-            entries.push(BatchEpoch { epoch, agreement: agreement.clone(), credential, generation });
+            let pseudonym = keys.stable.is_none().then(|| secrets.pseudonym.clone());
+            let agreement = secrets.agreement.clone();
+            entries.push(BatchEpoch { epoch, agreement, pseudonym, credential, generation });
         }
         let batch = Batch {
             realm,
@@ -238,8 +249,9 @@ impl Batch {
     /// Returns the credentials with their private keys; an error if one is not of this device or there is none.
     pub(super) fn open(&self, secrets: &DeviceSecrets) -> Result<BTreeMap<Epoch, Arc<OwnCredential>>, MembershipError> {
         let mut credentials = BTreeMap::new();
-        for BatchEpoch { epoch, agreement, credential, .. } in &self.epochs {
-            let own = OwnCredential::new(credential, &secrets.pseudonym, agreement);
+        for BatchEpoch { epoch, agreement, pseudonym, credential, .. } in &self.epochs {
+            let seed = pseudonym.as_ref().unwrap_or(&secrets.pseudonym);
+            let own = OwnCredential::new(credential, seed, agreement);
             let own = own.filter(|own| own.body.epoch == *epoch).ok_or(MembershipError::Credentials)?;
             credentials.insert(*epoch, Arc::new(own));
         }

@@ -96,6 +96,11 @@ impl OwnCredential {
         sign::sign_document(&self.signing, context, body)
     }
 
+    /// Returns the seed of the pseudonym's key.
+    pub(super) fn seed(&self) -> Secret {
+        Secret::new(self.signing.to_bytes())
+    }
+
     /// The pseudonym that the credential is for.
     pub fn pseudonym(&self) -> Pseudonym {
         self.body.key

@@ -10,7 +10,8 @@
 //!
 //! The connection that carries the hello uses [`PendingEnrolment::connection_seed`] as its key.
 
-use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId};
+use crate::id::{AgreementKey, IssuerId, RealmId};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::batch::{DeviceSecrets, Granted, Keys};
 use crate::identity::bulletin::BulletinError;
 use crate::identity::certified::EPOCH_KEYS;
@@ -53,6 +54,9 @@ pub struct PendingEnrolment {
     before: u64,
     /// How many epochs are asked for.
     epochs: u16,
+    /// Whether each of them has an Ed25519 key of its own.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    rotates: bool,
 }
 
 /// Tells the issuer's answer to one request from what the members that relay it may say: only the issuer has read the
@@ -136,6 +140,7 @@ pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> 
         chain: EpochChain::generate(rng),
         before: BEFORE_FIRST,
         epochs: bounded(epochs),
+        rotates: false,
     }
 }
 
@@ -154,7 +159,7 @@ impl PendingEnrolment {
         (issuer, seal): (IssuerId, AgreementKey),
         secrets: DeviceSecrets,
         (first_epoch, chain): (Epoch, EpochChain),
-        epochs: usize,
+        (epochs, rotates): (usize, bool),
         rng: &mut ChaCha20Rng,
     ) -> Self {
         Self {
@@ -169,7 +174,13 @@ impl PendingEnrolment {
             chain,
             before: 0,
             epochs: bounded(epochs),
+            rotates,
         }
+    }
+
+    /// The same request for a device of that anonymity.
+    pub fn with_anonymity(self, anonymity: Anonymity) -> Self {
+        Self { rotates: anonymity.rotates(), ..self }
     }
 
     /// The same request without epochs: it enters the device in the ledger.
@@ -191,12 +202,12 @@ impl PendingEnrolment {
     /// Returns the hello, sealing the same request anew at every call; it fails if the issuer's seal key is weak.
     pub fn hello(&self, rng: &mut ChaCha20Rng) -> Result<EnrolHello, EnrolmentError> {
         let signer = SigningKey::from_bytes(&self.signer);
-        let pseudonym = self.pseudonym();
-        let secrets = self.secrets_of_epochs();
-        let mut epochs = Vec::with_capacity(EPOCH_KEYS * secrets.len());
-        for secret in &secrets {
-            epochs.extend_from_slice(&pseudonym.0);
-            epochs.extend_from_slice(&seal::agreement_public(&StaticSecret::from(**secret)).0);
+        let keys = self.keys();
+        let signing = |of| SigningKey::from_bytes(keys.seed(of));
+        let mut epochs = Vec::with_capacity(EPOCH_KEYS * keys.epochs.len());
+        for secrets in &keys.epochs {
+            epochs.extend_from_slice(&sign::public(&signing(secrets)).0);
+            epochs.extend_from_slice(&seal::agreement_public(&StaticSecret::from(*secrets.agreement)).0);
         }
         let body = encode(&Request {
             version: REQUEST_VERSION,
@@ -210,9 +221,9 @@ impl PendingEnrolment {
             prekey: None,
         });
         let signature = sign::sign(&signer, CONTEXT, &body);
-        // One key serves all epochs: one proof.
-        let proof = sign::sign(&SigningKey::from_bytes(&self.secrets.pseudonym), KEY_CONTEXT, &body);
-        let proofs = if secrets.is_empty() { Vec::new() } else { proof.0.to_vec() };
+        // Each key proves itself once, and one key may serve all epochs.
+        let proving = if keys.stable.is_some() { &keys.epochs[..keys.epochs.len().min(1)] } else { &keys.epochs[..] };
+        let proofs = proving.iter().flat_map(|of| sign::sign(&signing(of), KEY_CONTEXT, &body).0).collect();
         let request = encode(&SignedRequest { body, signature, proofs });
         let sealed = seal::seal(rng, &self.seal, label::ENROL_REQUEST, &request)?;
         Ok(EnrolHello { realm: self.realm, issuer: self.issuer, sealed })
@@ -235,21 +246,17 @@ impl PendingEnrolment {
         match answer {
             Answer { refused: Some(refusal), granted: None } => Err(refusal.into()),
             Answer { granted: Some(grant), refused: None } => {
-                let (pseudonym, epochs) = (self.pseudonym(), self.secrets_of_epochs());
-                let keys = Keys { pseudonym, epochs, chain: &self.chain, before: self.before };
-                Granted::check(grant, self.realm, self.issuer, &keys)
+                Granted::check(grant, self.realm, self.issuer, &self.keys())
             }
             _ => Err(DecodeError::Shape("an answer grants or refuses, one of the two".into()).into()),
         }
     }
 
-    fn secrets_of_epochs(&self) -> Vec<Secret> {
+    fn keys(&self) -> Keys<'_> {
         let first = self.chain.at(self.chain.place().saturating_add(self.before));
-        first.map(|first| first.secrets(usize::from(self.epochs))).unwrap_or_default()
-    }
-
-    fn pseudonym(&self) -> Pseudonym {
-        sign::public(&SigningKey::from_bytes(&self.secrets.pseudonym))
+        let epochs = first.map(|first| first.secrets(usize::from(self.epochs))).unwrap_or_default();
+        let stable = (!self.rotates).then_some(&self.secrets.pseudonym);
+        Keys { stable, epochs, chain: &self.chain, before: self.before }
     }
 }
 
@@ -330,7 +337,7 @@ mod tests {
             let at = NOW + Duration::from_secs(3_600 * hour);
             let own = member.credential(at).expect("a credential for each epoch of the batch");
             let peer = member.bulletin().verify_credential(&own.signed, at).expect("it holds");
-            assert_eq!(peer.body.key, member.pseudonym());
+            assert_eq!(peer.body.key, member.pseudonym(NOW));
             let opened = realm.realm.founding.auditor.open(&peer.body.sealed_id);
             assert_eq!(opened, Ok((device, LENGTH.epoch_at(at))));
             assert_eq!(own.signed.len(), member.credential(NOW).expect("a credential").signed.len());
@@ -354,7 +361,7 @@ mod tests {
         let stored = PendingEnrolment::from_stored(&first.to_stored(), &ticket).expect("stored");
         let late = NOW + Duration::from_secs(90_000);
         let again = realm.join(&stored, late).expect("answered again");
-        assert_eq!((again.device(), again.pseudonym()), (member.device(), member.pseudonym()));
+        assert_eq!((again.device(), again.pseudonym(NOW)), (member.device(), member.pseudonym(NOW)));
         assert_eq!(realm.realm.book.devices().len(), 1);
         let second = begin_join_for(&ticket, 4, &mut realm.rng);
         assert_eq!(realm.join(&second, NOW).err(), Some(Refusal::TicketUsed.into()));

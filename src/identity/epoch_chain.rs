@@ -1,6 +1,6 @@
 //! Epoch chain: the chain that the keys of a device's epochs come from.
 //!
-//! Each epoch has an X25519 secret of its own. All of them follow from one chain, so that a request whose answer was
+//! Each epoch has an X25519 secret of its own, and an Ed25519 key where the device rotates its pseudonyms. All of them follow from one chain, so that a request whose answer was
 //! lost, a request that is repeated after a crash, and a request from a disk that was restored to an earlier state name
 //! the same keys for the same epochs: an issuer certifies one key for an epoch and no second. The chain goes forward
 //! only. Whoever steals it computes the keys to come and none of those that were erased.
@@ -35,6 +35,15 @@ pub(super) struct EpochChain {
     next_block: Secret,
 }
 
+/// The secrets of one epoch.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct EpochSecrets {
+    /// X25519 secret.
+    pub(super) agreement: Secret,
+    /// Seed of an Ed25519 key, for a device that rotates its pseudonyms.
+    pub(super) pseudonym: Secret,
+}
+
 impl EpochChain {
     /// Generates a new chain, at place 0.
     pub(super) fn generate(rng: &mut ChaCha20Rng) -> Self {
@@ -56,12 +65,15 @@ impl EpochChain {
     }
 
     /// Returns the secrets of `count` places, from this one on.
-    pub(super) fn secrets(&self, count: usize) -> Vec<Secret> {
+    pub(super) fn secrets(&self, count: usize) -> Vec<EpochSecrets> {
         let mut chain = Some(self.clone());
         let next = |_| {
             let present = chain.take()?;
             chain = present.at(present.place + 1);
-            Some(kdf::derive(present.key.as_slice(), label::EPOCH_SECRET, &[]))
+            Some(EpochSecrets {
+                agreement: kdf::derive(present.key.as_slice(), label::EPOCH_SECRET, &[]),
+                pseudonym: kdf::derive(present.key.as_slice(), label::EPOCH_PSEUDONYM, &[]),
+            })
         };
         (0..count).map_while(next).collect()
     }
@@ -97,11 +109,11 @@ mod tests {
     fn a_secret_is_the_same_from_wherever_it_is_reached_and_no_two_are() {
         let first = EpochChain::generate(&mut ChaCha20Rng::from_seed([1; 32]));
         let all = first.secrets(2_100);
-        assert_eq!(all.iter().map(|secret| **secret).collect::<BTreeSet<_>>().len(), 2_100);
+        assert_eq!(all.iter().flat_map(|of| [*of.agreement, *of.pseudonym]).collect::<BTreeSet<_>>().len(), 4_200);
         for (from, to) in [(0, 1), (0, 1_023), (3, 1_024), (1_023, 2_050), (1_024, 1_024), (1_500, 2_099)] {
             let chain = first.at(from).and_then(|chain| chain.at(to)).expect("a later place");
             assert_eq!(chain.place(), to);
-            assert_eq!(chain.secrets(1)[0], all[usize::try_from(to).expect("few")], "{from} to {to}");
+            assert!(chain.secrets(1)[0] == all[usize::try_from(to).expect("few")], "{from} to {to}");
         }
         assert!(first.at(5).expect("later").at(4).is_none(), "there is no way back");
         assert!(first.at(u64::MAX).is_none(), "and none into an unbounded future");

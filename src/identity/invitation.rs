@@ -5,6 +5,7 @@
 //! any other enrolment (ticket, request, answer), only without a connection.
 
 use crate::id::{DeviceId, Name, Pseudonym};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
 use crate::identity::issuer::{Issuer, RevokeError, Revoking};
@@ -36,6 +37,8 @@ pub struct Invitation {
     pub lifetime: Duration,
     /// Multiaddresses of members that relay the enrolment, as text; at most [`MAX_ADDRESSES`] are taken.
     pub addresses: Vec<String>,
+    /// For a device that is enrolled on the spot: for how long it is known by one pseudonym.
+    pub anonymity: Anonymity,
 }
 
 /// Why a device was not made on the spot.
@@ -61,6 +64,7 @@ impl Invitation {
             roles: 0,
             contacts,
             epoch_length: None,
+            anonymity: Anonymity::default(),
             lifetime: Duration::from_secs(86_400),
             addresses: Vec::new(),
         }
@@ -79,7 +83,8 @@ pub fn invite(
     now: Unix,
     rng: &mut ChaCha20Rng,
 ) -> Result<Ticket, LedgerError> {
-    let Invitation { name, segments, roles, contacts, epoch_length, lifetime, mut addresses } = invitation;
+    let Invitation { name, segments, roles, contacts, epoch_length, lifetime, mut addresses, anonymity: _ } =
+        invitation;
     addresses.truncate(MAX_ADDRESSES);
     let secret = seal::random(rng);
     let key: Pseudonym = sign::public(&SigningKey::from_bytes(&secret));
@@ -134,8 +139,9 @@ fn enter_all(
 ) -> Result<Vec<PendingEnrolment>, InviteError> {
     let mut entered = Vec::with_capacity(invitations.len());
     for invitation in invitations {
+        let anonymity = invitation.anonymity;
         let ticket = invite(issuer, ledger, bulletin, invitation, now, rng)?;
-        let join = enrolment::begin_join_for(&ticket, epochs, rng);
+        let join = enrolment::begin_join_for(&ticket, epochs, rng).with_anonymity(anonymity);
         let entering = join.without_epochs().hello(rng)?;
         issuer.answer(&entering, ledger, bulletin, now, rng).outcome.map_err(EnrolmentError::from)?;
         entered.push(join);
@@ -172,6 +178,8 @@ pub struct MemoryRealm {
     pub book: Book,
     /// The bulletin in force.
     pub bulletin: VerifiedBulletin,
+    /// For how long devices that are enrolled from now on are known by one pseudonym.
+    pub anonymity: Anonymity,
 }
 
 impl MemoryRealm {
@@ -180,7 +188,7 @@ impl MemoryRealm {
         let founding = found(rng, epoch_length, now)?;
         let issuer = Issuer::new(founding.operator.realm(), &founding.issuer);
         let bulletin = founding.bulletin.clone();
-        Ok(Self { founding, issuer, book: Book::default(), bulletin })
+        Ok(Self { founding, issuer, book: Book::default(), bulletin, anonymity: Anonymity::default() })
     }
 
     /// Enrols devices of these names, each a contact of everybody, with credentials for `epochs` epochs.
@@ -191,7 +199,10 @@ impl MemoryRealm {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, InviteError> {
-        let invitations = names.into_iter().map(|name| Invitation::new(name, Contacts::All)).collect();
+        let invitations = names
+            .into_iter()
+            .map(|name| Invitation { anonymity: self.anonymity, ..Invitation::new(name, Contacts::All) })
+            .collect();
         enrol_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)
     }
 
@@ -204,7 +215,8 @@ impl MemoryRealm {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, InviteError> {
-        let alone = |name: &Name| Invitation::new(name.clone(), Contacts::Some(Vec::new()));
+        let anonymity = self.anonymity;
+        let alone = |name: &Name| Invitation { anonymity, ..Invitation::new(name.clone(), Contacts::Some(Vec::new())) };
         let invitations = names.iter().map(alone).collect();
         let entered = enter_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)?;
         for (one, other) in pairs {

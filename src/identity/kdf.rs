@@ -76,6 +76,23 @@ pub(crate) mod secret {
     }
 }
 
+/// How a secret that may be absent is written.
+pub(crate) mod optional_secret {
+    use super::Secret;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => super::secret::serialize(secret, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+        super::secret::deserialize(deserializer).map(Some)
+    }
+}
+
 /// Every label. `m2mesh/1` is the protocol's version: another version derives other keys from the same secrets.
 pub mod label {
     /// RK(0) = derive(K_resolve; device id:16, generation:4).
@@ -126,6 +143,10 @@ pub mod label {
     pub const EPOCH_BLOCK: &str = "m2mesh/1 epoch block";
     /// X25519 secret of an epoch = derive(key of its place).
     pub const EPOCH_SECRET: &str = "m2mesh/1 epoch secret";
+    /// Number of a process under one pseudonym = tag(number of the process; pseudonym:32), 8 bytes.
+    pub const PROCESS: &str = "m2mesh/1 process";
+    /// Seed of the Ed25519 key of an epoch = derive(key of its place), where the device rotates its pseudonyms.
+    pub const EPOCH_PSEUDONYM: &str = "m2mesh/1 epoch pseudonym";
     /// Offset at which a device renews within its window = tag(device id; last epoch:8), 8 bytes.
     pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
 }

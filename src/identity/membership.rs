@@ -13,10 +13,11 @@
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
+use crate::identity::anonymity::Anonymity;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted, KeySource};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::{ContactBook, StoredContact};
-use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
+use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential, acceptance};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
@@ -49,6 +50,9 @@ pub struct Membership {
     groups: GroupKeys,
     /// Version of the bulletin when the issuer was asked last: its answer tells at least of that.
     asked_of: u64,
+    anonymity: Anonymity,
+    /// The pseudonym that serves all epochs, if the device does not rotate.
+    stable: Pseudonym,
 }
 
 /// A membership as the bytes of its files. All but the bulletin and its documents are secret.
@@ -120,7 +124,19 @@ impl Membership {
         contacts.heed(&bulletin.body().revocations);
         let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
         let contact = ContactSecret::new(*secrets.contact);
-        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups, asked_of: 0 })
+        let stable = sign::public(&SigningKey::from_bytes(&secrets.pseudonym));
+        Ok(Self {
+            secrets,
+            contact,
+            batch,
+            credentials,
+            bulletin: Arc::new(bulletin),
+            contacts,
+            groups,
+            anonymity: Anonymity::default(),
+            stable,
+            asked_of: 0,
+        })
     }
 
     /// Makes a membership from a first grant.
@@ -230,7 +246,14 @@ impl Membership {
         let KeySource { epoch, chain } = source;
         let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
         self.asked_of = self.bulletin.version();
-        let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (epoch, chain), epochs, rng);
+        let pending = PendingEnrolment::renewal(
+            self.realm(),
+            issuer,
+            secrets,
+            (epoch, chain),
+            (epochs, self.anonymity.rotates()),
+            rng,
+        );
         Ok((pending.hello(rng)?, pending))
     }
 
@@ -289,13 +312,38 @@ impl Membership {
     }
 
     /// The device's pseudonym, at present the same in all epochs.
-    pub fn pseudonym(&self) -> Pseudonym {
-        sign::public(&SigningKey::from_bytes(&self.secrets.pseudonym))
+    pub fn pseudonym(&self, at: Unix) -> Pseudonym {
+        self.credential_or_last(at).map_or_else(|| self.stable, |own| own.pseudonym())
+    }
+
+    /// Sets for how long it is to be known by one pseudonym; see [`Anonymity`].
+    pub fn set_anonymity(&mut self, anonymity: Anonymity) {
+        self.anonymity = anonymity;
+    }
+
+    /// For how long it is to be known by one pseudonym.
+    pub fn anonymity(&self) -> Anonymity {
+        self.anonymity
+    }
+
+    /// From which epoch on its [`Anonymity`] is in force: the first, not before that of `at`, after which no credential has keys of the other kind.
+    pub fn rotates_from(&self, at: Unix) -> Epoch {
+        let other = |own: &OwnCredential| self.is_stable(&own.pseudonym()) == self.anonymity.rotates();
+        let present = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(present..).rev().find(|(_, own)| other(own));
+        last.map_or(present, |(epoch, _)| Epoch(epoch.0 + 1))
+    }
+
+    /// Its credential of the epoch that `at` is in, or of the last before that, or else the first there is.
+    fn credential_or_last(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(..=present).next_back().or(self.credentials.first_key_value());
+        last.map(|(_, own)| own)
     }
 
     /// Seed of the Ed25519 key behind the pseudonym, which is also the libp2p identity.
-    pub fn libp2p_seed(&self) -> Secret {
-        self.secrets.pseudonym.clone()
+    pub fn libp2p_seed(&self, at: Unix) -> Secret {
+        self.credential_or_last(at).map_or_else(|| self.secrets.pseudonym.clone(), |own| own.seed())
     }
 
     /// The private half of the device's contact key.
@@ -306,6 +354,23 @@ impl Membership {
     /// The device's credential of the epoch that `at` is in.
     pub fn credential(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
         self.credentials.get(&self.batch.epoch_length.epoch_at(at))
+    }
+
+    /// Its credential of the epoch that `at` is in, if that is of the pseudonym `key`; otherwise the last one before under that
+    /// pseudonym, while it is accepted: a device that rotates its pseudonyms uses the old one for a while.
+    pub fn credential_under(&self, key: &Pseudonym, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.credential(at);
+        if present.is_some_and(|own| own.pseudonym() == *key) || self.is_stable(key) {
+            return present;
+        }
+        let epoch = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(..=epoch).rev().map(|(_, own)| own).find(|own| own.pseudonym() == *key);
+        last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at))
+    }
+
+    /// Whether a pseudonym is the one that serves all epochs.
+    pub fn is_stable(&self, key: &Pseudonym) -> bool {
+        *key == self.stable
     }
 
     /// The device's credential with this handle, of the present epoch, the one before or the one after: the one that an
@@ -422,6 +487,12 @@ impl Membership {
     /// What the transport needs to admit neighbours. It is to be published anew whenever bulletin or batch change.
     pub fn admission_view(&self) -> AdmissionView {
         AdmissionView::new(self.bulletin.clone(), self.credentials.values().cloned().collect())
+    }
+
+    /// The same for a network with the key of one of the device's pseudonyms.
+    pub fn admission_view_of(&self, key: &Pseudonym) -> AdmissionView {
+        let own = self.credentials.values().filter(|own| own.pseudonym() == *key);
+        AdmissionView::new(self.bulletin.clone(), own.cloned().collect())
     }
 }
 

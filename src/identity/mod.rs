@@ -79,6 +79,7 @@
 //! - No private key, card or path key appears in `Debug` output, in an error or in a log line.
 
 pub mod admission;
+pub mod anonymity;
 pub mod audit;
 pub mod batch;
 pub mod bulletin;

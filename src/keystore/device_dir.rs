@@ -17,6 +17,7 @@
 use super::documents;
 use super::keyring::{self, Keyring};
 use super::private_file::{self, FileError};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
 use crate::identity::membership::{Membership, MembershipError, Stored};
 use crate::wire::ticket::Ticket;
@@ -153,7 +154,12 @@ impl DeviceDir {
     ///
     /// # Errors
     /// Fails if a device has already enrolled here, or if a file cannot be read or written.
-    pub fn begin_join(&self, ticket: &Ticket, rng: &mut ChaCha20Rng) -> Result<PendingEnrolment, DeviceDirError> {
+    pub fn begin_join(
+        &self,
+        ticket: &Ticket,
+        anonymity: Anonymity,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<PendingEnrolment, DeviceDirError> {
         if self.is_enrolled() {
             return Err(DeviceDirError::Occupied { directory: self.directory.clone() });
         }
@@ -167,7 +173,7 @@ impl DeviceDir {
             Err(FileError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let pending = enrolment::begin_join(ticket, rng);
+        let pending = enrolment::begin_join(ticket, rng).with_anonymity(anonymity);
         self.keys.write(&self.pending_path(), &pending.to_stored())?;
         Ok(pending)
     }

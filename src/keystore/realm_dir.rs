@@ -26,6 +26,7 @@ use super::keyring::{self, Keyring};
 use super::ledger_dir::LedgerDir;
 use super::private_file::{self, FileError};
 use crate::id::{Name, RealmId};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::invitation::{self, DEFAULT_SEGMENT, Invitation, InviteError};
 use crate::identity::issuer::{Answered, Issuer, MAX_EPOCHS, RevokeError};
@@ -269,6 +270,7 @@ impl RealmDir {
             epoch_length: None,
             lifetime,
             addresses,
+            anonymity: Anonymity::default(),
         };
         let made = invitation::invite(&self.issuer, &mut self.ledger, &self.bulletin, invitation, now, rng)?;
         Ok(ticket::to_text(&made))
@@ -297,6 +299,7 @@ impl RealmDir {
         &mut self,
         devices: &[(Name, PathBuf)],
         epochs: usize,
+        anonymity: Anonymity,
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, RealmDirError> {
@@ -305,7 +308,8 @@ impl RealmDir {
                 return Err(DeviceDirError::Occupied { directory: directory.clone() }.into());
             }
         }
-        let invitation = |(name, _): &(Name, PathBuf)| Invitation::new(name.clone(), Contacts::All);
+        let invitation =
+            |(name, _): &(Name, PathBuf)| Invitation { anonymity, ..Invitation::new(name.clone(), Contacts::All) };
         let members = self.enrol(devices.iter().map(invitation).collect(), epochs, now, rng)?;
         let place =
             |((_, directory), member): (&(Name, PathBuf), &Membership)| (DeviceDir::new(directory), member.to_stored());

@@ -335,6 +335,17 @@ pub fn everywhere(port: u16) -> Vec<Multiaddr> {
     hosts.into_iter().flat_map(of).map(|address| address.parse().expect("a multiaddress")).collect()
 }
 
+/// Returns an address to listen on with any free port in place of its own.
+pub fn at_any_port(address: &Multiaddr) -> Multiaddr {
+    use libp2p::multiaddr::Protocol;
+    let free = |part| match part {
+        Protocol::Tcp(_) => Protocol::Tcp(0),
+        Protocol::Udp(_) => Protocol::Udp(0),
+        other => other,
+    };
+    address.iter().map(free).collect()
+}
+
 /// Returns the libp2p key pair of an Ed25519 seed.
 pub fn keypair(seed: &[u8; 32]) -> Keypair {
     let mut seed = zeroize::Zeroizing::new(*seed);

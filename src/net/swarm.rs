@@ -298,6 +298,11 @@ impl<G: Gatekeeper> Network<G> {
         Some(counters)
     }
 
+    /// Whether a link is one of this network's.
+    pub fn has(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some()
+    }
+
     /// Returns the links that are up.
     pub fn links(&self) -> impl Iterator<Item = LinkId> {
         self.links.iter()

@@ -2,6 +2,7 @@
 //! made of.
 
 use super::lab::Barred;
+use super::networks::OpenNetwork;
 use super::places::Places;
 use crate::client::Arriving;
 use crate::engine::Engine;
@@ -14,7 +15,7 @@ use crate::identity::issuer::{Answered, Issuer};
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
 use crate::net::emulation::Lab;
-use crate::net::{Gatekeeper, Multiaddr, Network, Skew};
+use crate::net::{Gatekeeper, Multiaddr, Skew};
 use crate::time::{Now, Unix};
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -46,6 +47,16 @@ pub trait Host: Send + 'static {
         judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>>;
+    /// Opens a second network, with the key of that seed, that admits by `view` and dials the addresses `known` first.
+    fn open_network(
+        &mut self,
+        _own: Pseudonym,
+        _seed: &Secret,
+        _view: AdmissionView,
+        _known: Vec<Multiaddr>,
+    ) -> BoxFuture<'static, Result<OpenNetwork, String>> {
+        futures::future::ready(Err("this host opens no second network".to_owned())).boxed()
+    }
     /// Saves where the node listens and where it met others; the last call counts. A host that is never restarted need
     /// not do anything.
     fn keep_places(&mut self, _places: Places) {}
@@ -155,22 +166,18 @@ impl Gatekeeper for Gate {
 pub struct Parts<S, H> {
     /// The engine, loaded from the store.
     pub engine: Engine,
-    /// The network, with `gate` as its gatekeeper.
-    pub network: Network<Gate>,
+    /// The network under the pseudonym in force.
+    pub network: OpenNetwork,
     /// The store that the engine's commits go to.
     pub store: S,
     /// The machine.
     pub host: H,
-    /// The gatekeeper.
-    pub gate: Arc<Gate>,
     /// The receiving end of the application's commands.
     pub calls: Arriving,
     /// The node stops when this is ready or its sender is dropped.
     pub stop: oneshot::Receiver<()>,
     /// Members to renew through while no neighbour has said where it listens.
     pub bootstrap: Vec<Multiaddr>,
-    /// The addresses that the network listens on already.
-    pub listening: Vec<Multiaddr>,
     /// The orders of the lab, if the node is in one.
     pub lab: Option<Lab>,
 }

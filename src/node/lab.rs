@@ -62,7 +62,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.lab = Some(*new);
         self.enforce_lab(true);
         if healed {
-            self.network.forget_backoff();
+            self.networks.forget_backoff();
         }
     }
 
@@ -82,7 +82,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn enforce_lab(&mut self, measure: bool) {
         let Some(lab) = &self.lab else { return };
         let at = self.now().unix;
-        self.gate.bar(lab, self.engine.membership().contacts(), at);
+        for (_, gate) in self.networks.gates() {
+            gate.bar(lab, self.engine.membership().contacts(), at);
+        }
         let links: Vec<LinkId> = self.neighbours.keys().copied().collect();
         for link in links {
             self.enforce_on_link(link, measure);
@@ -95,18 +97,25 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let name = self.engine.links().find(|(id, ..)| *id == link).and_then(|(_, name, _)| name);
         let barred = name.map_or(lab.only.is_some(), |name| lab.bars(name));
         if barred {
-            return self.network.close(link, "cut");
+            if let Some(network) = self.networks.of_link(link) {
+                network.close(link, "cut");
+            }
+            return;
         }
         let shape = name.and_then(|name| lab.shapes.get(name)).copied().filter(|shape| !shape.is_plain());
         let Some(neighbour) = self.neighbours.get_mut(&link) else { return };
         if neighbour.shape != shape || (measure && shape.is_some()) {
             neighbour.shape = shape;
-            self.network.set_shape(link, shape);
+            if let Some(network) = self.networks.of_link(link) {
+                network.set_shape(link, shape);
+            }
         }
         let mute = name.is_some_and(|name| lab.silent.contains(name));
         if neighbour.mute != mute {
             neighbour.mute = mute;
-            self.network.set_mute(link, mute);
+            if let Some(network) = self.networks.of_link(link) {
+                network.set_mute(link, mute);
+            }
         }
         let price = shape.map(|shape| shape.price).filter(|price| *price > 0);
         if neighbour.price != price {

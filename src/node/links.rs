@@ -1,18 +1,21 @@
 //! The node's side of its links: network events become inputs of the engine, and the engine's frames go to the network,
 //! or wait while a link accepts no more.
 
+use super::networks::{self, OpenNetwork};
 use super::places::Places;
-use super::{EventLoop, Host};
+use super::{Done, EventLoop, Host};
 use crate::counter::Counter;
 use crate::engine::Input;
 use crate::id::{LinkId, Name, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
+use crate::identity::kdf::Secret;
 use crate::net::emulation::Shape;
-use crate::net::{self, Multiaddr, NetEvent, SendError, reach};
+use crate::net::{self, Multiaddr, NetEvent, SendError};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
+use futures::FutureExt;
 use std::collections::BTreeMap;
 
 /// What the node knows about a neighbour in addition to what the engine knows.
@@ -31,19 +34,15 @@ pub(super) struct Neighbour {
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
-    pub(super) fn handle_network(&mut self, event: NetEvent<AdmittedPeer>) {
+    pub(super) fn handle_network(&mut self, own: Pseudonym, event: NetEvent<AdmittedPeer>) {
         match event {
             NetEvent::Listening(address) => {
                 tracing::info!(%address, "listening");
-                if !self.listening.contains(&address) {
-                    reach::insert(&mut self.listening, address);
-                    self.handle_listening();
-                }
+                self.handle_listening(own, address, true);
             }
             NetEvent::NotListening(address) => {
                 tracing::info!(%address, "not listening any more");
-                self.listening.retain(|known| *known != address);
-                self.handle_listening();
+                self.handle_listening(own, address, false);
             }
             NetEvent::Met => self.keep_places(),
             NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
@@ -62,7 +61,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     price: None,
                 };
                 self.neighbours.insert(link, neighbour);
-                self.handle(Input::LinkUp { link, peer: admitted, transport, bearer, age });
+                self.handle(Input::LinkUp { own, link, peer: admitted, transport, bearer, age });
                 self.enforce_on_link(link, false);
             }
             NetEvent::LinkDown { link, reason } => {
@@ -92,15 +91,48 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     /// The set of addresses that the node listens on has changed: tells neighbours, and saves it for invitations.
-    fn handle_listening(&mut self) {
-        let addresses = reach::for_others(&self.listening).iter().map(Multiaddr::to_vec).collect();
-        self.handle(Input::Listening(addresses));
+    fn handle_listening(&mut self, own: Pseudonym, address: Multiaddr, listens: bool) {
+        if let Some(addresses) = self.networks.note_listening(&own, address, listens) {
+            self.handle(Input::Listening { own, addresses });
+            self.keep_places();
+        }
+    }
+
+    /// Opens the network of another pseudonym in the background.
+    pub(super) fn open_network(&mut self, own: Pseudonym, seed: &Secret) {
+        let view = self.engine.admission_view_of(&own);
+        let known = self.members();
+        let opened = self.host.open_network(own, seed, view, known);
+        self.begin(opened.map(move |result| Done::Opened { own, result }).boxed());
+    }
+
+    pub(super) fn handle_opened(&mut self, own: Pseudonym, result: Result<OpenNetwork, String>) {
+        let result = result.map(|opened| {
+            let addresses = networks::for_others(&opened.listening);
+            if !self.networks.has(&own) {
+                self.networks.enter(opened);
+            }
+            addresses
+        });
+        self.handle(Input::Networked { own, result });
+        self.enforce_lab(false);
         self.keep_places();
     }
 
+    /// Closes the network of a pseudonym that this device has left, with all its links.
+    pub(super) fn leave_network(&mut self, own: &Pseudonym) {
+        let Some(left) = self.networks.leave(own) else { return };
+        for link in left.network.links() {
+            self.neighbours.remove(&link);
+            self.stalled.remove(&link);
+            self.handle(Input::LinkDown { link, reason: "its pseudonym has been left".to_owned() });
+        }
+        self.again = true;
+    }
+
     fn keep_places(&mut self) {
-        let met = self.network.met().cloned().collect();
-        self.host.keep_places(Places { listening: self.listening.clone(), met });
+        let met = self.networks.met().cloned().collect();
+        self.host.keep_places(Places { listening: self.networks.listening().to_vec(), met });
     }
 
     fn handle_twins(&mut self, link: Option<LinkId>, addresses: &[Multiaddr]) {
@@ -132,7 +164,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         };
         let texts =
             |addresses: &[Multiaddr]| addresses.iter().map(Multiaddr::to_string).collect::<Vec<_>>().join(" and ");
-        let others = self.network.twins();
+        let others = self.networks.twins();
         let mut lines: Vec<String> =
             others.iter().map(|(peer, addresses)| format!("{} runs at {}", of(peer), texts(addresses))).collect();
         let own = self.twin.as_ref().filter(|(_, at)| now.since(*at) < TWIN_KNOWN);
@@ -149,7 +181,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let blocked = !self.stalled.contains_key(&link);
         if !self.stalled.entry(link).or_default().push(class, frame, until) {
             self.stalled.remove(&link);
-            self.network.close(link, "it does not take what it is sent");
+            if let Some(network) = self.networks.of_link(link) {
+                network.close(link, "it does not take what it is sent");
+            }
             self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
         } else if blocked {
             self.handle(Input::Blocked(link));
@@ -159,7 +193,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// Hands a frame to the network. Returns whether it has to wait. The node learns later than the network that a
     /// connection is gone; as long as the link is up, another connection takes over, and the network reports that.
     fn is_stalling(&self, link: LinkId, class: Class, frame: &OutFrame) -> bool {
-        match self.network.try_send(link, class, frame) {
+        match self.networks.try_send(link, class, frame) {
             Ok(()) | Err(SendError::NotAFrame) => false,
             Err(SendError::Full) => true,
             Err(SendError::Gone) => self.neighbours.contains_key(&link),
@@ -194,8 +228,10 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             addresses.into_iter().filter_map(|address| Multiaddr::try_from(address).ok()).collect()
         };
         let own = parse(own);
-        self.network.add_told_addresses(link, parse(others));
-        self.network.set_neighbour_addresses(link, own.clone());
+        if let Some(network) = self.networks.of_link(link) {
+            network.add_told_addresses(link, parse(others));
+            network.set_neighbour_addresses(link, own.clone());
+        }
         if let Some(neighbour) = self.neighbours.get_mut(&link) {
             neighbour.addresses = own;
         }
@@ -206,7 +242,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn members(&self) -> Vec<Multiaddr> {
         let neighbours = self.engine.links_by_cost().into_iter().filter_map(|link| self.neighbours.get(&link));
         let neighbours = neighbours.flat_map(|neighbour| neighbour.addresses.iter());
-        neighbours.chain(&self.bootstrap).chain(self.network.met()).cloned().collect()
+        neighbours.chain(&self.bootstrap).chain(self.networks.met()).cloned().collect()
     }
 }
 

@@ -37,6 +37,13 @@ pub(super) fn choose(directory: &Path) -> Vec<Multiaddr> {
     everywhere.filter(|address| has_ipv6 || !address.to_string().starts_with("/ip6/")).collect()
 }
 
+/// All addresses of this machine, at any free port.
+pub(super) fn everywhere_at_any() -> Vec<Multiaddr> {
+    let has_ipv6 = socket(AddressFamily::INET6, SocketType::DGRAM, None).is_ok();
+    let everywhere = net::everywhere(0).into_iter();
+    everywhere.filter(|address| has_ipv6 || !address.to_string().starts_with("/ip6/")).collect()
+}
+
 /// Whether no socket is bound to this address and port, for TCP or UDP.
 pub(super) fn is_free_at(at: SocketAddr, tcp: bool) -> bool {
     // Any other error will show when the network listens there.

@@ -4,6 +4,7 @@
 
 use super::system::{NodeError, system_rng, unix_now};
 use crate::id::Name;
+use crate::identity::anonymity::Anonymity;
 use crate::keystore::device_dir::DeviceDir;
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::time::{EpochLength, Unix};
@@ -33,11 +34,20 @@ pub enum FoundError {
 /// Fails if a directory cannot be written, if the first device cannot fetch the cards of the others, or if the
 /// operating system gives no randomness.
 pub fn found(devices: &[(Name, PathBuf)], epoch: EpochLength) -> Result<(), FoundError> {
+    found_as(devices, epoch, Anonymity::Stable)
+}
+
+/// As [`found`]; all devices but the first are known by one pseudonym for as long as `anonymity` says. Their settings have to say so
+/// too, for the credentials that they ask for later.
+///
+/// # Errors
+/// Those of [`found`].
+pub fn found_as(devices: &[(Name, PathBuf)], epoch: EpochLength, anonymity: Anonymity) -> Result<(), FoundError> {
     let (now, mut rng) = (unix_now(), system_rng()?);
     let Some(((name, place), others)) = devices.split_first() else { return Ok(()) };
     let (mut realm, mut member) = RealmDir::init(place, name, epoch, now, &mut rng)?;
     let epochs = usize::try_from(epoch.batch()).unwrap_or(usize::MAX);
-    realm.create_devices(others, epochs, now, &mut rng)?;
+    realm.create_devices(others, epochs, anonymity, now, &mut rng)?;
     // The first device existed before the others: it asks for their cards as it would over the mesh.
     let introduce = |error: &dyn std::fmt::Display| FoundError::Introduce(error.to_string());
     let (hello, pending) = member.begin_pull(&mut rng).map_err(|error| introduce(&error))?;

@@ -52,14 +52,14 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             realm: membership.realm().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            peer_id: net::peer_id(&membership.pseudonym()).map_or_else(String::new, |peer| peer.to_string()),
+            peer_id: net::peer_id(&membership.pseudonym(now.unix)).map_or_else(String::new, |peer| peer.to_string()),
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
             credentials_failure,
             clock: clock.to_owned(),
             clock_difference,
             bulletin_overdue: Some(next_bulletin).filter(|next| *next <= now.unix).map(|next| next.to_string()),
-            listen: self.listening.iter().map(Multiaddr::to_string).collect(),
+            listen: self.networks.listening().iter().map(Multiaddr::to_string).collect(),
             gauges,
             store_failure: self.store_failure.clone(),
             twins,
@@ -73,7 +73,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let links = links.filter_map(|(link, name, silent)| Some((link, name, silent, self.neighbours.get(&link)?)));
         let mut peers: Vec<Peer> = links
             .map(|(link, name, silent, neighbour)| {
-                let counters = self.network.counters(link).unwrap_or_default();
+                let counters = self.networks.counters(link).unwrap_or_default();
                 Peer {
                     name: name.map(ToString::to_string),
                     peer_id: net::peer_id(&neighbour.peer).map_or_else(String::new, |peer| peer.to_string()),

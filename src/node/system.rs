@@ -4,13 +4,15 @@
 //! identity, store, sockets, local API. A node is ready when it listens and the API answers. It stops in good order:
 //! everything it has accepted becomes durable, links are closed, the socket is removed.
 
+use super::opener::{OpenError, Opener};
 use super::places::{self, Places};
-use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
+use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
 use crate::client::Door;
 use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
 use crate::gateway::{self, Gateway, dto};
-use crate::id::{IssuerId, OuterId};
+use crate::id::{IssuerId, OuterId, Pseudonym};
+use crate::identity::admission::AdmissionView;
 use crate::identity::clock::Standing;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
@@ -20,7 +22,7 @@ use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
 use crate::net::emulation::Lab;
-use crate::net::{self, Multiaddr, NetConfig, Network, Reach, Unhelpful, names, reach};
+use crate::net::{self, Multiaddr, NetConfig, Reach, Unhelpful, names, reach};
 use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -29,8 +31,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use libp2p::identity::Keypair;
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::future::poll_fn;
+use rand_chacha::rand_core::SeedableRng;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -159,7 +160,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let clock = Clock::new();
     let mut rng = system_rng()?;
     let device = DeviceDir::with_keys(&options.dir, options.keys.clone());
-    let (mut membership, realm) = load(device.clone(), options.keys).await?;
+    let (membership, realm) = load(device.clone(), options.keys).await?;
     if told_where {
         preflight::ports_are_free(&config.net.listen).map_err(NodeError::Listen)?;
     }
@@ -168,49 +169,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let reader = store.reader();
 
     let name = membership.name().to_string();
-    let key = net::keypair(&membership.libp2p_seed());
-    let gate = Gate::new(membership.admission_view(), rng.next_u64(), move || clock.now());
-    if let Some(lab) = &lab {
-        gate.bar(lab, membership.contacts(), clock.now().unix);
-    }
-    let (mut attempts, link_ids) = (0, net::LinkIds::default());
-    let (network, listen) = loop {
-        attempts += 1;
-        if !told_where {
-            config.net.listen = port::choose(&options.dir);
-        }
-        let transport = net::transport::system(&key)?;
-        let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let mut network =
-            Network::new(transport, key.public().to_peer_id(), executor, gate.clone(), &config.net, seed, &link_ids);
-        network.set_resolver(names::system());
-        // A node that reports that it is ready can be reached.
-        match poll_fn(|cx| network.poll_listening(cx)).await {
-            Ok(listen) => break (network, listen),
-            // Another program has taken the port since it was probed.
-            Err(_) if !told_where && attempts < ATTEMPTS => {}
-            Err(reason) => return Err(NodeError::Listen(reason)),
-        }
-    };
-    if lab.is_none() && !listen.is_empty() && listen.iter().all(reach::is_loopback) {
-        if told_where {
-            tracing::warn!("listens on loopback addresses only: devices on other machines cannot reach this one");
-        } else {
-            tracing::warn!(
-                "no interface has an address that others could reach this node at; link-local ones (fe80::/10) are not \
-                 used: give an interface an IPv4 address, or another of IPv6, such as one of fd00::/8"
-            );
-        }
-    }
-    let found = Places { listening: listen.clone(), met: config.net.met.clone() };
-    if let Err(error) = places::save(&options.dir, &found) {
-        tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
-    }
-
     let settings = Settings { aes: has_aes(), built: BUILT, ..config.settings() };
-    let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
+    let mut engine = Engine::new(membership, issuer, settings, &reader, system_rng()?, clock.now())?;
     let (machine, now) = (clock.now().unix, engine.read_clock(clock.now()).unix);
     if engine.clock() == Standing::Unset {
         tracing::warn!(
@@ -228,8 +188,34 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
             found.reason
         );
     }
+    let opener = Opener::new(clock, config.net.clone(), options.dir.clone(), told_where);
+    let own = engine.pseudonym();
+    let (view, seed) = (engine.admission_view_of(&own), engine.membership().libp2p_seed(now));
+    let network = opener.open(own, &seed, view, &mut rng).await.map_err(|error| match error {
+        OpenError::Transport(error) => NodeError::Network(error),
+        OpenError::Listen(reason) => NodeError::Listen(reason),
+    })?;
+    if let Some(lab) = &lab {
+        network.gate.bar(lab, engine.membership().contacts(), now);
+    }
+    let listen = network.listening.clone();
+    if lab.is_none() && !listen.is_empty() && listen.iter().all(reach::is_loopback) {
+        if told_where {
+            tracing::warn!("listens on loopback addresses only: devices on other machines cannot reach this one");
+        } else {
+            tracing::warn!(
+                "no interface has an address that others could reach this node at; link-local ones (fe80::/10) are not \
+                 used: give an interface an IPv4 address, or another of IPv6, such as one of fd00::/8"
+            );
+        }
+    }
+    let found = Places { listening: listen.clone(), met: config.net.met.clone() };
+    if let Err(error) = places::save(&options.dir, &found) {
+        tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
+    }
+
     let addresses = reach::for_others(&listen).iter().map(Multiaddr::to_vec).collect();
-    engine.handle(Input::Listening(addresses), clock.now());
+    engine.handle(Input::Listening { own, addresses }, clock.now());
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
     let (door, calls) = Door::new(reader.clone());
@@ -240,11 +226,15 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let (send_stop, stop) = oneshot::channel();
     let (places, changed) = watch::channel(found);
     let keeper = tokio::spawn(keep_places(options.dir, changed));
-    let host =
-        System { clock, saver: Saver::new(device), realm: realm.map(|realm| Arc::new(Mutex::new(realm))), places };
+    let host = System {
+        clock,
+        saver: Saver::new(device),
+        realm: realm.map(|realm| Arc::new(Mutex::new(realm))),
+        places,
+        opener,
+    };
     let bootstrap = config.net.bootstrap.clone();
-    let listening = listen.clone();
-    let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
+    let parts = Parts { engine, network, store, host, calls, stop, bootstrap, lab };
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
     Ok(Running { ready, door, close_api, api, stop: send_stop, node, keeper, _lock: lock })
@@ -357,8 +347,9 @@ fn nobody_helped(failures: &[Unhelpful]) -> String {
     format!("no member brought the issuer's answer ({})", failures.join("; "))
 }
 
+/// The machine's clocks.
 #[derive(Clone, Copy)]
-struct Clock {
+pub(super) struct Clock {
     start: Instant,
 }
 
@@ -367,7 +358,7 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let elapsed = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         Now { time: Time(elapsed), unix: unix_now() }
     }
@@ -382,6 +373,7 @@ pub(crate) fn resident(pid: u32) -> Option<u64> {
 
 /// The machine as the node's host.
 struct System {
+    opener: Opener,
     clock: Clock,
     saver: Saver,
     realm: Option<Arc<Mutex<RealmDir>>>,
@@ -427,6 +419,21 @@ impl Host for System {
         async move {
             let answer = enrol(&seed, members, &hello, &judge, RENEWAL_TIME, |_, _| {}).await;
             answer.map_err(|failures| nobody_helped(&failures))
+        }
+        .boxed()
+    }
+
+    fn open_network(
+        &mut self,
+        own: Pseudonym,
+        seed: &Secret,
+        view: AdmissionView,
+        known: Vec<Multiaddr>,
+    ) -> BoxFuture<'static, Result<OpenNetwork, String>> {
+        let (opener, seed) = (self.opener.beside(known), seed.clone());
+        async move {
+            let mut rng = system_rng().map_err(|error| error.to_string())?;
+            opener.open(own, &seed, view, &mut rng).await.map_err(|error| error.to_string())
         }
         .boxed()
     }
@@ -481,7 +488,5 @@ const fn built(epoch: Option<&str>) -> u64 {
     }
 }
 
-/// How often a port is chosen that another program takes in that moment.
-const ATTEMPTS: u32 = 4;
 /// How long one member may take to answer a renewal.
 const RENEWAL_TIME: Duration = Duration::from_secs(200);

@@ -57,6 +57,8 @@ pub const MAX_ROUTERS: usize = 1_024;
 #[derive(Clone, Debug)]
 pub struct Lsdb {
     own: Pseudonym,
+    /// The pseudonym of this node before it took this one.
+    former: Option<Pseudonym>,
     area: u32,
     entries: BTreeMap<Pseudonym, Entry>,
     credentials: Credentials,
@@ -135,6 +137,7 @@ impl Lsdb {
     pub fn of_area(own: Pseudonym, area: u32) -> Self {
         Self {
             own,
+            former: None,
             area,
             entries: BTreeMap::new(),
             credentials: Credentials::default(),
@@ -143,6 +146,13 @@ impl Lsdb {
             generation: 0,
             refused: Refused::default(),
         }
+    }
+
+    /// Continues as the database of the same node under another pseudonym. What the node advertised under the one before
+    /// remains as the entry of a router that is in no graph here.
+    pub fn take_pseudonym(&mut self, own: Pseudonym) {
+        self.former = Some(core::mem::replace(&mut self.own, own));
+        self.generation += 1;
     }
 
     /// Takes an advertisement from another node. The caller has verified the credential, and that the credential's key

@@ -7,6 +7,7 @@
 use super::choice::{Expected, Known, Members, Placement, Side, Sleeps, Speed, Struck, StruckLinks};
 use super::quantity::{BitRate, Delay, Energy, Frequency, Offset, Period, Share, Shift, Size};
 use super::quantity::{TimeOfDay, TimesOfDay, Watts, Window};
+use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
@@ -54,6 +55,7 @@ pub struct Realm {
     pub epoch: Option<Spanned<Period>>,
     pub start: Option<Spanned<String>>,
     pub epochs: Option<Spanned<usize>>,
+    pub anonymity: Option<Anonymity>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

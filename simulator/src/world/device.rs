@@ -5,9 +5,9 @@ use super::disk::Disk;
 use super::executor::{self, Owner};
 use super::host::{Clock, SimHost};
 use super::ledger::{Ledger, message_of};
-use super::medium::{Liar, Medium, SimTransport, address};
+use super::medium::{Liar, Medium};
+use super::opener::SimOpener;
 use futures::channel::oneshot;
-use libp2p::core::Transport;
 use m2mesh::client::{Door, Principal};
 use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, Table};
@@ -17,8 +17,8 @@ use m2mesh::id::{CredentialHash, IssuerId};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
-use m2mesh::net::{self, LinkIds, Multiaddr, NetConfig, Network};
-use m2mesh::node::{EventLoop, Gate, Parts};
+use m2mesh::net::{LinkIds, Multiaddr};
+use m2mesh::node::{EventLoop, Parts};
 use m2mesh::store::{MemoryDisk, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -154,25 +154,25 @@ impl Device {
         let seed = seed_of(self.seed, owner);
         let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, ledger.clone());
         disk.set_failure(self.disk_failure);
-        let key = net::keypair(&membership.libp2p_seed());
-        let local = key.public().to_peer_id();
-        let clock = self.clock.clone();
-        let gate = Gate::new(membership.admission_view(), u64::from(seed[0]) | (owner << 8), move || clock.now());
-        let transport = SimTransport::new(medium.clone(), self.index, local).of(owner).boxed();
-        let executor: net::Executor = Box::new(move |task| executor::spawn(owner, task));
-        let config = NetConfig {
-            listen: self.bearers.iter().map(|bearer| address(self.index, *bearer)).collect(),
+        let opener = SimOpener {
+            device: self.index,
+            owner,
+            clock: self.clock.clone(),
+            medium: medium.clone(),
+            bearers: self.bearers.clone(),
+            profiles: self.profiles.clone(),
             bootstrap: self.bootstrap.clone(),
-            mdns: false,
             target_links: self.target_links,
-            bearers: self.profiles.clone(),
-            ..NetConfig::default()
+            link_ids: LinkIds::default(),
         };
-        let network = Network::new(transport, local, executor, gate.clone(), &config, seed, &LinkIds::default());
+        let process = u64::from(seed[0]) | (owner << 8);
         let rng = ChaCha20Rng::from_seed(seed);
         let issuer = self.issuer.as_ref().map(|(id, _)| *id);
         let engine = Engine::new(membership, issuer, self.settings.clone(), &disk.reader(), rng, self.clock.now());
-        let engine = engine.map_err(|error| error.to_string())?;
+        let mut engine = engine.map_err(|error| error.to_string())?;
+        let (own, at) = (engine.pseudonym(), engine.read_clock(self.clock.now()).unix);
+        let secret = engine.membership().libp2p_seed(at);
+        let network = opener.open(own, &secret, engine.admission_view_of(&own), Vec::new(), (process, seed));
         // The application itself is given readers of the store.
         let (door, arriving) = Door::new(());
         let (stop, stopped) = oneshot::channel();
@@ -182,7 +182,8 @@ impl Device {
             realm: self.issuer.as_ref().map(|(_, realm)| realm.clone()),
             medium: medium.clone(),
             device: self.index,
-            // A seed other than that of the engine.
+            opener,
+            // Not what the engine draws.
             seed: seed.map(|byte| !byte),
         };
         executor::spawn(
@@ -192,11 +193,9 @@ impl Device {
                 network,
                 store: disk.clone(),
                 host,
-                gate,
                 calls: arriving,
                 stop: stopped,
                 bootstrap: self.bootstrap.clone(),
-                listening: Vec::new(),
                 lab: None,
             }),
         );

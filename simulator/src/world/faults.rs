@@ -87,8 +87,9 @@ pub fn start_strangers(plan: &Plan, devices: &[Device], medium: &Medium) -> Resu
         let seed = super::device::seed_of(plan.seed, u64::MAX - number as u64);
         let membership =
             membership_of(plan, devices, what, seed).map_err(|error| format!("a stranger cannot be made: {error}"))?;
-        // An impostor has the credential that a member shows, and not the member's secrets.
-        let secret = if matches!(what, FaultKind::Impostor(_)) { Secret::new(seed) } else { membership.libp2p_seed() };
+        // An impostor has what a member shows, and not what it keeps.
+        let secret =
+            if matches!(what, FaultKind::Impostor(_)) { Secret::new(seed) } else { membership.libp2p_seed(plan.start) };
         let key = net::keypair(&secret);
         let local = key.public().to_peer_id();
         let clock = super::host::Clock::new(plan.start);

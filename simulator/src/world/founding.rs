@@ -24,6 +24,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     let mut rng = ChaCha20Rng::from_seed(super::device::seed_of(plan.seed, FOUNDING));
     let names: Vec<Name> = plan.devices.iter().map(|device| device.name.clone()).collect();
     let mut realm = MemoryRealm::found(plan.epoch, plan.start, &mut rng).map_err(|error| error.to_string())?;
+    realm.anonymity = plan.anonymity;
     let members = if names.len() <= EVERYBODY {
         realm.enrol(names, plan.epochs, plan.start, &mut rng)
     } else {
@@ -69,6 +70,7 @@ fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
     Settings {
         forwarding: device.forwarding,
         area: device.area,
+        anonymity: plan.anonymity,
         bearers: bearers.profiles().to_vec(),
         policies: plan.policies.clone(),
         ..Settings::default()

@@ -3,16 +3,18 @@
 
 use super::device::hashes;
 use super::medium::{Medium, NANOS, SimTransport, now};
+use super::opener::SimOpener;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use libp2p::core::Transport;
-use m2mesh::id::OuterId;
+use m2mesh::id::{OuterId, Pseudonym};
+use m2mesh::identity::admission::AdmissionView;
 use m2mesh::identity::enrolment::AnswerJudge;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::net::{self, Multiaddr, PeerId, Reach};
-use m2mesh::node::{Host, Issued};
+use m2mesh::node::{Host, Issued, OpenNetwork};
 use m2mesh::time::{Now, Time, Unix};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
 use rand_chacha::ChaCha20Rng;
@@ -85,7 +87,9 @@ pub struct SimHost {
     pub medium: Medium,
     /// The index of the device.
     pub device: usize,
-    /// The seed of the issuer's random numbers, which changes with each answer.
+    /// For networks under other pseudonyms.
+    pub opener: SimOpener,
+    /// For what the issuer draws; it is another one for each answer.
     pub seed: [u8; 32],
 }
 
@@ -111,6 +115,20 @@ impl Host for SimHost {
         rng.fill_bytes(&mut self.seed);
         let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at, &mut rng);
         ready(Issued::of(&realm.issuer, &hello, relayed, answered)).boxed()
+    }
+
+    fn open_network(
+        &mut self,
+        own: Pseudonym,
+        seed: &Secret,
+        view: AdmissionView,
+        known: Vec<Multiaddr>,
+    ) -> BoxFuture<'static, Result<OpenNetwork, String>> {
+        let mut rng = ChaCha20Rng::from_seed(self.seed);
+        rng.fill_bytes(&mut self.seed);
+        let mut jitter = [0; 32];
+        rng.fill_bytes(&mut jitter);
+        ready(Ok(self.opener.open(own, seed, view, known, (rng.next_u64(), jitter)))).boxed()
     }
 
     fn renew(

@@ -36,6 +36,7 @@ pub mod ledger;
 mod medium;
 mod missed;
 mod moving;
+mod opener;
 mod publications;
 pub mod results;
 mod sampler;

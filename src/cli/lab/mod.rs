@@ -30,6 +30,7 @@ mod view;
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use super::{Verdict, arguments, directory, shape};
+use crate::identity::anonymity::Anonymity;
 use crate::time::EpochLength;
 use control::{Control, Request};
 use nodes::{Event, Nodes};
@@ -69,6 +70,9 @@ struct Plan {
     /// Length of an epoch: at least 4s, and a divisor of a day [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = arguments::epoch)]
     epoch: Option<EpochLength>,
+    /// For how long nodes but the first are known by one pseudonym: stable, rotating (an epoch), strict [default: stable]
+    #[arg(long, value_name = "MODE", value_parser = arguments::anonymity)]
+    anonymity: Option<Anonymity>,
     /// Stop after this long
     #[arg(long = "for", value_name = "DURATION", value_parser = arguments::duration)]
     period: Option<Duration>,
@@ -77,11 +81,12 @@ struct Plan {
 impl Plan {
     /// The name of the first of these options that was given.
     fn given(&self) -> Option<&'static str> {
-        let Self { nodes, topology, epoch, period } = self;
+        let Self { nodes, topology, epoch, anonymity, period } = self;
         let given = [
             (nodes.is_some(), "--nodes"),
             (topology.is_some(), "--topology"),
             (epoch.is_some(), "--epoch"),
+            (anonymity.is_some(), "--anonymity"),
             (period.is_some(), "--for"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
@@ -193,11 +198,16 @@ struct Place {
 /// Sets up a lab, runs it, and cleans up. The lock is held all the while.
 async fn up(shell: &Shell, place: &Place, plan: Plan) -> Result<Verdict, Failure> {
     let started = Instant::now();
-    let Plan { nodes: count, topology, epoch, period } = plan;
+    let Plan { nodes: count, topology, epoch, anonymity, period } = plan;
     let count = count.unwrap_or(NODES);
     let links = topology.unwrap_or(Topology::Full).links(usize::from(count))?;
     let _lock = prepare::directory(&place.directory)?;
-    let plans = prepare::nodes(&place.directory, count, epoch.unwrap_or(EpochLength::HOUR), &links)?;
+    let plans = prepare::nodes(
+        &place.directory,
+        count,
+        (epoch.unwrap_or(EpochLength::HOUR), anonymity.unwrap_or_default()),
+        &links,
+    )?;
     let control = Control::bind(&place.directory)?;
     let mut nodes = Nodes::start(plans)?;
     let mut view = View::new(shell);

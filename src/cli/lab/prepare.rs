@@ -7,6 +7,7 @@ use crate::cli::failure::Failure;
 use crate::config;
 use crate::gateway::dto::Lab;
 use crate::id::Name;
+use crate::identity::anonymity::Anonymity;
 use crate::node::realm;
 use crate::store::{DirectoryLock, LockError};
 use crate::time::EpochLength;
@@ -73,7 +74,12 @@ pub(super) fn clear(directory: &Path, ephemeral: bool) -> Result<(), Failure> {
 }
 
 /// Creates the realm, and the identity and settings of each node. The first node holds the issuer's key.
-pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength, links: &Links) -> Result<Vec<Plan>, Failure> {
+pub(super) fn nodes(
+    directory: &Path,
+    count: u16,
+    (epoch, anonymity): (EpochLength, Anonymity),
+    links: &Links,
+) -> Result<Vec<Plan>, Failure> {
     let mut plans = Vec::new();
     for number in 1..=usize::from(count) {
         let name = format!("node-{number}");
@@ -87,11 +93,12 @@ pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength, links: &Li
         let links = links.of(number - 1).count();
         plans.push(Plan { name, directory, listen, links, reserved });
     }
-    enrol(&plans, epoch)?;
+    enrol(&plans, epoch, anonymity)?;
     for (index, plan) in plans.iter().enumerate() {
         let others: Vec<&Plan> = links.of(index).map(|other| &plans[other]).collect();
         let bootstrap = others.iter().filter_map(|other| other.listen.first().cloned()).collect();
-        configure(plan, bootstrap)?;
+        // The first is where others begin, and stays known.
+        configure(plan, bootstrap, if index == 0 { Anonymity::Stable } else { anonymity })?;
         let only = others.iter().map(|other| other.name.clone()).collect();
         let orders = Lab { only: (!links.is_full()).then_some(only), ..Lab::default() };
         config::lab::save(&plan.directory, &orders)
@@ -101,17 +108,19 @@ pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength, links: &Li
 }
 
 /// Founds the realm in the first node's directory and makes every node a contact of every other.
-fn enrol(plans: &[Plan], epoch: EpochLength) -> Result<(), Failure> {
+fn enrol(plans: &[Plan], epoch: EpochLength, anonymity: Anonymity) -> Result<(), Failure> {
     let named = |plan: &Plan| {
         let name = Name::new(plan.name.clone()).expect("node-N is a name");
         (name, plan.directory.clone())
     };
     let devices: Vec<(Name, PathBuf)> = plans.iter().map(named).collect();
-    realm::found(&devices, epoch).map_err(|error| Failure::split(error, "choose another --dir, and check the disk"))
+    realm::found_as(&devices, epoch, anonymity)
+        .map_err(|error| Failure::split(error, "choose another --dir, and check the disk"))
 }
 
 #[derive(Serialize)]
 struct Settings<'a> {
+    anonymity: Anonymity,
     net: NetSettings<'a>,
 }
 
@@ -122,8 +131,8 @@ struct NetSettings<'a> {
     mdns: bool,
 }
 
-fn configure(plan: &Plan, bootstrap: Vec<String>) -> Result<(), Failure> {
-    let settings = Settings { net: NetSettings { listen: &plan.listen, bootstrap, mdns: false } };
+fn configure(plan: &Plan, bootstrap: Vec<String>, anonymity: Anonymity) -> Result<(), Failure> {
+    let settings = Settings { anonymity, net: NetSettings { listen: &plan.listen, bootstrap, mdns: false } };
     let text = toml::to_string(&settings).expect("texts, lists and a truth value are TOML");
     let path = plan.directory.join(config::FILE);
     fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))

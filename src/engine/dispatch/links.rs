@@ -6,10 +6,10 @@
 use crate::counter::Counter;
 use crate::engine::Engine;
 use crate::engine::neighbours::clocks::Clocks;
-use crate::engine::neighbours::links::Link;
+use crate::engine::neighbours::links::{LeafTags, Link};
 use crate::engine::routing::Reroute;
 use crate::event_log::Event;
-use crate::id::LinkId;
+use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::{self, PeerCredential};
 use crate::routing::graph::Metrics;
@@ -20,6 +20,7 @@ use core::time::Duration;
 impl Engine {
     pub(super) fn handle_link_up(
         &mut self,
+        own: Pseudonym,
         id: LinkId,
         peer: AdmittedPeer,
         transport: &'static str,
@@ -44,6 +45,7 @@ impl Engine {
         self.neighbours.links.insert(
             id,
             Link {
+                own,
                 peer: peer.credential,
                 name: name.clone(),
                 blocked: false,
@@ -57,8 +59,7 @@ impl Engine {
                 forwarding: false,
                 area: 0,
                 process: None,
-                services: Vec::new(),
-                groups: Vec::new(),
+                tags: LeafTags::default(),
             },
         );
         self.neighbours.assess(&mut self.core, id);
@@ -70,6 +71,7 @@ impl Engine {
             // as long as that link stands.
             self.messages.sends.wake(name);
         }
+        self.note_rotation_link(&own);
     }
 
     pub(super) fn handle_link_down(&mut self, id: LinkId, reason: &str) {
@@ -204,7 +206,7 @@ impl Engine {
 
     /// Our own credential of the epoch, as others see it.
     pub(super) fn learn_own(&mut self) {
-        let Some(own) = self.core.membership.credential(self.core.now.unix).cloned() else { return };
+        let Some(own) = self.core.credential().cloned() else { return };
         self.routing.learn_credential(
             &mut self.core,
             &mut self.neighbours,

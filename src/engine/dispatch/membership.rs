@@ -97,6 +97,7 @@ impl Engine {
         self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
         self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.member.plan_renewal(&self.core);
+        self.plan_rotation();
         self.member.watch_bulletin(&mut self.core);
     }
 
@@ -144,6 +145,7 @@ impl Engine {
         }
         self.member.plan_renewal(&self.core);
         self.member.plan_cards(&mut self.core);
+        self.plan_rotation();
         for (token, command) in self.messages.settle_strangers(&mut self.core) {
             self.handle_command(token, command);
         }

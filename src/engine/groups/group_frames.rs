@@ -285,7 +285,7 @@ impl Groups {
         let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
         let kept = Kept { data, came, until, expiry: Unix(frame.expiry), segment, send_policy: None };
         self.keep_numbered(core, group, flow, number, kept.clone());
-        if key == core.own {
+        if core.is_own(&key) {
             // This device published the frame before this process began: subscribers had it then, and neighbours may
             // still lack it.
             core.count(Counter::GroupFramesOwn, 1);
@@ -295,7 +295,7 @@ impl Groups {
         let behind = lag.behind(number, Unix(frame.sent));
         let fetched = arrival.behind.map(|_| core.now.time.since(came));
         self.push(core, neighbours, &group, &next_hops, &kept, Handed { fetched, behind });
-        let Some(name) = self.multicast.tags.get(&group).filter(|_| key != core.own).cloned() else {
+        let Some(name) = self.multicast.tags.get(&group).filter(|_| !core.is_own(&key)).cloned() else {
             return;
         };
         let Ok(plain) = core.membership.groups().open(&frame, &name, &key) else {

@@ -145,7 +145,7 @@ impl Groups {
         let sender = neighbours.peers.get(&flow.0)?.clone();
         let plain = core.membership.groups().open(&frame, group, &sender.body.key).ok()?;
         let ((_, accepted), length) = (acceptance(&sender.body)?, epoch_length(&sender.body)?);
-        let own = sender.body.key == core.own;
+        let own = core.is_own(&sender.body.key);
         let from =
             if own { Some(core.membership.name().clone()) } else { neighbours.name_of(core, &sender.body.handle) };
         let received = Received {
@@ -188,7 +188,7 @@ impl Groups {
         for (frame, plain) in found {
             let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { continue };
             let (first, count) = (batch.first, batch.messages.len() as u64);
-            let own = frame.sender == core.own;
+            let own = core.is_own(&frame.sender);
             match self.multicast.streams.has_passed(&(frame.flow.0, batch.stream), first, count) {
                 // No subscriber here has heard it yet.
                 None if !own => self.receive(core, frame, plain),

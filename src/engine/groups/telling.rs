@@ -121,7 +121,7 @@ impl Groups {
     ) -> BTreeSet<Tag> {
         let mut groups: BTreeSet<Tag> = self.tree.joined_by(neighbour).copied().collect();
         if let Some(link) = neighbours.links.get(link) {
-            groups.extend(&link.groups);
+            groups.extend(&link.tags.groups);
             if link.forwarding && !core.settings.forwarding {
                 groups.extend(&neighbours.own_groups);
             }

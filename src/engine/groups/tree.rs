@@ -252,7 +252,7 @@ impl Groups {
 
     /// Whether the tree of a group has yet to reach this device, though another router is a member.
     pub(in crate::engine) fn is_joining(&self, core: &Core, routing: &Routing, group: &Tag) -> bool {
-        routing.link_state.lsdb.members_of(group).iter().any(|member| *member != core.own)
+        routing.link_state.lsdb.members_of(group).iter().any(|member| !core.is_own(member))
     }
 
     pub(in crate::engine) fn timeout_tree(

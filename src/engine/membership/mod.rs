@@ -7,6 +7,7 @@ pub(super) mod epochs;
 pub(super) mod issuer_search;
 pub(super) mod relaying;
 pub(super) mod renewal;
+pub(super) mod rotation;
 
 use crate::id::IssuerId;
 
@@ -17,6 +18,7 @@ pub(super) struct Member {
     pub(super) clock: clock::Beacons,
     pub(super) epochs: epochs::Epochs,
     pub(super) renewal: renewal::Renewal,
+    pub(super) rotation: rotation::Rotation,
     pub(super) bulletins: bulletins::Bulletins,
     pub(super) documents: documents::Documents,
     pub(super) relaying: relaying::Relays,
@@ -31,6 +33,7 @@ impl Member {
             clock: clock::Beacons::default(),
             epochs: epochs::Epochs::default(),
             renewal: renewal::Renewal::default(),
+            rotation: rotation::Rotation::default(),
             bulletins: bulletins::Bulletins::default(),
             documents: documents::Documents::default(),
             relaying: relaying::Relays::default(),

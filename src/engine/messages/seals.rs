@@ -102,7 +102,7 @@ impl Messages {
         plain: &[u8],
         under: Option<SessionId>,
     ) -> Option<Vec<u8>> {
-        let own = core.membership.credential(core.now.unix)?.clone();
+        let own = core.credential()?.clone();
         let peer = routing.credential_at_end(core, neighbours, name, route)?;
         let answering = under.filter(|id| self.sessions.can_answer(id, name));
         let id = match answering.or_else(|| self.sessions.sealing(name, (own.hash, peer.hash))) {

@@ -13,6 +13,7 @@ use crate::counter::Counter;
 use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::links::LeafTags;
 use crate::id::{LinkId, Pseudonym, Tag};
 use crate::wire;
 use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
@@ -40,11 +41,11 @@ impl Neighbours {
         in_turn.filter(|address| known.insert(*address)).take(MAX_OTHERS).cloned().collect()
     }
 
-    pub(in crate::engine) fn handle_listening(&mut self, core: &mut Core, addresses: Vec<Vec<u8>>) {
-        if self.addresses == addresses {
+    pub(in crate::engine) fn handle_listening(&mut self, core: &mut Core, own: Pseudonym, addresses: Vec<Vec<u8>>) {
+        if self.addresses.get(&own) == Some(&addresses) {
             return;
         }
-        self.addresses = addresses;
+        self.addresses.insert(own, addresses);
         self.announce_again(core);
     }
 
@@ -58,15 +59,17 @@ impl Neighbours {
     fn announcement(&self, core: &Core, to: LinkId) -> Announce {
         let pack = |addresses: &[Vec<u8>], most| addresses.iter().take(most).cloned().map(ByteBuf::from).collect();
         let others = self.addresses_of_others(to);
+        let own = self.links.get(to).map(|link| link.own);
+        let addresses = own.and_then(|own| self.addresses.get(&own)).map_or(&[][..], Vec::as_slice);
         Announce {
             forwarding: core.settings.forwarding,
-            addresses: pack(&self.addresses, MAX_ADDRESSES),
+            addresses: pack(addresses, MAX_ADDRESSES),
             others: pack(&others, MAX_OTHERS),
             services: Vec::new(),
             // A router advertises its groups in its link state.
             groups: self.own_groups.iter().filter(|_| !core.settings.forwarding).take(MAX_GROUPS).copied().collect(),
             area: core.settings.area,
-            process: core.process,
+            process: own.map_or(0, |own| core.process_as(&own)),
             set_forward: self.links.get(to).map_or(0, |link| link.clocks.set_forward / 1_000),
         }
     }
@@ -111,12 +114,12 @@ impl Neighbours {
         groups.sort_unstable();
         groups.dedup();
         let fresh: Vec<Tag> = groups.iter().filter(|group| !neighbour.listens_to(group)).copied().collect();
-        let news = (neighbour.forwarding, neighbour.area, &neighbour.services, &neighbour.groups)
+        let news = (neighbour.forwarding, neighbour.area, &neighbour.tags.services, &neighbour.tags.groups)
             != (forwarding, area, &services, &groups);
         let restarted = neighbour.process.replace(process).is_some_and(|before| before != process);
         let meets = forwarding && (!neighbour.forwarding || neighbour.area != area || restarted);
         (neighbour.forwarding, neighbour.area) = (forwarding, area);
-        (neighbour.services, neighbour.groups) = (services, groups);
+        neighbour.tags = LeafTags { services, groups };
         self.links_changed |= news;
         let key = neighbour.peer.body.key;
         Some(Announced { neighbour: key, fresh_groups: fresh, restarted, meets })

@@ -23,8 +23,11 @@ use std::sync::Arc;
 impl Neighbours {
     /// Sends this node's new credential to all neighbours.
     pub(in crate::engine) fn send_refresh(&mut self, core: &mut Core) {
-        let Some(own) = core.membership.credential(core.now.unix).cloned() else { return };
-        for link in self.links.ids() {
+        let Some(own) = core.credential().cloned() else { return };
+        // A link is under one pseudonym for as long as it is up.
+        let of_own = self.links.iter().filter(|(_, link)| link.own == own.pseudonym());
+        let links: Vec<LinkId> = of_own.map(|(id, _)| id).collect();
+        for link in links {
             self.send_frame(core, link, frame::raw(Kind::Refresh, &own.signed));
         }
     }
@@ -38,7 +41,7 @@ impl Neighbours {
         let Ok(request) = wire::decode::<CredentialRequest>(body) else {
             return core.count(Counter::ControlMalformed, 1);
         };
-        let own = core.membership.credential(core.now.unix).filter(|own| own.hash == request.hash);
+        let own = core.credential().filter(|own| own.hash == request.hash);
         let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.peers.signed(&request.hash));
         if let Some(signed) = known {
             self.send_frame(core, link, frame::raw(Kind::Credential, &signed));

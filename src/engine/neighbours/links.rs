@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 /// A link, and the neighbour at its other end.
 #[derive(Debug)]
 pub(in crate::engine) struct Link {
+    /// The pseudonym of this device that the link is under.
+    pub own: Pseudonym,
     /// The neighbour's present credential.
     pub peer: PeerCredential,
     /// The neighbour's name, if it is a contact.
@@ -47,16 +49,23 @@ pub(in crate::engine) struct Link {
     pub area: u32,
     /// The number of the neighbour's process, once it has announced it.
     pub process: Option<u64>,
-    /// The services that the neighbour, a leaf, offers.
+    /// What a leaf offers and listens to, by tags.
+    pub tags: LeafTags,
+}
+
+/// What a leaf has its routers advertise for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct LeafTags {
+    /// The services that it offers.
     pub services: Vec<Tag>,
-    /// The groups that the neighbour, a leaf, listens to, sorted.
+    /// The groups that it listens to, in ascending order.
     pub groups: Vec<Tag>,
 }
 
 impl Link {
     /// Whether the neighbour, a leaf, listens to a group.
     pub(in crate::engine) fn listens_to(&self, group: &Tag) -> bool {
-        self.groups.binary_search(group).is_ok()
+        self.tags.groups.binary_search(group).is_ok()
     }
 }
 

@@ -12,10 +12,10 @@ pub(super) mod segments;
 
 use crate::engine::settings::Settings;
 use crate::engine::store::{Read, ReadError};
-use crate::id::Tag;
+use crate::id::{Pseudonym, Tag};
 use crate::share::Rates;
 use crate::time::Now;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of the neighbours wing.
 pub(super) struct Neighbours {
@@ -26,7 +26,7 @@ pub(super) struct Neighbours {
     /// How many forged frames each link may still bring.
     pub(super) forgeries: Rates,
     /// The addresses at which this device listens.
-    pub(super) addresses: Vec<Vec<u8>>,
+    pub(super) addresses: BTreeMap<Pseudonym, Vec<Vec<u8>>>,
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
     /// of a leaf.
     pub(super) own_groups: BTreeSet<Tag>,
@@ -43,7 +43,7 @@ impl Neighbours {
             link_metrics: link_metrics::LinkMetrics::load(&settings.bearers, store, now)?,
             fragments: fragments::Fragments::default(),
             forgeries: forgeries::rates(),
-            addresses: Vec::new(),
+            addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
             links_changed: true,
         })

@@ -17,7 +17,7 @@ use crate::identity::credential::PeerCredential;
 impl Neighbours {
     /// The segments that this device is in, as a bit map.
     pub(in crate::engine) fn own_segments(&self, core: &Core) -> u64 {
-        core.membership.credential(core.now.unix).map_or(0, |own| own.body.segments())
+        core.credential().map_or(0, |own| own.body.segments())
     }
 
     /// The segments with which this device may exchange frames, as a bit map.

@@ -118,7 +118,7 @@ struct Next {
 impl Routing {
     /// Whether a hop may be this device, by one of its credentials that are known here.
     fn is_own(&self, core: &Core, neighbours: &Neighbours, hop: &CredentialPrefix) -> bool {
-        neighbours.peers.under(hop).any(|pseudonym| pseudonym == core.own)
+        neighbours.peers.under(hop).any(|pseudonym| core.is_own(&pseudonym))
     }
 
     /// Forwards a frame that is for another device, or drops it.
@@ -134,7 +134,7 @@ impl Routing {
         if !core.settings.forwarding {
             return core.count(Counter::DataForOthers, 1);
         }
-        let Some(own) = core.membership.credential(core.now.unix).map(|own| own.hash) else { return };
+        let Some(own) = core.credential().map(|own| own.hash) else { return };
         let path = &data.path;
         if path.visited.len() >= MAX_HOPS {
             return core.count(Counter::DataOutOfHops, 1);

@@ -29,7 +29,7 @@ impl Routing {
         let dropped = peers.learn(credential, |known| {
             let key = known.body.key;
             let routes = self.link_state.hash_of(&key) == Some(known.hash);
-            key == core.own || links.of(&key).next().is_some() || routes
+            core.is_own(&key) || links.of(&key).next().is_some() || routes
         });
         core.count(Counter::CredentialsForgotten, u64::from(dropped));
     }

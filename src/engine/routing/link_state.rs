@@ -35,6 +35,7 @@ mod pace;
 
 use crate::counter::Counter;
 use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
+use crate::identity::credential::OwnCredential;
 use crate::identity::sign::verify_signed;
 use crate::routing::flooding::{News, Requests};
 use crate::routing::lsdb::{Inserted, Lsdb};
@@ -88,6 +89,8 @@ pub(in crate::engine) struct LinkState {
     named: BTreeMap<Pseudonym, Name>,
     again: Option<Time>,
     pace: Pace,
+    /// What was advertised under the pseudonym before, while that is drained.
+    former: Option<(Origin, Arc<OwnCredential>)>,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,7 @@ impl LinkState {
             named: BTreeMap::new(),
             again: None,
             pace: Pace::default(),
+            former: None,
         }
     }
 
@@ -418,12 +422,17 @@ impl Routing {
     }
 
     fn learn_router(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: &Handle, router: Pseudonym) {
-        if let Some(name) =
-            neighbours.name_of(core, handle).filter(|name| self.link_state.named.get(&router) != Some(name))
-        {
-            self.link_state.names.insert(name.clone(), router);
-            self.link_state.named.insert(router, name);
+        let Some(name) = neighbours.name_of(core, handle) else { return };
+        if self.link_state.named.get(&router) == Some(&name) {
+            return;
         }
+        // Of two pseudonyms of a device the one of the later epoch is in force.
+        let since = |router: &Pseudonym| self.link_state.lsdb.entry(router).map(|entry| entry.since);
+        let known = self.link_state.names.get(&name);
+        if known.is_none_or(|known| since(known) <= since(&router)) {
+            self.link_state.names.insert(name.clone(), router);
+        }
+        self.link_state.named.insert(router, name);
     }
 
     /// Gives routers the names that they have by changed contacts.
@@ -458,7 +467,10 @@ impl Routing {
             self.link_state.changed = true;
         }
         for router in self.link_state.lsdb.expire(core.now.unix) {
-            if let Some(name) = self.link_state.named.remove(&router) {
+            // Under another pseudonym it may still be there.
+            if let Some(name) = self.link_state.named.remove(&router)
+                && self.link_state.names.get(&name) == Some(&router)
+            {
                 self.link_state.names.remove(&name);
             }
         }

@@ -54,7 +54,7 @@ impl Routing {
 
     /// Whether another router of this area says that it has links into others.
     fn is_border(&self, core: &Core, router: &Pseudonym) -> bool {
-        let entry = self.link_state.lsdb.entry(router).filter(|_| *router != core.own);
+        let entry = self.link_state.lsdb.entry(router).filter(|_| !core.is_own(router));
         entry.is_some_and(|entry| !entry.lsa.borders.is_empty())
     }
 
@@ -83,7 +83,7 @@ impl Routing {
     }
 
     fn own_hash(&self, core: &Core) -> Option<CredentialHash> {
-        core.membership.credential(core.now.unix).map(|own| own.hash)
+        core.credential().map(|own| own.hash)
     }
 
     /// The credential of a device that is no router, if it is known.

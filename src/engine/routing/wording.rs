@@ -35,7 +35,7 @@ impl Routing {
 
     /// The name of a node, or the beginning of its key if it has no name here.
     pub(in crate::engine) fn name_for(&self, core: &Core, neighbours: &Neighbours, node: &Pseudonym) -> String {
-        if *node == core.own {
+        if core.is_own(node) {
             return core.membership.name().to_string();
         }
         match self

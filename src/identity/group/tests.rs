@@ -44,7 +44,7 @@ fn members_open_what_a_member_seals_and_strangers_do_not() {
     assert!(!bytes.windows(5).any(|part| part == b"plant"), "the topic stays inside the seal");
 
     assert_eq!(keys.open(&frame, "other", &own.pseudonym()), Err(GroupError::Group));
-    assert_eq!(keys.open(&frame, "plant", &members[1].pseudonym()), Err(GroupError::Opening));
+    assert_eq!(keys.open(&frame, "plant", &members[1].pseudonym(NOW)), Err(GroupError::Opening));
     for changed in [
         GroupFrame { expiry: frame.expiry + 1, ..frame.clone() },
         GroupFrame { sent: frame.sent + 1, ..frame.clone() },

@@ -1,6 +1,7 @@
 //! Tests of a realm on disk: what it keeps, to whom it opens, and how it reports damage.
 
 use super::*;
+use crate::identity::anonymity::Anonymity;
 use crate::wire::enrolment::Refusal;
 use rand_chacha::rand_core::SeedableRng;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -58,7 +59,7 @@ fn a_ticket_enrols_one_device_also_after_a_restart() {
     let ticket = ticket::from_text(&text, NOW).expect("a ticket");
     let device = DeviceDir::new(directory.path().join("a"));
     assert!(matches!(device.load(), Err(DeviceDirError::NoDevice { .. })));
-    let pending = device.begin_join(&ticket, &mut rng).expect("begun");
+    let pending = device.begin_join(&ticket, Anonymity::Stable, &mut rng).expect("begun");
     assert!(matches!(device.load(), Err(DeviceDirError::Unfinished { .. })));
     let lost = realm.answer(&pending.hello(&mut rng).expect("a hello"), NOW, &mut rng);
     assert!(lost.outcome.is_ok());
@@ -66,15 +67,15 @@ fn a_ticket_enrols_one_device_also_after_a_restart() {
 
     // Both ends start again: the device with the keys on disk, the issuer with its ledger.
     let mut realm = RealmDir::open(directory.path()).expect("it opens");
-    let pending = device.begin_join(&ticket, &mut rng).expect("goes on");
+    let pending = device.begin_join(&ticket, Anonymity::Stable, &mut rng).expect("goes on");
     let answer = realm.answer(&pending.hello(&mut rng).expect("a hello"), NOW, &mut rng);
     device.finish_join(&pending, &answer.reply.sealed.expect("sealed")).expect("stored");
     let mut member = device.load().expect("a device");
     assert!(member.contacts().get(&name("first")).is_some());
-    assert!(matches!(device.begin_join(&ticket, &mut rng), Err(DeviceDirError::Occupied { .. })));
+    assert!(matches!(device.begin_join(&ticket, Anonymity::Stable, &mut rng), Err(DeviceDirError::Occupied { .. })));
 
     let thief = DeviceDir::new(directory.path().join("thief"));
-    let pending = thief.begin_join(&ticket, &mut rng).expect("begun");
+    let pending = thief.begin_join(&ticket, Anonymity::Stable, &mut rng).expect("begun");
     let refused = realm.answer(&pending.hello(&mut rng).expect("a hello"), NOW, &mut rng);
     assert_eq!(refused.outcome, Err(Refusal::TicketUsed));
     let listing = realm.list(NOW).expect("a listing");
@@ -94,7 +95,7 @@ fn two_processes_see_each_others_entries() {
         let text = inviter.invite(invitation, NOW, &mut rng).expect("a ticket");
         let ticket = ticket::from_text(&text, NOW).expect("a ticket");
         let device = DeviceDir::new(directory.path().join(number.to_string()));
-        let pending = device.begin_join(&ticket, &mut rng).expect("begun");
+        let pending = device.begin_join(&ticket, Anonymity::Stable, &mut rng).expect("begun");
         let answer = enroller.answer(&pending.hello(&mut rng).expect("a hello"), NOW, &mut rng);
         assert!(answer.outcome.is_ok());
         leaves = inviter.list(NOW).expect("a listing").devices.iter().map(|device| device.leaf).collect();
@@ -122,7 +123,7 @@ fn twenty_devices_know_each_other_at_once() {
         .map(|number| (name(&format!("node-{number}")), directory.path().join(format!("node-{number}"))))
         .collect();
     let started = std::time::Instant::now();
-    realm.create_devices(&devices, 8, NOW, &mut rng).expect("twenty devices");
+    realm.create_devices(&devices, 8, Anonymity::Stable, NOW, &mut rng).expect("twenty devices");
     println!("20 devices in {:?}", started.elapsed());
     for (_, path) in &devices {
         let member = DeviceDir::new(path).load().expect("a device");
@@ -130,7 +131,7 @@ fn twenty_devices_know_each_other_at_once() {
         assert!(member.credential(NOW).is_some());
     }
     assert!(matches!(
-        realm.create_devices(&devices[..1], 8, NOW, &mut rng),
+        realm.create_devices(&devices[..1], 8, Anonymity::Stable, NOW, &mut rng),
         Err(RealmDirError::Device(DeviceDirError::Occupied { .. }))
     ));
 }

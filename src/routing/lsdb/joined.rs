@@ -44,8 +44,10 @@ impl Lsdb {
     }
 
     fn join(&self, resolve: &dyn Fn(&CredentialHash) -> Option<Pseudonym>, own: Option<&[OwnLink]>) -> Graph {
-        let alive: Vec<&Entry> = self.entries.values().filter(|entry| !entry.lsa.leaving).collect();
-        let mut nodes: Vec<Pseudonym> = self.entries.keys().copied().chain([self.own]).collect();
+        let former = |router: &Pseudonym| own.is_some() && self.former.as_ref() == Some(router);
+        let entries = self.entries.values().filter(|entry| !former(&entry.router));
+        let alive: Vec<&Entry> = entries.clone().filter(|entry| !entry.lsa.leaving).collect();
+        let mut nodes: Vec<Pseudonym> = entries.map(|entry| entry.router).chain([self.own]).collect();
         nodes.sort_unstable();
         nodes.dedup();
         let place = |router: &Pseudonym| nodes.binary_search(router).ok().and_then(|at| u32::try_from(at).ok());

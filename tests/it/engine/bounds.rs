@@ -49,7 +49,7 @@ fn an_origin_that_tells_too_often_is_not_flooded() {
     let mut mesh = relay();
     let unix = mesh.now.unix;
     let b = mesh.nodes[1].engine.membership();
-    let key = SigningKey::from_bytes(&b.libp2p_seed());
+    let key = SigningKey::from_bytes(&b.libp2p_seed(m2mesh::time::Unix::from_seconds(1_800_000_000)));
     let origin = b.credential(unix).expect("a credential").hash;
     let told = |sequence| {
         let lsa = Lsa {

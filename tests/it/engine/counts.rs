@@ -125,7 +125,11 @@ fn pieces_that_do_not_follow_each_other_are_dropped() {
 #[test]
 fn link_state_that_its_router_has_not_told_changes_nothing() {
     let mut mesh = mesh();
-    let key = |mesh: &mut Mesh, of: usize| SigningKey::from_bytes(&mesh.nodes[of].engine.membership().libp2p_seed());
+    let key = |mesh: &mut Mesh, of: usize| {
+        SigningKey::from_bytes(
+            &mesh.nodes[of].engine.membership().libp2p_seed(m2mesh::time::Unix::from_seconds(1_800_000_000)),
+        )
+    };
     let told = |origin: CredentialHash, area: u32, key: &SigningKey| {
         let (links, leaves, groups, services, borders) = Default::default();
         let lsa = Lsa { origin, sequence: 1 << 40, area, leaving: false, links, leaves, groups, services, borders };

@@ -246,7 +246,7 @@ fn talk(hostile: Option<Hostile>, ticks: u64, for_: Option<Duration>) -> (Mesh, 
 /// The insider sends something to a neighbour.
 fn strike(hostile: &mut Hostile, mesh: &mut Mesh, victim: usize) {
     let unix = mesh.now.unix.0;
-    let seed = mesh.nodes[INSIDER].engine.membership().libp2p_seed();
+    let seed = mesh.nodes[INSIDER].engine.membership().libp2p_seed(m2mesh::time::Unix::from_seconds(1_800_000_000));
     let mut buffer = hostile.framed(&SigningKey::from_bytes(&seed), unix);
     if mesh.link(victim, INSIDER).is_none() {
         return;

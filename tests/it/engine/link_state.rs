@@ -52,7 +52,7 @@ fn told_with(mesh: &mut Mesh, by: usize, number: u64, links: Range<u16>) -> Vec<
     };
     let unix = mesh.now.unix;
     let member = mesh.nodes[by].engine.membership();
-    let key = SigningKey::from_bytes(&member.libp2p_seed());
+    let key = SigningKey::from_bytes(&member.libp2p_seed(m2mesh::time::Unix::from_seconds(1_800_000_000)));
     let lsa = Lsa {
         origin: member.credential(unix).expect("a credential").hash,
         sequence: (1 << 40) + number,

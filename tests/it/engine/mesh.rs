@@ -4,7 +4,7 @@ use super::disk::Disk;
 use m2mesh::engine::api::{Command, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::Commit;
 use m2mesh::engine::{Engine, Input, Output, Settings};
-use m2mesh::id::{LinkId, Lsn, Name};
+use m2mesh::id::{LinkId, Lsn, Name, Pseudonym};
 use m2mesh::identity::invitation::{DEFAULT_SEGMENT, Invitation, MemoryRealm, enrol_all};
 use m2mesh::identity::ledger::Contacts;
 use m2mesh::identity::membership::Membership;
@@ -24,6 +24,8 @@ const START: u64 = 1_800_000_000;
 
 pub struct Node {
     pub engine: Engine,
+    /// The pseudonym of its newest network.
+    pub own: Pseudonym,
     pub disk: Disk,
     unflushed: VecDeque<(Time, Commit)>,
     durable: Lsn,
@@ -68,6 +70,9 @@ pub struct Mesh {
     settings: Vec<Settings>,
     /// Pairs whose frames vanish, one way.
     pub vanish: BTreeSet<(usize, usize)>,
+    /// The pseudonym that each link is under, and whose ends those beside are.
+    beneath: BTreeMap<LinkId, Pseudonym>,
+    ends: BTreeMap<LinkId, usize>,
     /// Links beside those, over other bearers: the other end, and its own link.
     beside: BTreeMap<LinkId, (usize, LinkId)>,
     /// Kinds of the frames sent over these.
@@ -103,9 +108,10 @@ impl Mesh {
         let mut bulletin = realm.founding.operator.sign(&body).expect("the operator's");
         bulletin.inherit(&realm.bulletin);
         realm.bulletin = bulletin;
-        let invitations = nodes
-            .iter()
-            .map(|(n, segments)| Invitation { segments: *segments, ..Invitation::new(name(n), Contacts::All) });
+        let invitations = nodes.iter().enumerate().map(|(at, (n, segments))| {
+            let anonymity = settings(at).anonymity;
+            Invitation { segments: *segments, anonymity, ..Invitation::new(name(n), Contacts::All) }
+        });
         let invitations = invitations.collect();
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;
         let members = enrol_all(issuer, book, bulletin, invitations, 4, now.unix, &mut rng).expect("members");
@@ -125,6 +131,8 @@ impl Mesh {
             stopped: BTreeMap::new(),
             settings: (0..nodes.len()).map(settings).collect(),
             vanish: BTreeSet::new(),
+            beneath: BTreeMap::new(),
+            ends: BTreeMap::new(),
             beside: BTreeMap::new(),
             sent_beside: Vec::new(),
             patience: Vec::new(),
@@ -142,9 +150,11 @@ impl Mesh {
         self.next_link += 1;
         let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
         let settings = self.settings[at].clone();
+        let own = member.pseudonym(self.now_at(at).unix);
         let engine = Engine::new(member, issuer, settings, &disk, rng, self.now_at(at)).expect("a readable disk");
         Node {
             engine,
+            own,
             disk,
             unflushed: VecDeque::new(),
             durable: Lsn(0),
@@ -209,14 +219,61 @@ impl Mesh {
     }
 
     fn link_up_over(&mut self, from: usize, to: usize, link: LinkId, bearer: u8) {
-        let key = self.nodes[to].engine.membership().pseudonym();
+        let [own, key] = [from, to].map(|at| self.nodes[at].own);
+        self.link_up_as(from, own, to, key, link, bearer);
+    }
+
+    fn link_up_as(&mut self, from: usize, own: Pseudonym, to: usize, key: Pseudonym, link: LinkId, bearer: u8) {
         let (there, here) = (self.now_at(to), self.now_at(from));
-        let (theirs, view) = (self.nodes[to].engine.admission_view(), self.nodes[from].engine.admission_view());
+        let theirs = self.nodes[to].engine.admission_view_of(&key);
+        let view = self.nodes[from].engine.admission_view_of(&own);
         // Who does not know the time is told by kind 5.
         let told = theirs.hello_at(view.read(here).unix, there, 1);
         let hello = told.unwrap_or_else(|| theirs.hello(theirs.read(there).unix, 1));
         let peer = view.verify(&hello, &key, view.judging_time(&hello, here)).expect("a member");
-        self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer, age: Duration::ZERO });
+        self.beneath.insert(link, own);
+        self.handle(from, Input::LinkUp { own, link, peer, transport: "memory", bearer, age: Duration::ZERO });
+    }
+
+    /// A node's network under another pseudonym is open: it links to whom it has links to.
+    fn link_anew(&mut self, at: usize, own: Pseudonym) {
+        self.nodes[at].own = own;
+        let direct = self.links.keys().filter(|(from, _)| *from == at).map(|(_, to)| *to);
+        let beside = self.beside.iter().filter(|(link, _)| self.ends.get(link) == Some(&at)).map(|(_, (to, _))| *to);
+        let others: BTreeSet<usize> = direct.chain(beside).collect();
+        for other in others {
+            let theirs = self.nodes[other].own;
+            let (here, there) = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
+            self.next_link += 2;
+            self.beside.extend([(here, (other, there)), (there, (at, here))]);
+            self.ends.extend([(here, at), (there, other)]);
+            self.link_up_as(at, own, other, theirs, here, 0);
+            self.link_up_as(other, theirs, at, own, there, 0);
+        }
+    }
+
+    /// A node's network under a pseudonym is closed, with all its links.
+    fn leave(&mut self, at: usize, own: Pseudonym) {
+        let direct: Vec<usize> = self
+            .links
+            .iter()
+            .filter(|((from, _), link)| *from == at && self.beneath.get(link) == Some(&own))
+            .map(|((_, to), _)| *to)
+            .collect();
+        direct.into_iter().for_each(|other| self.disconnect(at, other));
+        let beside: Vec<(LinkId, (usize, LinkId))> = self
+            .beside
+            .iter()
+            .filter(|(link, _)| self.ends.get(link) == Some(&at) && self.beneath.get(link) == Some(&own))
+            .map(|(link, other)| (*link, *other))
+            .collect();
+        for (here, (other, there)) in beside {
+            self.events.retain(|(_, event)| event.link != here && event.link != there);
+            for (of, link) in [(at, here), (other, there)] {
+                self.beside.remove(&link);
+                self.handle(of, Input::LinkDown { link, reason: "left".into() });
+            }
+        }
     }
 
     /// A link over another bearer; its two ends.
@@ -459,6 +516,11 @@ impl Mesh {
             }
             Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
             Output::Addresses { .. } => {}
+            Output::Network { own, .. } => {
+                self.handle(at, Input::Networked { own, result: Ok(Vec::new()) });
+                self.link_anew(at, own);
+            }
+            Output::Leave { own } => self.leave(at, own),
             Output::Commit(_) | Output::Wait(_) => unreachable!("handled by the caller"),
         }
     }

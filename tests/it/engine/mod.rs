@@ -28,6 +28,7 @@ mod overload;
 mod pieces;
 mod policies;
 mod revocation;
+mod rotation;
 mod segments;
 mod sessions;
 mod streams;

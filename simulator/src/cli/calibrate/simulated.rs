@@ -121,6 +121,7 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         settle: Duration::from_secs(40),
         epoch: EpochLength::HOUR,
         epochs: 3,
+        anonymity: m2mesh::identity::anonymity::Anonymity::Stable,
         start: Unix::from_seconds(START),
         bearers: vec![Bearer { transport: mesh.transport, ..Bearer::wire("lan") }],
         devices: (0..mesh.nodes).map(device).collect(),

@@ -119,6 +119,7 @@ pub fn plan(
         settle: model.settle.0,
         epoch,
         epochs,
+        anonymity: model.realm.anonymity.unwrap_or_default(),
         start,
         faults,
         bearers: planning.bearers,

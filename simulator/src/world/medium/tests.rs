@@ -43,6 +43,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         settle: Duration::ZERO,
         epoch: m2mesh::time::EpochLength::HOUR,
         epochs: 1,
+        anonymity: m2mesh::identity::anonymity::Anonymity::Stable,
         start: m2mesh::time::Unix::from_seconds(1_767_600_000),
         bearers: vec![bearer],
         devices: [0.0, 50.0, 1_000.0, 1_050.0].into_iter().enumerate().map(|(n, x)| device(n, x)).collect(),

@@ -5,8 +5,10 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::links::Link;
 use crate::engine::routing::Routing;
 use crate::id::{LinkId, Pseudonym, Tag};
+use crate::identity::credential::PeerCredential;
+use crate::routing::graph::Graph;
 use crate::routing::lsdb::{Inserted, OwnLink};
-use crate::routing::origin::{Claim, Claims};
+use crate::routing::origin::{Claim, Claims, Origin};
 use crate::wire;
 use crate::wire::lsa::{CONTEXT, LsaLink};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,11 +38,11 @@ impl Routing {
         let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) =
             (neighbours.own_groups.clone(), BTreeSet::new());
         let mut borders = BTreeSet::new();
-        for (_, link) in neighbours.links.iter().filter(|(_, link)| link.usable) {
+        for (_, link) in neighbours.links.iter().filter(|(_, link)| link.usable && link.own == core.own) {
             if !link.forwarding {
                 leaves.insert(link.peer.body.handle);
-                groups.extend(&link.groups);
-                services.extend(&link.services);
+                groups.extend(&link.tags.groups);
+                services.extend(&link.tags.services);
                 continue;
             }
             if link.area != core.settings.area {
@@ -76,12 +78,37 @@ impl Routing {
         }
     }
 
+    /// Advertises under another pseudonym from now on. What was advertised under the one before stays in force until
+    /// [`leave_as`](Self::leave_as).
+    pub(in crate::engine) fn take_pseudonym(&mut self, core: &Core, next: Pseudonym) {
+        let before = core::mem::replace(&mut self.link_state.origin, Origin::new());
+        self.link_state.former = core.credential().cloned().map(|own| (before, own));
+        self.link_state.lsdb.take_pseudonym(next);
+        self.link_state.reconsider();
+        self.routes.graph = Graph::default();
+    }
+
+    /// Advertises that the pseudonym before is leaving, if it has advertised anything.
+    pub(in crate::engine) fn leave_as(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let Some((mut origin, own)) = self.link_state.former.take() else { return };
+        if origin.told().is_none() || !core.settings.forwarding {
+            return;
+        }
+        origin.note(Claims { leaving: true, area: core.settings.area, ..Claims::default() }, core.now.time);
+        let Some(lsa) = origin.due(core.now.time) else { return };
+        let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();
+        let credential = PeerCredential { hash: own.hash, body: own.body.clone(), signed: own.signed.clone() };
+        if self.link_state.lsdb.insert(&credential, lsa, signed.clone(), core.now) == Inserted::Newer {
+            self.flood(core, neighbours, &[], &signed);
+        }
+    }
+
     /// Signs and floods this router's own LSA, if it is due.
     pub(super) fn tell_own(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         if !core.settings.forwarding {
             return;
         }
-        let Some(own) = core.membership.credential(core.now.unix).cloned() else {
+        let Some(own) = core.credential().cloned() else {
             return self.link_state.origin.rest();
         };
         self.link_state.origin.take_credential(own.hash, core.skew());

@@ -1,0 +1,99 @@
+//! What becomes of the pseudonym: the steps of a rotation, and what each means for links, routes, groups and messages.
+
+use crate::engine::membership::rotation::{Phase, Step};
+use crate::engine::{Engine, Output};
+use crate::event_log::Event;
+use crate::id::{LinkId, Pseudonym};
+use crate::identity::credential::acceptance;
+use std::collections::BTreeSet;
+
+impl Engine {
+    /// The credential of the present epoch may be under another pseudonym than the one in force.
+    pub(super) fn plan_rotation(&mut self) {
+        let (core, rotation) = (&mut self.core, &mut self.member.rotation);
+        let Some(present) = core.membership.credential(core.now.unix) else { return };
+        if present.pseudonym() == core.own {
+            return;
+        }
+        let lapses = core.credential().and_then(|own| acceptance(&own.body)).map(|(_, until)| until);
+        let left = lapses.map_or(core::time::Duration::ZERO, |until| until.since(core.now.unix));
+        rotation.begin(core.skew(), core.now.time + left, core.now.time, &mut core.rng);
+    }
+
+    pub(in crate::engine) fn timeout_rotation(&mut self) {
+        let now = self.core.now;
+        match self.member.rotation.step(now.time) {
+            Step::Wait => {}
+            Step::Open => {
+                let Some(next) = self.core.membership.credential(now.unix).map(|own| own.pseudonym()) else {
+                    return self.member.rotation.note_left();
+                };
+                if self.core.is_own(&next) {
+                    return self.member.rotation.note_left();
+                }
+                self.member.rotation.note_asked(next, now.time);
+                let seed = self.core.membership.libp2p_seed(now.unix);
+                self.core.outputs.push_back(Output::Network { own: next, seed });
+            }
+            Step::Take(next) => self.take_pseudonym(next),
+            Step::Leave(former) => {
+                self.routing.leave_as(&mut self.core, &mut self.neighbours);
+                self.core.former = None;
+                self.neighbours.addresses.remove(&former);
+                self.core.outputs.push_back(Output::Leave { own: former });
+                self.member.rotation.note_left();
+                // The epoch may have turned again meanwhile.
+                self.plan_rotation();
+            }
+        }
+    }
+
+    /// A network that was asked for listens at these addresses, or could not be opened.
+    pub(super) fn handle_networked(&mut self, own: Pseudonym, result: Result<Vec<Vec<u8>>, String>) {
+        let now = self.core.now.time;
+        let wanted = self.member.rotation.note_open(&own, result.is_ok(), now);
+        match result {
+            Ok(addresses) if wanted => drop(self.neighbours.addresses.insert(own, addresses)),
+            Ok(_) => self.core.outputs.push_back(Output::Leave { own }),
+            Err(reason) => self.core.record(Event::RotationFailed { reason }),
+        }
+    }
+
+    /// A link has come up.
+    pub(super) fn note_rotation_link(&mut self, own: &Pseudonym) {
+        let Phase::Joining(next, _) = self.member.rotation.phase() else { return };
+        let links = &self.neighbours.links;
+        let under = |own: Pseudonym| -> BTreeSet<Pseudonym> {
+            links.iter().filter(|(_, link)| link.own == own).map(|(_, link)| link.peer.body.key).collect()
+        };
+        let all = under(self.core.own).is_subset(&under(next));
+        self.member.rotation.note_link(own, all, self.core.now.time);
+        if self.member.rotation.step(self.core.now.time) == Step::Take(next) {
+            self.take_pseudonym(next);
+        }
+    }
+
+    /// Takes part under another pseudonym from now on. Links of the one before carry what is under way.
+    fn take_pseudonym(&mut self, next: Pseudonym) {
+        let former = self.core.own;
+        // What was published under the old credential ends with it.
+        self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
+        self.routing.take_pseudonym(&self.core, next);
+        (self.core.own, self.core.former) = (next, Some(former));
+        self.member.rotation.note_taken(former, self.core.skew(), self.core.now.time);
+        self.neighbours.assess_all(&mut self.core);
+        self.learn_own();
+        self.core.outputs.push_back(Output::MembershipChanged { save: false });
+        self.core.record(Event::PseudonymChanged {
+            epoch: self.core.membership.epoch_length().epoch_at(self.core.now.unix).0,
+        });
+        self.groups.update_tags(&mut self.core, &mut self.neighbours);
+        self.groups.regrow(&self.core);
+        let links: Vec<LinkId> =
+            self.neighbours.links.iter().filter(|(_, link)| link.own == next).map(|(id, _)| id).collect();
+        for link in links {
+            self.neighbours.announce(&mut self.core, link);
+        }
+        self.messages.sends.wake_waiting();
+    }
+}

@@ -1,0 +1,213 @@
+//! Rotation: a device goes on under the pseudonym of a new epoch, make before break.
+//!
+//! ```text
+//! settled ── the credential of the present epoch is under another pseudonym ──▶ due, after a jitter
+//! due ── Output::Network: a second network with the new key ──▶ opening ── it listens ──▶ joining
+//! joining ── every neighbour is linked to the new pseudonym, or time is up ──▶ the engine takes part under it
+//!         ──▶ draining: frames for the old pseudonym still arrive over its links ──▶ Output::Leave ──▶ settled
+//! ```
+//!
+//! While it joins, the device takes part under the old pseudonym, whose credential is accepted for twice the allowed skew after its
+//! epoch. While it drains, both are its own: data leaves over the links of either, and its router advertises the new links under the new
+//! pseudonym. What it advertised under the old one stays in force until it leaves, so that frames under way arrive.
+//!
+//! What it has kept by name (messages, streams, the inbox, outcomes) knows nothing of pseudonyms. Sessions and streams of publications
+//! are bound to a credential; new ones are opened. See the table in ARCHITECTURE.
+//!
+//! Invariants
+//! 1. At most two networks are open: under the pseudonym in force, and under the one before it or after it.
+//! 2. The old pseudonym is left only once the new one has a link, unless the old one has none either or its credential is about to lapse.
+//! - The jitter is drawn anew at each turn, so that a device cannot be recognised by it.
+
+use crate::id::Pseudonym;
+use crate::time::Time;
+use core::time::Duration;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+
+/// How long a network that does not come up is waited for before it is asked for again.
+const RETRY: Duration = Duration::from_secs(10);
+/// How long neighbours are given to link to the new pseudonym once one of them has.
+const JOIN: Duration = Duration::from_secs(2);
+/// How long the links of the old pseudonym are kept for frames that are under way.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How far the change of the pseudonym has come. See the module's documentation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) enum Phase {
+    /// The pseudonym in force is that of the present epoch.
+    #[default]
+    Settled,
+    /// Another one is to be taken.
+    Due,
+    /// Its network has been asked for.
+    Opening(Pseudonym),
+    /// Its network is open; whether it has a link.
+    Joining(Pseudonym, bool),
+    /// It is in force, and the one before is being drained.
+    Draining(Pseudonym),
+}
+
+/// What is to be done now that time has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Step {
+    /// Nothing yet.
+    Wait,
+    /// The network of the new pseudonym is to be opened.
+    Open,
+    /// The device is to take part under this pseudonym.
+    Take(Pseudonym),
+    /// The network of this pseudonym is to be closed.
+    Leave(Pseudonym),
+}
+
+/// The state of a rotation.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Rotation {
+    phase: Phase,
+    /// When the next step is due.
+    at: Option<Time>,
+    /// When the old pseudonym's links must be left whatever has become of the new one's.
+    latest: Time,
+}
+
+impl Rotation {
+    /// How far it has come.
+    pub(in crate::engine) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When the next step is due.
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        self.at
+    }
+
+    /// The credential of the present epoch is under another pseudonym than the one in force. `skew` is what the epoch allows clocks to differ;
+    /// the old credential is accepted until `lapses`.
+    pub(in crate::engine) fn begin(&mut self, skew: Duration, lapses: Time, now: Time, rng: &mut ChaCha20Rng) {
+        if self.phase != Phase::Settled {
+            return;
+        }
+        let span = u64::try_from(skew.as_micros() / 2).unwrap_or(u64::MAX).max(1);
+        let jitter = Duration::from_micros(rng.next_u64() % span);
+        self.phase = Phase::Due;
+        self.at = Some(now + jitter);
+        self.latest = Time(lapses.0.saturating_sub(u64::try_from(skew.as_micros() / 2).unwrap_or(0))).max(now + jitter);
+    }
+
+    /// The network of a pseudonym has been asked for.
+    pub(in crate::engine) fn note_asked(&mut self, next: Pseudonym, now: Time) {
+        (self.phase, self.at) = (Phase::Opening(next), Some(now + RETRY));
+    }
+
+    /// A network is open, or could not be opened. Returns whether it is one that is wanted.
+    pub(in crate::engine) fn note_open(&mut self, of: &Pseudonym, open: bool, now: Time) -> bool {
+        match self.phase {
+            Phase::Opening(next) if next == *of && open => {
+                (self.phase, self.at) = (Phase::Joining(next, false), Some(self.latest.max(now)));
+                true
+            }
+            Phase::Opening(next) if next == *of => {
+                (self.phase, self.at) = (Phase::Due, Some(now + RETRY));
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// A neighbour is linked to a pseudonym of this device. `all` tells whether every neighbour of the old pseudonym is linked to the new one.
+    pub(in crate::engine) fn note_link(&mut self, own: &Pseudonym, all: bool, now: Time) {
+        if let Phase::Joining(next, linked) = self.phase
+            && next == *own
+        {
+            let first = if linked { self.at.unwrap_or(now) } else { now + JOIN };
+            self.phase = Phase::Joining(next, true);
+            self.at = Some(if all { now } else { first });
+        }
+    }
+
+    /// The pseudonym that was joined is in force, instead of `former`.
+    pub(in crate::engine) fn note_taken(&mut self, former: Pseudonym, skew: Duration, now: Time) {
+        (self.phase, self.at) = (Phase::Draining(former), Some(now + DRAIN.min(skew)));
+    }
+
+    /// The network of the former pseudonym is closed.
+    pub(in crate::engine) fn note_left(&mut self) {
+        (self.phase, self.at) = (Phase::Settled, None);
+    }
+
+    /// What is due.
+    pub(in crate::engine) fn step(&self, now: Time) -> Step {
+        if self.at.is_none_or(|at| at > now) {
+            return Step::Wait;
+        }
+        match self.phase {
+            Phase::Settled => Step::Wait,
+            Phase::Due | Phase::Opening(_) => Step::Open,
+            Phase::Joining(next, _) => Step::Take(next),
+            Phase::Draining(former) => Step::Leave(former),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const SKEW: Duration = Duration::from_secs(300);
+
+    fn at(seconds: u64) -> Time {
+        Time(seconds * 1_000_000)
+    }
+
+    fn begun() -> Rotation {
+        let mut rotation = Rotation::default();
+        rotation.begin(SKEW, at(600), at(0), &mut ChaCha20Rng::from_seed([1; 32]));
+        rotation
+    }
+
+    const NEW: Pseudonym = Pseudonym([2; 32]);
+    const OLD: Pseudonym = Pseudonym([1; 32]);
+
+    #[test]
+    fn a_turn_goes_from_step_to_step() {
+        let mut rotation = begun();
+        assert!(rotation.next_wake().is_some_and(|due| due < at(150)));
+        assert_eq!(rotation.step(at(150)), Step::Open);
+        rotation.note_asked(NEW, at(150));
+        assert_eq!((rotation.step(at(159)), rotation.step(at(160))), (Step::Wait, Step::Open));
+        assert!(!rotation.note_open(&OLD, true, at(151)) && rotation.note_open(&NEW, true, at(151)));
+        rotation.note_link(&OLD, true, at(152));
+        assert_eq!(rotation.step(at(152)), Step::Wait);
+        rotation.note_link(&NEW, false, at(152));
+        rotation.note_link(&NEW, false, at(153));
+        assert_eq!((rotation.step(at(153)), rotation.step(at(154))), (Step::Wait, Step::Take(NEW)));
+        rotation.note_taken(OLD, SKEW, at(154));
+        assert_eq!((rotation.step(at(158)), rotation.step(at(159))), (Step::Wait, Step::Leave(OLD)));
+        rotation.note_left();
+        assert_eq!((rotation.phase(), rotation.next_wake()), (Phase::Settled, None));
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn the_old_pseudonym_is_kept_while_nobody_links_to_the_new_one() {
+        let mut rotation = begun();
+        rotation.note_asked(NEW, at(150));
+        rotation.note_open(&NEW, true, at(151));
+        assert_eq!((rotation.step(at(449)), rotation.step(at(450))), (Step::Wait, Step::Take(NEW)));
+        rotation.note_link(&NEW, true, at(200));
+        assert_eq!(rotation.step(at(200)), Step::Take(NEW), "all have linked");
+    }
+
+    /// Invariant 1.
+    #[test]
+    fn a_turn_that_is_under_way_is_finished_before_another_begins() {
+        let mut rotation = begun();
+        rotation.note_asked(NEW, at(150));
+        rotation.begin(SKEW, at(900), at(300), &mut ChaCha20Rng::from_seed([2; 32]));
+        assert_eq!(rotation.phase(), Phase::Opening(NEW));
+        rotation.note_open(&NEW, false, at(301));
+        assert_eq!((rotation.phase(), rotation.step(at(311))), (Phase::Due, Step::Open));
+    }
+}

@@ -1,0 +1,154 @@
+//! Networks: the one under the pseudonym in force, and while the pseudonym changes a second one beside it.
+//!
+//! A link belongs to one network; its number tells nobody which, so whoever asks for a link asks here. Addresses of members go to the
+//! network that was opened last: the one before it is about to be left.
+//!
+//! Invariants
+//! - There is at least one network, and at most two. The last is the newest.
+//! - Each is asked in turn, so that neither keeps the other from being heard.
+
+use super::Gate;
+use crate::id::{LinkId, Pseudonym};
+use crate::identity::admission::AdmittedPeer;
+use crate::net::{LinkCounters, Multiaddr, NetEvent, Network, PeerId, SendError, reach};
+use crate::wire::OutFrame;
+use crate::wire::data::Class;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A network that is open.
+pub struct OpenNetwork {
+    /// The pseudonym that it is under.
+    pub own: Pseudonym,
+    /// The network.
+    pub network: Network<Gate>,
+    /// Its gatekeeper.
+    pub gate: Arc<Gate>,
+    /// Where it listens.
+    pub listening: Vec<Multiaddr>,
+}
+
+/// The networks of a node. See the module's documentation.
+pub(super) struct Networks {
+    open: Vec<OpenNetwork>,
+    /// Which is asked first.
+    turn: usize,
+    reading: bool,
+}
+
+impl Networks {
+    /// The first one.
+    pub(super) fn new(first: OpenNetwork) -> Self {
+        Self { open: vec![first], turn: 0, reading: true }
+    }
+
+    /// Another one is open.
+    pub(super) fn enter(&mut self, mut next: OpenNetwork) {
+        next.network.set_reading(self.reading);
+        self.open.push(next);
+    }
+
+    /// Whether there is one under a pseudonym.
+    pub(super) fn has(&self, own: &Pseudonym) -> bool {
+        self.open.iter().any(|one| one.own == *own)
+    }
+
+    /// Takes out the network of a pseudonym, unless it is the only one.
+    pub(super) fn leave(&mut self, own: &Pseudonym) -> Option<OpenNetwork> {
+        let at = self.open.iter().position(|one| one.own == *own).filter(|_| self.open.len() > 1)?;
+        Some(self.open.remove(at))
+    }
+
+    /// What happened next, and under which pseudonym.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Pseudonym, NetEvent<AdmittedPeer>)> {
+        let count = self.open.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let one = &mut self.open[at];
+            if let Poll::Ready(event) = one.network.poll(cx) {
+                self.turn = (at + 1) % count;
+                return Poll::Ready((one.own, event));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whether something that was asked of one waits for [`Networks::poll`].
+    pub(super) fn wants_poll(&self) -> bool {
+        self.open.iter().any(|one| one.network.wants_poll())
+    }
+
+    /// As [`Network::try_send`].
+    pub(super) fn try_send(&self, link: LinkId, class: Class, frame: &OutFrame) -> Result<(), SendError> {
+        self.of(link).ok_or(SendError::Gone)?.network.try_send(link, class, frame)
+    }
+
+    /// As [`Network::set_reading`], of all.
+    pub(super) fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
+        self.open.iter_mut().for_each(|one| one.network.set_reading(reading));
+    }
+
+    /// The network of a link, to be told something of it.
+    pub(super) fn of_link(&mut self, link: LinkId) -> Option<&mut Network<Gate>> {
+        self.open.iter_mut().map(|one| &mut one.network).find(|network| network.has(link))
+    }
+
+    fn of(&self, link: LinkId) -> Option<&OpenNetwork> {
+        self.open.iter().rev().find(|one| one.network.has(link))
+    }
+
+    /// A link's figures, while it is up.
+    pub(super) fn counters(&self, link: LinkId) -> Option<LinkCounters> {
+        self.of(link)?.network.counters(link)
+    }
+
+    /// Identities that two processes have at once, and where these are.
+    pub(super) fn twins(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        self.open.iter().flat_map(|one| one.network.twins()).collect()
+    }
+
+    /// Addresses at which members were met, the last first.
+    pub(super) fn met(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.open.iter().rev().flat_map(|one| one.network.met())
+    }
+
+    /// Where the newest network listens.
+    pub(super) fn listening(&self) -> &[Multiaddr] {
+        self.open.last().map_or(&[], |one| &one.listening)
+    }
+
+    /// A network listens at an address, or not any more. Returns the addresses that others can use if that has changed anything.
+    pub(super) fn note_listening(
+        &mut self,
+        own: &Pseudonym,
+        address: Multiaddr,
+        listens: bool,
+    ) -> Option<Vec<Vec<u8>>> {
+        let one = self.open.iter_mut().find(|one| one.own == *own)?;
+        if one.listening.contains(&address) == listens {
+            return None;
+        }
+        if listens {
+            reach::insert(&mut one.listening, address);
+        } else {
+            one.listening.retain(|known| *known != address);
+        }
+        Some(for_others(&one.listening))
+    }
+
+    /// Every gatekeeper with the pseudonym of its network.
+    pub(super) fn gates(&self) -> impl Iterator<Item = (&Pseudonym, &Arc<Gate>)> {
+        self.open.iter().map(|one| (&one.own, &one.gate))
+    }
+
+    /// Lets all wanted addresses be dialled at once, as if none had failed.
+    pub(super) fn forget_backoff(&mut self) {
+        self.open.iter_mut().for_each(|one| one.network.forget_backoff());
+    }
+}
+
+/// The addresses that others can use, in binary form.
+pub(super) fn for_others(listening: &[Multiaddr]) -> Vec<Vec<u8>> {
+    reach::for_others(listening).iter().map(Multiaddr::to_vec).collect()
+}

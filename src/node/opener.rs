@@ -1,0 +1,96 @@
+//! Opening networks over the machine's sockets: the first one, and another beside it when the pseudonym changes.
+
+use super::system::Clock;
+use super::{Gate, OpenNetwork, port};
+use crate::id::Pseudonym;
+use crate::identity::admission::AdmissionView;
+use crate::identity::kdf::Secret;
+use crate::net::{self, LinkIds, Multiaddr, NetConfig, Network, names};
+use core::fmt;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+use std::future::poll_fn;
+use std::path::PathBuf;
+
+/// Opens networks over the machine's sockets.
+#[derive(Clone)]
+pub(super) struct Opener {
+    clock: Clock,
+    config: NetConfig,
+    link_ids: LinkIds,
+    directory: PathBuf,
+    /// Whether the node was told where to listen.
+    told_where: bool,
+}
+
+/// Why a network could not be opened.
+pub(super) enum OpenError {
+    /// There are no sockets.
+    Transport(net::TransportError),
+    /// It cannot listen.
+    Listen(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transport(error) => write!(f, "{error}"),
+            Self::Listen(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Opener {
+    /// For the node of a directory, with its settings. `told_where`: these say where it listens.
+    pub(super) fn new(clock: Clock, config: NetConfig, directory: PathBuf, told_where: bool) -> Self {
+        Self { clock, config, link_ids: LinkIds::default(), directory, told_where }
+    }
+
+    /// One for another network beside the first: at any free port, since those of the first are in use and would say who this
+    /// is. It dials the addresses `known` first.
+    pub(super) fn beside(&self, known: Vec<Multiaddr>) -> Self {
+        let mut other = self.clone();
+        let told = if self.told_where { self.config.listen.clone() } else { port::everywhere_at_any() };
+        other.config.listen = told.iter().map(net::at_any_port).collect();
+        (other.config.met, other.told_where) = (known, true);
+        other
+    }
+
+    /// Opens a network that listens where the settings say or, if they do not say, at the port that the device has.
+    pub(super) async fn open(
+        &self,
+        own: Pseudonym,
+        seed: &Secret,
+        view: AdmissionView,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<OpenNetwork, OpenError> {
+        let key = net::keypair(seed);
+        let clock = self.clock;
+        // Under another pseudonym neighbours see another process.
+        let gate = Gate::new(view, rng.next_u64(), move || clock.now());
+        let mut config = self.config.clone();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            if !self.told_where {
+                config.listen = port::choose(&self.directory);
+            }
+            let transport = net::transport::system(&key).map_err(OpenError::Transport)?;
+            let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
+            let (mut jitter, local) = ([0; 32], key.public().to_peer_id());
+            rng.fill_bytes(&mut jitter);
+            let mut network = Network::new(transport, local, executor, gate.clone(), &config, jitter, &self.link_ids);
+            network.set_resolver(names::system());
+            // A node that says it is ready can be reached.
+            match poll_fn(|cx| network.poll_listening(cx)).await {
+                Ok(listening) => return Ok(OpenNetwork { own, network, gate, listening }),
+                // Another program has taken the port meanwhile.
+                Err(_) if !self.told_where && attempts < ATTEMPTS => {}
+                Err(reason) => return Err(OpenError::Listen(reason)),
+            }
+        }
+    }
+}
+
+/// How often a free port is looked for when another program takes it meanwhile.
+const ATTEMPTS: u32 = 4;

@@ -1,0 +1,118 @@
+//! Rotation: devices go on under other pseudonyms at the turn of an epoch, and nothing is lost by it.
+
+use super::mesh::Mesh;
+use super::seconds;
+use m2mesh::engine::Settings;
+use m2mesh::engine::api::{Outcome, Token};
+use m2mesh::id::Pseudonym;
+use m2mesh::identity::anonymity::Anonymity;
+use m2mesh::time::Unix;
+use m2mesh::wire::batch::Ack;
+use std::collections::BTreeSet;
+
+const HOUR: u64 = 3_600;
+
+fn rotating(names: &[&str], which: impl Fn(usize) -> bool) -> Mesh {
+    let anonymity = |at| if which(at) { Anonymity::Rotating } else { Anonymity::Stable };
+    Mesh::with(names, |at| Settings { anonymity: anonymity(at), ..Settings::default() })
+}
+
+fn row(mesh: &mut Mesh, count: usize) {
+    (1..count).for_each(|at| mesh.connect(at - 1, at));
+    mesh.run(seconds(10));
+}
+
+/// Sends one message each way every second for so long.
+fn talk(mesh: &mut Mesh, ends: (usize, usize), for_: u64) -> Vec<Token> {
+    let names: Vec<String> =
+        [ends.0, ends.1].iter().map(|at| mesh.nodes[*at].engine.membership().name().to_string()).collect();
+    let mut tokens = Vec::new();
+    for second in 0..for_ {
+        let payload = second.to_be_bytes();
+        tokens.push(mesh.send(ends.0, &names[1], &payload, Ack::End, 60));
+        tokens.push(mesh.send(ends.1, &names[0], &payload, Ack::End, 60));
+        mesh.run(seconds(1));
+    }
+    mesh.run(seconds(60));
+    tokens
+}
+
+/// Each was delivered, and each inbox holds each payload once.
+#[track_caller]
+fn assert_delivered(mesh: &Mesh, tokens: &[Token], ends: (usize, usize)) {
+    let told: Vec<_> = tokens.iter().map(|token| mesh.ended.get(token)).collect();
+    let lost: Vec<_> = told.iter().filter(|outcome| !matches!(outcome, Some(Outcome::Delivered { .. }))).collect();
+    assert!(lost.is_empty(), "{} of {} were not delivered: {:?}", lost.len(), tokens.len(), lost.first());
+    for end in [ends.0, ends.1] {
+        let payloads: Vec<Vec<u8>> = mesh.inbox(end).iter().map(|message| message.payload.clone()).collect();
+        let once: BTreeSet<&Vec<u8>> = payloads.iter().collect();
+        assert_eq!((payloads.len(), once.len()), (tokens.len() / 2, tokens.len() / 2), "each once");
+    }
+}
+
+/// A device that rotates is known by another pseudonym in each epoch, and its messages arrive through the turns.
+#[test]
+fn messages_arrive_through_turns_at_which_the_ends_rotate() {
+    let mut mesh = rotating(&["a", "relay", "b"], |at| at != 1);
+    row(&mut mesh, 3);
+    let mut seen: BTreeSet<Pseudonym> = mesh.nodes.iter().map(|node| node.own).collect();
+    let first = mesh.nodes[1].own;
+    for _ in 0..2 {
+        let left = HOUR - mesh.now.unix.seconds() % HOUR;
+        mesh.run(seconds(left - 20));
+        let before = mesh.inbox(2).len();
+        let tokens = talk(&mut mesh, (0, 2), 340);
+        assert!(mesh.inbox(2).len() - before == tokens.len() / 2);
+        let lost: Vec<_> =
+            tokens.iter().filter(|token| !matches!(mesh.ended.get(token), Some(Outcome::Delivered { .. }))).collect();
+        let first =
+            lost.first().map(|token| (tokens.iter().position(|other| *other == **token), mesh.ended.get(token)));
+        assert!(lost.is_empty(), "{} of {}: {first:?}", lost.len(), tokens.len());
+        seen.extend(mesh.nodes.iter().map(|node| node.own));
+    }
+    assert_eq!(mesh.nodes[1].own, first, "one that is stable keeps its own");
+    assert_eq!(seen.len(), 1 + 2 * 3, "two devices in three epochs");
+}
+
+/// So do they where every device rotates, relays too, all in the same epoch.
+#[test]
+fn messages_arrive_where_all_rotate() {
+    let mut mesh = rotating(&["a", "one", "two", "b"], |_| true);
+    row(&mut mesh, 4);
+    let before: Vec<Pseudonym> = mesh.nodes.iter().map(|node| node.own).collect();
+    let left = HOUR - mesh.now.unix.seconds() % HOUR;
+    mesh.run(seconds(left - 20));
+    let tokens = talk(&mut mesh, (0, 3), 340);
+    assert_delivered(&mesh, &tokens, (0, 3));
+    assert!(mesh.nodes.iter().zip(&before).all(|(node, before)| node.own != *before));
+    // Nobody is known by the pseudonym before any more, nor do credentials of the past stay.
+    mesh.run(seconds(1_200));
+    for at in 0..4 {
+        let own = mesh.nodes[at].own;
+        let now = mesh.now.unix;
+        assert_eq!(mesh.nodes[at].engine.membership().pseudonym(now), own);
+        let gone = Unix(mesh.now.unix.0 - 3_600_000_000);
+        assert!(mesh.nodes[at].engine.membership().credential(gone).is_none(), "its keys are erased");
+    }
+}
+
+/// One that is restarted in the middle of a turn, or whose clock leaps over several, goes on under the pseudonym of the present.
+#[test]
+fn a_restart_or_a_leap_of_the_clock_in_the_middle_of_a_turn_costs_no_message() {
+    let mut mesh = rotating(&["a", "b"], |_| true);
+    row(&mut mesh, 2);
+    let left = HOUR - mesh.now.unix.seconds() % HOUR;
+    mesh.run(seconds(left - 1));
+    let token = mesh.send(0, "b", b"before", Ack::End, 300);
+    mesh.run(seconds(100));
+    mesh.restart(0);
+    mesh.connect(0, 1);
+    let later = mesh.send(0, "b", b"after", Ack::End, 300);
+    mesh.run(seconds(300));
+    for token in [token, later] {
+        assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&token));
+    }
+    assert_eq!(mesh.inbox(1).len(), 2);
+    let (own, now) = (mesh.nodes[0].own, mesh.now.unix);
+    assert_eq!(mesh.nodes[0].engine.membership().pseudonym(now), own);
+}
