@@ -141,7 +141,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub fn new(parts: Parts<S, H>) -> Self {
         let Parts { engine, network, store, host, calls, stop, bootstrap, lab } = parts;
         let started = host.now().time;
-        gate.view.store(Arc::new(engine.admission_view()));
+        network.gate.view.store(Arc::new(engine.admission_view_of(&network.own)));
         let reached = engine.extents();
         Self {
             engine,

@@ -236,7 +236,7 @@ impl MemoryRealm {
         let devices: Vec<DeviceId> = names.iter().map(named).collect::<Result<_, _>>()?;
         let record =
             RevocationRecord { at: now.seconds(), by: "operator".into(), reason: String::new(), bulletin: None };
-        let Self { founding, issuer, book, bulletin } = self;
+        let Self { founding, issuer, book, bulletin, .. } = self;
         let revoking =
             Revoking { operator: &founding.operator, issuer, before: bulletin, devices: &devices, record: &record };
         *bulletin = revoking.take(book, now, rng, |_| Ok::<_, RevokeError>(()))?;

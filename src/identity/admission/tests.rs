@@ -38,7 +38,7 @@ fn realm(seed: u8) -> Realm {
 
 impl Realm {
     fn verify(&self, hello: &[u8], at: Unix) -> Result<AdmittedPeer, Reason> {
-        self.two.admission_view().verify(hello, &self.one.pseudonym(), at)
+        self.two.admission_view().verify(hello, &self.one.pseudonym(now()), at)
     }
 
     fn hello(&self) -> Hello {
@@ -113,17 +113,18 @@ fn every_refusal_has_its_reason() {
     assert_eq!(refused(&realm, &hello, end + skew * 2 + instant), Some(Reason::Expired));
 
     let view = realm.two.admission_view();
-    let other = view.verify(&encode(&hello), &realm.two.pseudonym(), now());
+    let other = view.verify(&encode(&hello), &realm.two.pseudonym(now()), now());
     assert_eq!(other.err(), Some(Reason::WrongPeer));
 
     let view = realm.view_after(|bulletin| bulletin.issuers.clear());
-    assert_eq!(view.verify(&encode(&hello), &realm.one.pseudonym(), now()).err(), Some(Reason::Issuer));
+    assert_eq!(view.verify(&encode(&hello), &realm.one.pseudonym(now()), now()).err(), Some(Reason::Issuer));
 }
 
 #[test]
 fn whom_nothing_but_the_clock_keeps_out_is_told_from_all_others() {
     let mut realm = realm(1);
-    let skewed = |realm: &Realm, hello: &[u8], at| realm.two.admission_view().skewed(hello, &realm.one.pseudonym(), at);
+    let skewed =
+        |realm: &Realm, hello: &[u8], at| realm.two.admission_view().skewed(hello, &realm.one.pseudonym(now()), at);
     let hello = realm.one.admission_view().hello(now(), 7);
     let hours = |count: u32| Duration::from_secs(3_600) * count;
     // Either clock may be the one that is wrong.
@@ -142,7 +143,7 @@ fn whom_nothing_but_the_clock_keeps_out_is_told_from_all_others() {
     *forged.credential.last_mut().expect("a signature") ^= 1;
     assert_eq!(skewed(&realm, &encode(&forged), now() + hours(3)), None);
     let view = realm.view_after(|bulletin| bulletin.issuers.clear());
-    assert_eq!(view.skewed(&hello, &realm.one.pseudonym(), now() + hours(3)), None);
+    assert_eq!(view.skewed(&hello, &realm.one.pseudonym(now()), now() + hours(3)), None);
 }
 
 /// A device whose clock is not set, and one that knows the time.
@@ -156,19 +157,19 @@ fn who_does_not_know_the_time_judges_by_the_others_clock_but_not_below_its_floor
     let from = |floor| lost.clone().by(NodeClock::start(raw, true, floor, Unix(0)));
     let lost = from(floor);
     assert_eq!(lost.read(raw).unix, floor);
-    let judged = |hello: &[u8]| lost.verify(hello, &realm.one.pseudonym(), lost.judging_time(hello, raw));
+    let judged = |hello: &[u8]| lost.verify(hello, &realm.one.pseudonym(now()), lost.judging_time(hello, raw));
     assert!(judged(&one.hello(later, 7)).is_ok());
-    assert_eq!(one.verify(&one.hello(later, 7), &realm.one.pseudonym(), floor).err(), Some(Reason::NotYetValid));
+    assert_eq!(one.verify(&one.hello(later, 7), &realm.one.pseudonym(now()), floor).err(), Some(Reason::NotYetValid));
     let (early, higher) = (one.hello(floor, 7), from(later + Duration::from_secs(700)));
     let at = higher.judging_time(&early, raw);
-    assert_eq!(higher.verify(&early, &realm.one.pseudonym(), at).err(), Some(Reason::Expired), "below the floor");
+    assert_eq!(higher.verify(&early, &realm.one.pseudonym(now()), at).err(), Some(Reason::Expired), "below the floor");
     let lie = Hello { seconds: (now() + hours(300)).seconds(), ..realm.hello() };
     assert_eq!(judged(&encode(&lie)).err(), Some(Reason::Expired), "not by its own clock either");
     // What it says of itself is of that time too, and of its clock the truth.
     let asked = one.hello(later, 7);
     let told = lost.hello_at(later, raw, 7).expect("by another's clock");
     for said in [lost.answer(&asked, raw, 7), told] {
-        assert!(one.verify(&said, &realm.two.pseudonym(), later).is_ok());
+        assert!(one.verify(&said, &realm.two.pseudonym(now()), later).is_ok());
         assert_eq!(decode::<Hello>(&said).map(|said| said.seconds), Ok(floor.seconds()));
     }
     for nonsense in [floor - Duration::from_secs(1), now() + hours(300), Unix(u64::MAX)] {
@@ -182,13 +183,13 @@ fn an_issuer_counts_within_its_time_only() {
     let mut realm = realm(1);
     let hello = encode(&realm.hello());
     let view = realm.view_after(|bulletin| bulletin.issuers[0].not_after = now().seconds() - 1);
-    assert_eq!(view.verify(&hello, &realm.one.pseudonym(), now()).err(), Some(Reason::Issuer));
+    assert_eq!(view.verify(&hello, &realm.one.pseudonym(now()), now()).err(), Some(Reason::Issuer));
 }
 
 #[test]
 fn a_revoked_device_is_refused_and_no_other() {
     let mut realm = realm(1);
-    let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym());
+    let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym(now()));
     let card = realm.two.contacts().get(realm.one.name()).expect("a card").clone();
     let view = realm.view_after(|bulletin| {
         let key = DayKey::of(card.day, card.resolution_key);
@@ -202,7 +203,7 @@ fn a_revoked_device_is_refused_and_no_other() {
     });
     assert_eq!(view.verify(&hello, &pseudonym, now()).err(), Some(Reason::Revoked));
     let other = view.hello(now(), 7);
-    assert!(view.verify(&other, &realm.two.pseudonym(), now()).is_ok());
+    assert!(view.verify(&other, &realm.two.pseudonym(now()), now()).is_ok());
 }
 
 /// With as many revocations as a large realm has, a credential costs a look-up.
@@ -210,7 +211,7 @@ fn a_revoked_device_is_refused_and_no_other() {
 fn revoked_handles_are_derived_once_an_epoch() {
     const MANY: u64 = 800;
     let mut realm = realm(1);
-    let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym());
+    let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym(now()));
     let view = realm.view_after(|bulletin| {
         let revocation = |number: u64| Revocation {
             day: now().day_since(bulletin.founded),
@@ -259,7 +260,7 @@ fn segments_are_kept_apart_unless_one_reaches_the_other() {
     let MemoryRealm { issuer, book, bulletin, .. } = &mut realm.realm;
     let mut members = enrol_all(issuer, book, bulletin, vec![apart], 1, now(), &mut realm.rng).expect("a member");
     let apart = members.pop().expect("a member");
-    let (hello, pseudonym) = (apart.admission_view().hello(now(), 7), apart.pseudonym());
+    let (hello, pseudonym) = (apart.admission_view().hello(now(), 7), apart.pseudonym(now()));
     let verify = |view: &AdmissionView| view.verify(&hello, &pseudonym, now()).map(|_| ());
     assert_eq!(verify(&realm.two.admission_view()), Err(Reason::Segment));
     let view = realm.view_after(|bulletin| {
