@@ -54,9 +54,15 @@ impl Core {
         self.membership.credential_under(&self.own, self.now.unix)
     }
 
-    /// Whether a pseudonym is one of those under which this device has links.
+    /// Whether a pseudonym is this device's: the one in force, the one before while its links are drained, or that of the present epoch.
     pub(super) fn is_own(&self, key: &Pseudonym) -> bool {
-        *key == self.own || self.former.as_ref() == Some(key)
+        let present = || self.membership.credential(self.now.unix).is_some_and(|own| own.pseudonym() == *key);
+        *key == self.own || self.former.as_ref() == Some(key) || present()
+    }
+
+    /// Whether links under a pseudonym of this device carry data: not before that is in force.
+    pub(super) fn carries(&self, own: &Pseudonym) -> bool {
+        *own == self.own || self.former.as_ref() == Some(own)
     }
 
     /// The number of this process, as neighbours under one of its pseudonyms are told it: under another it is another.

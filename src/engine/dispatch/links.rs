@@ -206,12 +206,15 @@ impl Engine {
 
     /// Our own credential of the epoch, as others see it.
     pub(super) fn learn_own(&mut self) {
-        let Some(own) = self.core.credential().cloned() else { return };
-        self.routing.learn_credential(
-            &mut self.core,
-            &mut self.neighbours,
-            PeerCredential { hash: own.hash, body: own.body.clone(), signed: own.signed.clone() },
-        );
+        let present = self.core.membership.credential(self.core.now.unix);
+        let credentials: Vec<_> = [present, self.core.credential()].into_iter().flatten().cloned().collect();
+        for own in credentials {
+            self.routing.learn_credential(
+                &mut self.core,
+                &mut self.neighbours,
+                PeerCredential { hash: own.hash, body: own.body.clone(), signed: own.signed.clone() },
+            );
+        }
         self.neighbours.links_changed = true;
     }
 

@@ -28,7 +28,7 @@ impl Engine {
                 let Some(next) = self.core.membership.credential(now.unix).map(|own| own.pseudonym()) else {
                     return self.member.rotation.note_left();
                 };
-                if self.core.is_own(&next) {
+                if self.core.carries(&next) {
                     return self.member.rotation.note_left();
                 }
                 self.member.rotation.note_asked(next, now.time);
@@ -76,8 +76,6 @@ impl Engine {
     /// Takes part under another pseudonym from now on. Links of the one before carry what is under way.
     fn take_pseudonym(&mut self, next: Pseudonym) {
         let former = self.core.own;
-        // What was published under the old credential ends with it.
-        self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.routing.take_pseudonym(&self.core, next);
         (self.core.own, self.core.former) = (next, Some(former));
         self.member.rotation.note_taken(former, self.core.skew(), self.core.now.time);

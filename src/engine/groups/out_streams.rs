@@ -167,7 +167,8 @@ impl Groups {
         topics: impl Iterator<Item = &'a str>,
     ) -> Option<OutStream> {
         let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
-        let own = core.credential()?.clone();
+        // What is published in an epoch is published under its credential, also before the device takes part under that.
+        let own = core.membership.credential(core.now.unix)?.clone();
         let version = core.membership.groups().version(group)?;
         let now = (epoch, version, own.hash);
         if let Some(mut out) = self.publishing.streams.out.remove(group) {

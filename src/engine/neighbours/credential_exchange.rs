@@ -41,7 +41,8 @@ impl Neighbours {
         let Ok(request) = wire::decode::<CredentialRequest>(body) else {
             return core.count(Counter::ControlMalformed, 1);
         };
-        let own = core.credential().filter(|own| own.hash == request.hash);
+        let present = core.membership.credential(core.now.unix);
+        let own = [present, core.credential()].into_iter().flatten().find(|own| own.hash == request.hash);
         let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.peers.signed(&request.hash));
         if let Some(signed) = known {
             self.send_frame(core, link, frame::raw(Kind::Credential, &signed));

@@ -236,7 +236,7 @@ impl Neighbours {
         let bearer = self.link_metrics.bearer(link.bearer);
         let spend = self.link_metrics.spend.get(usize::from(link.bearer));
         let spent = spend.is_some_and(|spend| spend.is_exhausted(core.now.unix));
-        let usable = core.is_own(&link.own) && !link.silent && !spent && bearer.windows.open_at(core.now.unix);
+        let usable = core.carries(&link.own) && !link.silent && !spent && bearer.windows.open_at(core.now.unix);
         let known = self.link_metrics.estimators.get(&(link.peer.body.key, link.bearer));
         let fresh = Estimator::new(core.now.time);
         let quality = known.map_or(&fresh, |known| &known.estimator).quality(core.now.time);

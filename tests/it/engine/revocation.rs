@@ -87,14 +87,15 @@ fn links_to_a_revoked_device_end_at_all_others_with_the_reason() {
 #[test]
 fn who_was_admitted_before_the_bulletin_came_is_turned_away_when_its_link_comes_up() {
     let mut mesh = Mesh::new(&["a", "gone"]);
+    let own = mesh.nodes[0].own;
     let now = mesh.now.unix;
-    let key = mesh.nodes[1].engine.membership().pseudonym();
+    let key = mesh.nodes[1].engine.membership().pseudonym(now);
     let hello = mesh.nodes[1].engine.membership().admission_view().hello(now, 1);
     let peer = mesh.nodes[0].engine.membership().admission_view().verify(&hello, &key, now).expect("a member");
     let bulletin = revoke(&mut mesh, "gone");
     mesh.command(0, bulletin);
     let link = m2mesh::id::LinkId(77);
-    mesh.handle(0, Input::LinkUp { link, peer, transport: "memory", bearer: 0, age: Duration::ZERO });
+    mesh.handle(0, Input::LinkUp { own, link, peer, transport: "memory", bearer: 0, age: Duration::ZERO });
     assert_eq!(mesh.nodes[0].engine.links().count(), 0);
     let refused = mesh.nodes[0].engine.membership().admission_view().verify(&hello, &key, now).expect_err("revoked");
     assert_eq!(refused.code(), "revoked");
@@ -272,7 +273,8 @@ fn what_is_published_after_the_change_of_keys_a_revoked_device_cannot_read() {
     let signed: m2mesh::wire::Signed<'_> = m2mesh::wire::decode(&sealed[frame::HEADER..]).expect("a frame");
     let group: m2mesh::wire::group::GroupFrame<'_> = m2mesh::wire::decode(signed.body).expect("a frame");
     assert_eq!(group.version, 2);
-    let key = mesh.nodes[1].engine.membership().pseudonym();
+    let (now, key) = (mesh.now.unix, mesh.nodes[1].own);
+    assert_eq!(mesh.nodes[1].engine.membership().pseudonym(now), key);
     let opened = mesh.nodes[GONE].engine.membership().groups().open(&group, "plant", &key);
     assert!(opened.is_err());
     assert!(mesh.nodes[0].engine.membership().groups().open(&group, "plant", &key).is_ok());

@@ -1,9 +1,9 @@
 //! Rotation: devices go on under other pseudonyms at the turn of an epoch, and nothing is lost by it.
 
 use super::mesh::Mesh;
-use super::seconds;
+use super::multicast::{heard, publish, seconds};
 use m2mesh::engine::Settings;
-use m2mesh::engine::api::{Outcome, Token};
+use m2mesh::engine::api::{Command, Outcome, Token};
 use m2mesh::id::Pseudonym;
 use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::time::Unix;
@@ -115,4 +115,25 @@ fn a_restart_or_a_leap_of_the_clock_in_the_middle_of_a_turn_costs_no_message() {
     assert_eq!(mesh.inbox(1).len(), 2);
     let (own, now) = (mesh.nodes[0].own, mesh.now.unix);
     assert_eq!(mesh.nodes[0].engine.membership().pseudonym(now), own);
+}
+
+/// A publication is heard by every subscriber once, whenever in a turn it is published.
+#[test]
+fn publications_are_heard_through_a_turn() {
+    let mut mesh = rotating(&["a", "one", "two", "b"], |_| true);
+    row(&mut mesh, 4);
+    let listening: Vec<(usize, Token)> =
+        [1, 3].map(|at| (at, mesh.command(at, Command::subscribe("plant/#")))).into_iter().collect();
+    mesh.run(seconds(5));
+    let left = HOUR - mesh.now.unix.seconds() % HOUR;
+    mesh.run(seconds(left - 20));
+    for number in 0..340 {
+        publish(&mut mesh, 0, "plant/load", number, seconds(30));
+        mesh.run(seconds(1));
+    }
+    mesh.run(seconds(30));
+    for (at, token) in listening {
+        let numbers: Vec<u32> = heard(&mesh, at, token).into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, (0..340).collect::<Vec<_>>(), "by {at}");
+    }
 }

@@ -64,7 +64,7 @@ impl Realm {
     }
 
     fn renew(&mut self, member: &mut Membership, batch: bool, at: Unix) -> Result<(), Refusal> {
-        let begun = if batch { member.begin_renewal(at, &mut self.rng) } else { member.begin_pull(at, &mut self.rng) };
+        let begun = if batch { member.begin_renewal(at, &mut self.rng) } else { member.begin_pull(&mut self.rng) };
         let (hello, pending) = begun.expect("an issuer");
         let answered = self.ask(&hello, at);
         answered.outcome?;

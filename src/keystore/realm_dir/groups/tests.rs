@@ -1,6 +1,7 @@
 //! Keys of groups in a realm on disk: who has which version, and who does not.
 
 use super::*;
+use crate::identity::anonymity::Anonymity;
 use crate::identity::group::GroupKeys;
 use crate::identity::ledger::DeviceRecord;
 use crate::identity::membership::Membership;
@@ -46,7 +47,9 @@ fn rig() -> Rig {
 impl Rig {
     fn join(&mut self, device: &str) {
         let place = self.place.path().join(device);
-        self.realm.create_devices(&[(name(device), place)], 1, NOW, &mut self.rng).expect("a device");
+        self.realm
+            .create_devices(&[(name(device), place)], 1, Anonymity::Stable, NOW, &mut self.rng)
+            .expect("a device");
     }
 
     /// The device, which has heard of the newest bulletin and all that it names.

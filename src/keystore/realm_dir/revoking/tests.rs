@@ -114,7 +114,7 @@ fn a_revocation_that_was_interrupted_is_finished_when_it_is_made_again() {
             other.ledger.renew_cards().expect("written");
         }
         if steps > 2 {
-            let operator = other.operator(&Keyring::default()).expect("its key");
+            let operator = other.own_operator(&Keyring::default()).expect("its key");
             let devices = other.ledger.every_device().expect("read");
             let RealmDir { issuer, bulletin, place, .. } = &mut other;
             let revoking = Revoking { operator: &operator, issuer, before: bulletin, devices: &[], record: &record };

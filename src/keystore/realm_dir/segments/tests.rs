@@ -1,6 +1,7 @@
 //! Segments of a realm on disk: what the bulletin says of them, and what a device's credentials do.
 
 use super::*;
+use crate::identity::anonymity::Anonymity;
 use crate::identity::membership::Membership;
 use crate::keystore::device_dir::DeviceDir;
 use crate::keystore::keyring::Keyring;
@@ -23,7 +24,9 @@ fn realm() -> (TempDir, RealmDir, Operator, ChaCha20Rng) {
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
     let (mut realm, _) =
         RealmDir::init(place.path(), &name("first"), EpochLength::HOUR, NOW, &mut rng).expect("a realm");
-    realm.create_devices(&[(name("pump"), place.path().join("pump"))], 2, NOW, &mut rng).expect("a device");
+    realm
+        .create_devices(&[(name("pump"), place.path().join("pump"))], 2, Anonymity::Stable, NOW, &mut rng)
+        .expect("a device");
     let operator = realm.operator(None, &Keyring::default()).expect("the operator's key");
     (place, realm, operator, rng)
 }
