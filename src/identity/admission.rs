@@ -14,7 +14,7 @@
 //! 2. Every refusal has one reason, and every reason one code of its own.
 //! - The code of a reason never changes: logs and tests rely on it.
 
-use crate::id::Pseudonym;
+use crate::id::{Handle, Pseudonym};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::clock::NodeClock;
 use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential, acceptance};
@@ -34,6 +34,8 @@ pub struct AdmissionView {
     /// This device's credentials in the order of their epochs; never empty.
     own: Vec<Arc<OwnCredential>>,
     clock: NodeClock,
+    /// Handles of this device under its other pseudonyms: no member to link to.
+    others: Arc<[Handle]>,
 }
 
 /// A member that has been let in, with what its hello says.
@@ -54,7 +56,17 @@ pub struct AdmittedPeer {
 impl AdmissionView {
     /// Makes a view of the bulletin in force and this device's credentials, which are in the order of their epochs.
     pub fn new(bulletin: Arc<VerifiedBulletin>, own: Vec<Arc<OwnCredential>>) -> Self {
-        Self { bulletin, own, clock: NodeClock::default() }
+        Self { bulletin, own, clock: NodeClock::default(), others: [].into() }
+    }
+
+    /// The same with the handles that this device has under its other pseudonyms.
+    pub fn besides(self, others: Arc<[Handle]>) -> Self {
+        Self { others, ..self }
+    }
+
+    /// Whether a handle is this device's under another pseudonym.
+    pub fn is_another_own(&self, handle: &Handle) -> bool {
+        self.others.contains(handle)
     }
 
     /// The same by the node's own clock.

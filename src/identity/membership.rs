@@ -4,12 +4,15 @@
 //! at a renewal, and the private keys of past epochs go with it. A membership is stored as [`Stored`], the bytes of its
 //! files, and restored from them.
 //!
-//! At present one Ed25519 key serves all epochs of a device; each epoch has an X25519 key of its own.
+//! Each epoch has an X25519 key of its own. One Ed25519 key serves all epochs, or each has its own where the device rotates its
+//! pseudonyms ([`anonymity`](super::anonymity)).
 //!
 //! Invariants
 //! 1. Private keys of epochs that are no longer accepted are erased, except those of the last credential there is.
 //! - Of two bulletins the newer one is in force; a device never goes back to an older one.
 //! - There is always at least one credential; whether it is still accepted is a question of time.
+
+mod pseudonyms;
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
@@ -311,41 +314,6 @@ impl Membership {
         self.batch.issuer
     }
 
-    /// The device's pseudonym, at present the same in all epochs.
-    pub fn pseudonym(&self, at: Unix) -> Pseudonym {
-        self.credential_or_last(at).map_or_else(|| self.stable, |own| own.pseudonym())
-    }
-
-    /// Sets for how long it is to be known by one pseudonym; see [`Anonymity`].
-    pub fn set_anonymity(&mut self, anonymity: Anonymity) {
-        self.anonymity = anonymity;
-    }
-
-    /// For how long it is to be known by one pseudonym.
-    pub fn anonymity(&self) -> Anonymity {
-        self.anonymity
-    }
-
-    /// From which epoch on its [`Anonymity`] is in force: the first, not before that of `at`, after which no credential has keys of the other kind.
-    pub fn rotates_from(&self, at: Unix) -> Epoch {
-        let other = |own: &OwnCredential| self.is_stable(&own.pseudonym()) == self.anonymity.rotates();
-        let present = self.batch.epoch_length.epoch_at(at);
-        let last = self.credentials.range(present..).rev().find(|(_, own)| other(own));
-        last.map_or(present, |(epoch, _)| Epoch(epoch.0 + 1))
-    }
-
-    /// Its credential of the epoch that `at` is in, or of the last before that, or else the first there is.
-    fn credential_or_last(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
-        let present = self.batch.epoch_length.epoch_at(at);
-        let last = self.credentials.range(..=present).next_back().or(self.credentials.first_key_value());
-        last.map(|(_, own)| own)
-    }
-
-    /// Seed of the Ed25519 key behind the pseudonym, which is also the libp2p identity.
-    pub fn libp2p_seed(&self, at: Unix) -> Secret {
-        self.credential_or_last(at).map_or_else(|| self.secrets.pseudonym.clone(), |own| own.seed())
-    }
-
     /// The private half of the device's contact key.
     pub fn contact_secret(&self) -> &ContactSecret {
         &self.contact
@@ -354,23 +322,6 @@ impl Membership {
     /// The device's credential of the epoch that `at` is in.
     pub fn credential(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
         self.credentials.get(&self.batch.epoch_length.epoch_at(at))
-    }
-
-    /// Its credential of the epoch that `at` is in, if that is of the pseudonym `key`; otherwise the last one before under that
-    /// pseudonym, while it is accepted: a device that rotates its pseudonyms uses the old one for a while.
-    pub fn credential_under(&self, key: &Pseudonym, at: Unix) -> Option<&Arc<OwnCredential>> {
-        let present = self.credential(at);
-        if present.is_some_and(|own| own.pseudonym() == *key) || self.is_stable(key) {
-            return present;
-        }
-        let epoch = self.batch.epoch_length.epoch_at(at);
-        let last = self.credentials.range(..=epoch).rev().map(|(_, own)| own).find(|own| own.pseudonym() == *key);
-        last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at))
-    }
-
-    /// Whether a pseudonym is the one that serves all epochs.
-    pub fn is_stable(&self, key: &Pseudonym) -> bool {
-        *key == self.stable
     }
 
     /// The device's credential with this handle, of the present epoch, the one before or the one after: the one that an
@@ -487,12 +438,6 @@ impl Membership {
     /// What the transport needs to admit neighbours. It is to be published anew whenever bulletin or batch change.
     pub fn admission_view(&self) -> AdmissionView {
         AdmissionView::new(self.bulletin.clone(), self.credentials.values().cloned().collect())
-    }
-
-    /// The same for a network with the key of one of the device's pseudonyms.
-    pub fn admission_view_of(&self, key: &Pseudonym) -> AdmissionView {
-        let own = self.credentials.values().filter(|own| own.pseudonym() == *key);
-        AdmissionView::new(self.bulletin.clone(), own.cloned().collect())
     }
 }
 

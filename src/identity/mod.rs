@@ -69,8 +69,8 @@
 //! # What is left out
 //!
 //! This module has no clock, no disk and no source of randomness: the time is passed in, randomness comes from a seeded
-//! generator that is passed in, and files are the business of `store`. At present one Ed25519 key serves all epochs of
-//! a device, so its pseudonym does not change; its handles and agreement keys do.
+//! generator that is passed in, and files are the business of `store`. A device's handles and agreement keys
+//! change with every epoch, and its pseudonym where it is told to rotate it.
 //!
 //! Invariants
 //! 1. What is signed neither by the operator nor by an issuer that the operator's bulletin lists has no effect.

@@ -158,7 +158,9 @@ impl Gatekeeper for Gate {
     }
 
     fn bars(&self, peer: &AdmittedPeer) -> bool {
-        self.barred.load().bars(&peer.credential.body.handle)
+        // Neighbours tell of this device's network under its other pseudonym, as of anybody's.
+        let handle = &peer.credential.body.handle;
+        self.view.load().is_another_own(handle) || self.barred.load().bars(handle)
     }
 }
 

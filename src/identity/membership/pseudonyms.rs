@@ -1,0 +1,72 @@
+//! Pseudonyms of a membership: which is this device's at which time, and what a network under one of them needs.
+
+use super::Membership;
+use crate::id::Pseudonym;
+use crate::identity::admission::AdmissionView;
+use crate::identity::anonymity::Anonymity;
+use crate::identity::credential::{OwnCredential, acceptance};
+use crate::identity::kdf::Secret;
+use crate::time::{Epoch, Unix};
+use std::sync::Arc;
+
+impl Membership {
+    /// The device's pseudonym in the epoch that `at` is in. Where it has no credential for that, it is the one of the last epoch before.
+    pub fn pseudonym(&self, at: Unix) -> Pseudonym {
+        self.credential_or_last(at).map_or_else(|| self.stable, |own| own.pseudonym())
+    }
+
+    /// Seed of the Ed25519 key behind the pseudonym, which is also the libp2p identity.
+    pub fn libp2p_seed(&self, at: Unix) -> Secret {
+        self.credential_or_last(at).map_or_else(|| self.secrets.pseudonym.clone(), |own| own.seed())
+    }
+
+    /// Sets for how long it is to be known by one pseudonym; see [`Anonymity`].
+    pub fn set_anonymity(&mut self, anonymity: Anonymity) {
+        self.anonymity = anonymity;
+    }
+
+    /// For how long it is to be known by one pseudonym.
+    pub fn anonymity(&self) -> Anonymity {
+        self.anonymity
+    }
+
+    /// From which epoch on its [`Anonymity`] is in force: the first, not before that of `at`, after which no credential has keys of the other kind.
+    pub fn rotates_from(&self, at: Unix) -> Epoch {
+        let other = |own: &OwnCredential| self.is_stable(&own.pseudonym()) == self.anonymity.rotates();
+        let present = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(present..).rev().find(|(_, own)| other(own));
+        last.map_or(present, |(epoch, _)| Epoch(epoch.0 + 1))
+    }
+
+    /// Whether a pseudonym is the one that serves all epochs.
+    pub fn is_stable(&self, key: &Pseudonym) -> bool {
+        *key == self.stable
+    }
+
+    /// Its credential of the epoch that `at` is in, if that is of the pseudonym `key`; otherwise the last one before under that
+    /// pseudonym, while it is accepted: a device that rotates its pseudonyms uses the old one for a while.
+    pub fn credential_under(&self, key: &Pseudonym, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.credential(at);
+        if present.is_none_or(|own| own.pseudonym() == *key) && (present.is_some() || self.is_stable(key)) {
+            return present;
+        }
+        let epoch = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(..=epoch).rev().map(|(_, own)| own).find(|own| own.pseudonym() == *key);
+        last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at))
+    }
+
+    /// Its credential of the epoch that `at` is in, or of the last before that, or else the first there is.
+    fn credential_or_last(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.batch.epoch_length.epoch_at(at);
+        let last = self.credentials.range(..=present).next_back().or(self.credentials.first_key_value());
+        last.map(|(_, own)| own)
+    }
+
+    /// The same for a network with the key of one of the device's pseudonyms.
+    pub fn admission_view_of(&self, key: &Pseudonym) -> AdmissionView {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.credentials.values().cloned().partition(|own| own.pseudonym() == *key);
+        let others = others.iter().map(|own| own.body.handle).collect();
+        AdmissionView::new(self.bulletin.clone(), own).besides(others)
+    }
+}
