@@ -20,7 +20,7 @@ use crate::identity::anonymity::Anonymity;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted, KeySource};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::{ContactBook, StoredContact};
-use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential, acceptance};
+use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
