@@ -200,6 +200,7 @@ fn a_node_that_was_off_learns_of_a_revocation_at_its_first_admission() {
         mesh.command(0, bulletin);
         mesh.run(seconds(off));
         mesh.go_on(2);
+        mesh.run(seconds(1));
         mesh.connect(1, 2);
         mesh.run(Duration::from_millis(5));
         assert_eq!(version(&mut mesh, 2), 2);
