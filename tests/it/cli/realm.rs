@@ -145,7 +145,7 @@ fn what_is_no_credential_of_the_realm_is_not_opened_and_a_log_that_was_changed_i
     let said = plant.ends(2, "disclose", &[&hex(&captured), "--reason", "a forgery"]);
     assert!(said.contains("its issuer has not signed it"), "{said}");
     assert!(!plant.log().exists(), "nothing was opened");
-    assert_eq!(plant.json("disclose", &[&hex(&captured), "--reason", "x"])["refused"].is_string(), true);
+    assert!(plant.json("disclose", &[&hex(&captured), "--reason", "x"])["refused"].is_string());
 
     plant.ends(0, "disclose", &[&hex(&plant.captured()), "--reason", "case 17"]);
     plant.ends(0, "disclose", &[&hex(&plant.captured()), "--reason", "case 18"]);

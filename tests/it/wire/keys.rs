@@ -261,7 +261,7 @@ fn tree() -> Vec<Entry> {
         let opened = open_version(&tree.path(leaf).expect("a leaf"), &version).map(|key| *key);
         assert_eq!(opened, (leaf != 3).then_some([ROOT; 32]), "leaf {leaf}");
     }
-    let sealed: Vec<u8> = version.cover.iter().flat_map(|cover| cover.sealed.clone()).collect();
+    let sealed: Vec<u8> = version.cover.iter().flat_map(|cover| cover.sealed).collect();
     let all = sealed_version((None, 1), salt, 1, &[1], &[ROOT; 32]);
     assert_eq!(tree.seal_version(&mut rng, (None, 1), &key, 1, &BTreeSet::new()), all);
     vec![
