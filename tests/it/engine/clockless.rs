@@ -64,8 +64,8 @@ fn floor(mesh: &Mesh) -> Unix {
 
 /// What the device has asked last.
 fn asked(mesh: &Mesh) -> [u8; NONCE] {
-    let requests = mesh.nodes[DEVICE].sent.iter().filter(|frame| frame[4] == Kind::TimeRequest as u8);
-    let request: TimeRequest = wire::decode(&requests.last().expect("it has asked")[HEADER..]).expect("a request");
+    let request = mesh.nodes[DEVICE].sent.iter().rfind(|frame| frame[4] == Kind::TimeRequest as u8);
+    let request: TimeRequest = wire::decode(&request.expect("it has asked")[HEADER..]).expect("a request");
     request.nonce
 }
 
