@@ -123,7 +123,7 @@ impl Engine {
         mut rng: ChaCha20Rng,
         now: Now,
     ) -> Result<Self, ReadError> {
-        let clock = membership::clock::start(&membership, &settings, store, now)?;
+        let (clock, kept) = membership::clock::start(&membership, &settings, store, now)?;
         let (machine, now) = (now.unix, clock.read(now));
         let log = journal::load(store, settings.log.clone(), now)?;
         let process = rng.next_u64() | 1;
@@ -158,6 +158,7 @@ impl Engine {
         engine.core.membership.groups_mut().set_time(now.unix);
         engine.start_epoch();
         engine.core.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+        engine.member.clock.kept = kept;
         if clock.is_unset() {
             engine.member.heed_machine(&mut engine.core, &mut engine.neighbours, Change::Unset, machine);
         }

@@ -68,7 +68,7 @@ pub(in crate::engine) struct Beacons {
     /// By how much the clock was wrong at most when it was learnt, and when that was.
     error: (Duration, Time),
     /// The floor as it is on disk.
-    kept: Unix,
+    pub(in crate::engine) kept: Unix,
     answers: Rates,
 }
 
@@ -116,19 +116,19 @@ impl Beacons {
     }
 }
 
-/// The node's clock at its start, at this reading of the machine's.
+/// The node's clock at its start, at this reading of the machine's, and the floor as it is on disk.
 pub(in crate::engine) fn start(
     membership: &Membership,
     settings: &Settings,
     store: &dyn Read,
     raw: Now,
-) -> Result<NodeClock, ReadError> {
+) -> Result<(NodeClock, Unix), ReadError> {
     let kept = store.get(Table::Meta, FLOOR)?.and_then(|value| <[u8; 8]>::try_from(value).ok());
     let kept = Unix::from_seconds(kept.map_or(0, u64::from_be_bytes));
     let skew = membership.bulletin().epoch_length().skew();
     let certain = signed_floor(membership, settings).max(kept);
     // An issuer's clock may have been ahead: it tells what to begin with, and not that another clock is wrong.
-    Ok(NodeClock::start(raw, settings.clock, certain, membership.granted() - skew))
+    Ok((NodeClock::start(raw, settings.clock, certain, membership.granted() - skew), kept))
 }
 
 /// What must have passed by the word of those that sign: whoever has built the program, and the operator, whose clock may be off.
@@ -290,7 +290,10 @@ impl Member {
             }
             return;
         };
-        if !sure || off(unix) > skew / 10 {
+        if sure && off(unix) <= skew / 10 {
+            // It is right as it goes, and known to be so again.
+            self.clock.error = (error + off(unix), now);
+        } else {
             let from = if members == 1 { "one member".to_owned() } else { format!("{members} members") };
             self.learn_time(core, unix, (error, members > 1), from);
         }
@@ -311,13 +314,13 @@ impl Member {
     }
 
     /// The issuer has said what its clock says, in answer to a request of that time: nobody else can have made that answer, nor
-    /// made it before. Answers whether the clock is another.
-    pub(in crate::engine) fn hear_issuer(&mut self, core: &mut Core, said: Unix, asked: Time) -> bool {
+    /// made it before.
+    pub(in crate::engine) fn hear_issuer(&mut self, core: &mut Core, said: Unix, asked: Time) {
         let (now, skew, way) = (core.now.time, core.skew(), core.now.time.since(asked));
         let unix = said + way / 2;
         let off = unix.since(core.now.unix).max(core.now.unix.since(unix));
         if core.clock.standing() == Standing::Machine || self.issuer.is_some() || way / 2 > skew {
-            return false;
+            return;
         }
         if unix < core.clock.floor_at(now) {
             let lowest = (unix - skew).max(signed_floor(&core.membership, &core.settings));
@@ -327,10 +330,11 @@ impl Member {
         let sure = core.clock.is_sure();
         // It tells whole seconds.
         let error = way / 2 + Duration::from_secs(1);
-        if !sure || off > skew / 10 {
+        if sure && off <= skew / 10 {
+            self.clock.error = (error + off, now);
+        } else {
             self.learn_time(core, unix, (error, true), "the issuer".to_owned());
         }
-        true
     }
 
     /// A neighbour has shown a credential that holds by this clock. Invariant 4.
