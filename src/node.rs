@@ -28,7 +28,6 @@ pub mod inbox;
 mod lab;
 mod links;
 mod networks;
-mod opener;
 pub mod outlet;
 pub mod places;
 mod port;

@@ -38,8 +38,6 @@ pub(super) struct Core {
     pub(super) former: Option<Pseudonym>,
     /// The random number of this process, which is not 0.
     pub(super) process: u64,
-    /// Whether the store fails, so that no commit becomes durable for now.
-    pub(super) disk_fails: bool,
     pub(super) log: EventLog,
     pub(super) journal: Journal,
     pub(super) outputs: VecDeque<Output>,

@@ -26,6 +26,8 @@ pub(super) struct Journal {
     /// token.
     deferred: Vec<(Token, Reply, bool)>,
     watchers: BTreeSet<Token>,
+    /// Whether the store fails, so that no commit becomes durable for now.
+    pub(super) disk_fails: bool,
     /// Whether the store has left a note of what it set aside.
     set_aside: bool,
 }
@@ -113,10 +115,10 @@ impl Journal {
 impl Core {
     /// Records an event from outside the engine, and notes whether the disk fails.
     pub(super) fn handle_event(&mut self, event: Event) {
-        self.disk_fails = match event {
+        self.journal.disk_fails = match event {
             Event::StoreFailed { .. } => true,
             Event::StoreRecovered => false,
-            _ => self.disk_fails,
+            _ => self.journal.disk_fails,
         };
         self.record(event);
     }

@@ -147,7 +147,6 @@ impl Engine {
                 own,
                 former: None,
                 process,
-                disk_fails: false,
                 log,
                 journal: journal::Journal::new(store)?,
                 outputs: VecDeque::new(),

@@ -6,11 +6,13 @@ use crate::id::{CredentialPrefix, Name};
 use crate::wire::codec;
 use event::{Count, MAX_COUNTS, MAX_TEXT};
 use proptest::prelude::*;
+use samples::{sample, samples};
 use std::collections::BTreeMap;
 
 mod damage;
 #[cfg(feature = "node")]
 mod pinned;
+mod samples;
 
 /// What a disk would hold.
 #[derive(Clone, Default)]
@@ -60,76 +62,6 @@ impl Disk {
 
 fn now(seconds: u64) -> Now {
     Now { time: Time(seconds * 1_000_000), unix: Unix::from_seconds(1_800_000_000 + seconds) }
-}
-
-/// Further examples of kinds that have more than one form.
-fn others() -> Vec<Event> {
-    let text = |text: &str| text.to_owned();
-    let chain = Some(event::Chain { records: 12, head: [0xab; 32] });
-    vec![
-        Event::Refused { reasons: vec![Count { name: text("expired"), count: 1 }] },
-        Event::LinkDown { name: Name::new("mast").ok(), credential: CredentialPrefix([8; 8]), reason: text("closed") },
-        Event::MessageFailed { to: text("pump"), outcome: text("expired"), reason: text("no receipt"), count: 1 },
-        Event::ClockStepped { by_ms: 3_600_007 },
-        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt"), chain },
-        Event::Twins { name: Name::new("pump").ok(), addresses: vec![text("/ip4/192.0.2.1/tcp/7")] },
-    ]
-}
-
-/// One example of every kind, in the order of their numbers on disk.
-fn samples() -> Vec<Event> {
-    let (name, credential) = (Name::new("meter-17").ok(), CredentialPrefix([7; 8]));
-    let text = |text: &str| text.to_owned();
-    let count = |name: &str, count| Count { name: name.to_owned(), count };
-    vec![
-        Event::Started { version: text("0.1.0") },
-        Event::Stopped,
-        Event::Joined { until: 1_800_604_800 },
-        Event::Refused { reasons: vec![count("expired", 3), count("wrong-peer", 1)] },
-        Event::LinkUp { name: name.clone(), credential, transport: text("tcp") },
-        Event::LinkDown { name: None, credential, reason: text("the other side\nclosed it") },
-        Event::MessageFailed { to: text("pump"), outcome: text("expired"), reason: text("no receipt"), count: 2 },
-        Event::Enrolled { name: Name::new("pump").expect("a name") },
-        Event::EnrolmentRefused { reason: text("the ticket was used") },
-        Event::BulletinAccepted { version: 4 },
-        Event::EpochChanged { epoch: 500_000 },
-        Event::RenewalFailed { reason: text("no issuer in reach") },
-        Event::ClockStepped { by_ms: -1_250 },
-        Event::Dropped { counts: vec![count("gossip-queue", 9)] },
-        Event::StoreFailed { reason: text("no space left") },
-        Event::StoreRecovered,
-        Event::LogTrimmed { first: 1, last: 256 },
-        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt"), chain: None },
-        Event::LogBroken { record: 17, reason: text("is missing") },
-        Event::CallInterrupted {
-            service: text("valve"),
-            from: Name::new("pump").expect("a name"),
-            reason: text("the device was restarted"),
-        },
-        Event::LinkSilent { name: None, bearer: text("satellite") },
-        Event::LinkHeard { name: Some(Name::new("mast").expect("a name")), bearer: text("satellite") },
-        Event::QuotaSpent { bearer: text("satellite") },
-        Event::QuotaRenewed { bearer: text("satellite") },
-        Event::RouteChanged {
-            to: Name::new("pump").expect("a name"),
-            old: vec![text("mast"), text("pump")],
-            new: vec![text("gate"), text("pump")],
-            cause: text("price rose"),
-        },
-        Event::RouteLost { to: Name::new("pump").expect("a name"), cause: text("no links lead there") },
-        Event::ClockDiffers { address: text("/ip4/192.0.2.7/tcp/7707"), theirs: 1_800_007_200, ours: 1_800_000_000 },
-        Event::ContactChanged { name: Name::new("pump").expect("a name"), what: text("another device has it") },
-        Event::BulletinOverdue { version: 7, since: 1_800_000_000 },
-        Event::Twins { name: None, addresses: vec![text("/ip4/192.0.2.1/tcp/7"), text("/ip4/192.0.2.2/tcp/7")] },
-        Event::ClockUnset { machine: 1_000, from: 1_800_000_000 },
-        Event::ClockLearnt { from: text("2 members"), at: 1_800_007_200 },
-        Event::PseudonymChanged { epoch: 500_000 },
-        Event::RotationFailed { reason: text("no port is free") },
-    ]
-}
-
-fn sample(at: usize) -> Event {
-    samples().swap_remove(at % samples().len())
 }
 
 #[test]
@@ -447,7 +379,7 @@ proptest! {
     #[test]
     fn any_history_verifies(
         bound in 64u64..300,
-        steps in prop::collection::vec((0usize..19, 0u64..100_000, prop::bool::weighted(0.02)), 0..400),
+        steps in prop::collection::vec((0usize..64, 0u64..100_000, prop::bool::weighted(0.02)), 0..400),
     ) {
         let config = Config { records: bound, days: 5, ..Config::default() };
         let (mut log, mut disk) = (EventLog::new(config.clone()), Disk::default());

@@ -24,7 +24,7 @@ use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
-use crate::identity::kdf::{self, Secret, label};
+use crate::identity::kdf::{self, label};
 use crate::identity::session::{ContactSecret, End, Session, SessionError};
 use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};

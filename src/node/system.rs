@@ -4,7 +4,8 @@
 //! identity, store, sockets, local API. A node is ready when it listens and the API answers. It stops in good order:
 //! everything it has accepted becomes durable, links are closed, the socket is removed.
 
-use super::opener::{OpenError, Opener};
+mod opener;
+
 use super::places::{self, Places};
 use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
 use crate::client::Door;
@@ -30,6 +31,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use libp2p::identity::Keypair;
+use opener::{OpenError, Opener};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::path::{Path, PathBuf};

@@ -250,7 +250,7 @@ impl Messages {
                 }
                 // What this turn submitted is in the turn's commit, which has been numbered by now. A failing disk does
                 // not keep messages from leaving: nobody knows how long it will fail, and a message may be an alarm.
-                let after = if taken.named && !core.disk_fails { core.journal.last() } else { Lsn(0) };
+                let after = if taken.named && !core.journal.disk_fails { core.journal.last() } else { Lsn(0) };
                 self.send_copy(core, neighbours, send_policy, choice, &frame, after);
                 let until = of_use_until(taken.expiry, core.now);
                 neighbours.send_data(

@@ -101,7 +101,7 @@ impl Messages {
             // whoever asks again: such an outcome is written before it is reported. While the disk fails, a named
             // message's failure is reported at once, since nobody knows how long a write would take.
             let refused = matches!(outcome, Outcome::Refused { .. });
-            let first = refused || (id.is_some() && !outcome.is_success() && !core.disk_fails);
+            let first = refused || (id.is_some() && !outcome.is_success() && !core.journal.disk_fails);
             let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
             if let Some(token) = token.filter(|_| request) {
                 self.services.forget_request(token);

@@ -12,8 +12,8 @@
 //!
 //! Only routers take part; a leaf is listed by the routers that it has links to. A neighbour is sent LSAs over the link
 //! to it that costs least. How news travels through the area is described in `flooding`, what this node advertises of
-//! itself in `own`, how often others are heard and answered in `pace`, and what happens to unknown credentials by which
-//! others name their neighbours in `names`.
+//! itself in `own`, how often others are heard and answered in `pace`, what happens to unknown credentials by which
+//! others name their neighbours in `names`, and which routers are contacts in `named`.
 //!
 //! Invariants
 //! 1. No LSA enters the database unless its signature has been verified under a verified credential.
@@ -29,6 +29,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 
 mod flooding;
+mod named;
 mod names;
 mod own;
 mod pace;
@@ -45,6 +46,7 @@ use crate::wire::frame::{self, Kind};
 use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_LSA};
 use crate::wire::{self, Signed};
 use core::time::Duration;
+use named::Named;
 use names::Names;
 use pace::{Pace, Turn};
 use std::collections::{BTreeMap, VecDeque};
@@ -85,8 +87,7 @@ pub(in crate::engine) struct LinkState {
     requests: Requests,
     names_unknown: Names,
     digests: BTreeMap<LinkId, Time>,
-    names: BTreeMap<Name, Pseudonym>,
-    named: BTreeMap<Pseudonym, Name>,
+    named: Named,
     again: Option<Time>,
     pace: Pace,
     /// What was advertised under the pseudonym before, while that is drained.
@@ -115,8 +116,7 @@ impl LinkState {
             requests: Requests::default(),
             names_unknown: Names::default(),
             digests: BTreeMap::new(),
-            names: BTreeMap::new(),
-            named: BTreeMap::new(),
+            named: Named::default(),
             again: None,
             pace: Pace::default(),
             former: None,
@@ -134,11 +134,11 @@ impl LinkState {
 
     /// The router of that name, if the database knows it.
     pub(in crate::engine) fn router_named(&self, name: &Name) -> Option<Pseudonym> {
-        self.names.get(name).copied().filter(|router| self.lsdb_knows(router))
+        self.named.router(name).filter(|router| self.lsdb_knows(router))
     }
 
     pub(in crate::engine) fn name_of_router(&self, router: &Pseudonym) -> Option<&Name> {
-        self.named.get(router)
+        self.named.name(router)
     }
 
     /// The hash of the credential under which a router advertises.
@@ -149,9 +149,7 @@ impl LinkState {
     /// A router is one no more.
     pub(in crate::engine) fn forget_router(&mut self, router: &Pseudonym) {
         self.lsdb.forget(router);
-        if let Some(name) = self.named.remove(router) {
-            self.names.remove(&name);
-        }
+        self.named.forget(router);
         self.changed = true;
     }
 
@@ -421,30 +419,6 @@ impl Routing {
         routers.min_by_key(|(id, link)| (link.silent, link.metrics.price, *id)).map(|(id, _)| id)
     }
 
-    fn learn_router(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: &Handle, router: Pseudonym) {
-        let Some(name) = neighbours.name_of(core, handle) else { return };
-        if self.link_state.named.get(&router) == Some(&name) {
-            return;
-        }
-        // Of two pseudonyms of a device the one of the later epoch is in force.
-        let since = |router: &Pseudonym| self.link_state.lsdb.entry(router).map(|entry| entry.since);
-        let known = self.link_state.names.get(&name);
-        if known.is_none_or(|known| since(known) <= since(&router)) {
-            self.link_state.names.insert(name.clone(), router);
-        }
-        self.link_state.named.insert(router, name);
-    }
-
-    /// Gives routers the names that they have by changed contacts.
-    pub(in crate::engine) fn name_routers(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
-        let known: Vec<(Handle, Pseudonym)> =
-            self.link_state.lsdb.entries().map(|entry| (entry.handle, entry.router)).collect();
-        for (handle, router) in known {
-            self.learn_router(core, neighbours, &handle, router);
-        }
-        self.link_state.changed = true;
-    }
-
     pub(in crate::engine) fn timeout_link_state(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let now = core.now.time;
         while self.link_state.waiting.front().is_some_and(|waiting| waiting.until <= now) {
@@ -467,12 +441,7 @@ impl Routing {
             self.link_state.changed = true;
         }
         for router in self.link_state.lsdb.expire(core.now.unix) {
-            // Under another pseudonym it may still be there.
-            if let Some(name) = self.link_state.named.remove(&router)
-                && self.link_state.names.get(&name) == Some(&router)
-            {
-                self.link_state.names.remove(&name);
-            }
+            self.link_state.named.forget(&router);
         }
     }
 

@@ -4,7 +4,7 @@
 //! logs of devices, and a later version has to read them: a kind that changes takes a new number, not a new vector.
 //! `M2MESH_BLESS=1 cargo test --lib` rewrites the file, for a kind that is new.
 
-use super::{others, samples};
+use super::samples::{others, samples};
 use crate::event_log::Event;
 use crate::wire::codec;
 use data_encoding::HEXLOWER;

@@ -66,6 +66,7 @@ fn a_member_is_admitted_with_what_it_said() {
 }
 
 /// Invariant 1: whatever byte is changed, nobody gets in with a credential that the issuer did not sign.
+/// Invariant 1 of identity::credential.
 #[test]
 fn no_changed_credential_gets_in() {
     let realm = realm(1);
@@ -88,6 +89,8 @@ fn no_changed_credential_gets_in() {
     }
 }
 
+/// Invariants 1 and 2.
+/// Invariant 2 of identity::credential.
 #[test]
 fn every_refusal_has_its_reason() {
     let mut realm = realm(1);
@@ -186,6 +189,8 @@ fn an_issuer_counts_within_its_time_only() {
     assert_eq!(view.verify(&hello, &realm.one.pseudonym(now()), now()).err(), Some(Reason::Issuer));
 }
 
+/// Invariant 1.
+/// Invariant 2 of identity::bulletin.
 #[test]
 fn a_revoked_device_is_refused_and_no_other() {
     let mut realm = realm(1);
@@ -207,6 +212,7 @@ fn a_revoked_device_is_refused_and_no_other() {
 }
 
 /// With as many revocations as a large realm has, a credential costs a look-up.
+/// Invariant 1 of identity::revoked.
 #[test]
 fn revoked_handles_are_derived_once_an_epoch() {
     const MANY: u64 = 800;
@@ -234,6 +240,7 @@ fn revoked_handles_are_derived_once_an_epoch() {
     assert_eq!(derived() - before, MANY, "and not again");
 }
 
+/// Invariant 1 of identity::bulletin.
 #[test]
 fn what_was_verified_once_is_accepted_as_long_as_all_but_its_signature_holds() {
     let mut realm = realm(1);
@@ -253,6 +260,7 @@ fn what_was_verified_once_is_accepted_as_long_as_all_but_its_signature_holds() {
     assert_eq!(view.bulletin().recheck(&peer, now()), Err(CredentialError::Issuer));
 }
 
+/// Invariant 1.
 #[test]
 fn segments_are_kept_apart_unless_one_reaches_the_other() {
     let mut realm = realm(1);

@@ -210,7 +210,7 @@ fn a_node_that_was_off_learns_of_a_revocation_at_its_first_admission() {
     }
 }
 
-/// Invariant 4 of identity::batch. Contacts of a revoked device go on under a new generation of cards; whoever has not got theirs yet is found all along.
+/// Invariant 6 of identity::contact. Contacts of a revoked device go on under a new generation of cards; whoever has not got theirs yet is found all along.
 #[test]
 fn contacts_of_a_revoked_device_get_new_cards_and_credentials_and_talk_on() {
     let mut mesh = mesh();

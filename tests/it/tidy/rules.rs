@@ -55,8 +55,9 @@ const MAX_LINES: usize = 500;
 const MAX_FIELDS: usize = 15;
 
 /// Files of `net` and `node` that may use tokio's timers and tasks: they build what the simulator replaces.
-const REAL_TIME_ALLOWED: [(&str, &str); 3] = [
+const REAL_TIME_ALLOWED: [(&str, &str); 4] = [
     ("src/node/system.rs", "is the real machine under the node, in whose place the simulator puts its own"),
+    ("src/node/system/opener.rs", "opens the machine's sockets, in whose place the simulator puts its own"),
     ("src/net/transport.rs", "builds the TCP and QUIC transports, in whose place the simulator puts its own"),
     ("src/net/mdns.rs", "builds the mDNS behaviour, which the simulator leaves off"),
 ];

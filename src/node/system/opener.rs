@@ -1,11 +1,11 @@
 //! Opening networks over the machine's sockets: the first one, and another beside it when the pseudonym changes.
 
-use super::system::Clock;
-use super::{Gate, OpenNetwork, port};
+use super::Clock;
 use crate::id::Pseudonym;
 use crate::identity::admission::AdmissionView;
 use crate::identity::kdf::Secret;
 use crate::net::{self, LinkIds, Multiaddr, NetConfig, Network, names};
+use crate::node::{Gate, OpenNetwork, port};
 use core::fmt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
