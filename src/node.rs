@@ -132,7 +132,7 @@ enum Done {
     Renewed(Result<EnrolReply, String>),
     Saved(Result<(), String>),
     LabKept { replies: Replies, result: Result<(), String> },
-    Opened { own: Pseudonym, result: Result<OpenNetwork, String> },
+    Opened { own: Pseudonym, result: Result<Box<OpenNetwork>, String> },
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {

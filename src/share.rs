@@ -38,6 +38,11 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
         self.owners.len()
     }
 
+    /// Tells whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+    }
+
     /// Enters a key, or makes it the newest of its owner. Returns the key that has to go for it, if one has.
     pub fn enter(&mut self, owner: Owner, key: K) -> Option<K> {
         self.leave(&key);

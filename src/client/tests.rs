@@ -83,7 +83,6 @@ fn arrived(arriving: &mut Arriving) -> Option<Command> {
 }
 
 /// Invariant 1.
-
 /// Invariant 1 of client::call.
 #[test]
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {

@@ -103,14 +103,14 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let view = self.engine.admission_view_of(&own);
         let known = self.members();
         let opened = self.host.open_network(own, seed, view, known);
-        self.begin(opened.map(move |result| Done::Opened { own, result }).boxed());
+        self.begin(opened.map(move |result| Done::Opened { own, result: result.map(Box::new) }).boxed());
     }
 
-    pub(super) fn handle_opened(&mut self, own: Pseudonym, result: Result<OpenNetwork, String>) {
+    pub(super) fn handle_opened(&mut self, own: Pseudonym, result: Result<Box<OpenNetwork>, String>) {
         let result = result.map(|opened| {
             let addresses = networks::for_others(&opened.listening);
             if !self.networks.has(&own) {
-                self.networks.enter(opened);
+                self.networks.enter(*opened);
             }
             addresses
         });

@@ -127,7 +127,6 @@ mod tests {
     }
 
     /// Invariant 1.
-
     /// Invariant 1 of node.
     #[test]
     fn what_may_leave_is_not_held_up_by_what_may_not() {

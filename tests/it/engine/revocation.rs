@@ -224,13 +224,11 @@ fn contacts_of_a_revoked_device_get_new_cards_and_credentials_and_talk_on() {
     mesh.run(seconds(180));
     assert_eq!(epoch(&mut mesh, 1, 0), before[0], "what is in use stays");
     assert_ne!(epoch(&mut mesh, 1, 3_600), before[1]);
-    let mut sent = 0;
-    for _ in 0..150 {
+    for sent in 0..150 {
         let token = mesh.send(2, "issuer", b"on", Ack::End, 30);
         let back = mesh.send(0, "b", b"on", Ack::End, 30);
         mesh.run(seconds(60));
         assert!(outcome(&mesh, 2, token).is_success() && outcome(&mesh, 0, back).is_success(), "after {sent} min");
-        sent += 1;
     }
     // The revoked device knows its contacts by handles that nobody has any more.
     let handle = epoch(&mut mesh, 1, 0);

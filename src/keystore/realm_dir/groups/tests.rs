@@ -218,3 +218,19 @@ fn what_cannot_be_is_said() {
     assert_eq!(rig.realm.group_list().expect("a list")[1].readers, None);
     assert_eq!(rig.rekey(Rekey::Group("alarms".into(), Some(Readers::All)), NOW).version, 2);
 }
+
+/// A revocation makes new keys of all groups; one for readers stays one for readers, also towards those who come later.
+#[test]
+fn a_revocation_opens_no_group_to_others_than_its_readers() {
+    let mut rig = rig();
+    rig.add("alarms", some(&["a", "b"]), NOW);
+    let later = NOW + Duration::from_secs(3_600);
+    let revoke = super::super::Revoke { devices: vec!["b".into()], reason: String::new(), by: "test".into() };
+    let keys = Keyring::default();
+    RealmDir::revoke(rig.place.path(), &keys, &revoke, later, &mut rig.rng).expect("revoked");
+    rig.realm = RealmDir::open(rig.place.path()).expect("it opens");
+    rig.join("later");
+    let at = later + Duration::from_secs(600);
+    let [a, b, newcomer] = ["a", "b", "later"].map(|device| rig.keys(device, at).version("alarms"));
+    assert_eq!((a, b, newcomer), (Some(2), None, None));
+}
