@@ -154,6 +154,21 @@ fn no_member_leads_a_device_below_its_floor_or_beyond_its_own_credential() {
     }
 }
 
+#[test]
+fn the_floor_goes_on_while_nobody_has_told_the_time() {
+    let mut mesh = started();
+    mesh.cut_off.insert(DEVICE);
+    mesh.skew.insert(DEVICE, DEAD);
+    start(&mut mesh, DEVICE);
+    mesh.run(seconds(200));
+    let below = floor(&mesh) + seconds(150);
+    let nonce = connect_liar(&mut mesh, 1);
+    lie(&mut mesh, 1, nonce, below);
+    mesh.run(seconds(4));
+    assert_eq!((standing(&mesh), mesh.counted(DEVICE, Counter::BeaconsRefused)), (Standing::Unset, 1));
+    assert!(time(&mesh) >= floor(&mesh) + seconds(200));
+}
+
 /// Invariant 1 of engine::membership::clock.
 #[test]
 fn a_beacon_that_is_replayed_changes_nothing() {
