@@ -4,7 +4,7 @@
 //! network that was opened last: the one before it is about to be left.
 //!
 //! Invariants
-//! - There is at least one network, and at most two. The last is the newest.
+//! - There is at least one network, and at most two, but for one that opens too late and is left at once. The last is the newest.
 //! - Each is asked in turn, so that neither keeps the other from being heard.
 
 use super::Gate;

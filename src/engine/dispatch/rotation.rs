@@ -52,8 +52,12 @@ impl Engine {
     pub(super) fn handle_networked(&mut self, own: Pseudonym, result: Result<Vec<Vec<u8>>, String>) {
         let now = self.core.now.time;
         let wanted = self.member.rotation.note_open(&own, result.is_ok(), now);
+        // One that was slow to open has been asked for twice, and stays.
+        let here =
+            self.core.carries(&own) || matches!(self.member.rotation.phase(), Phase::Joining(next, _) if next == own);
         match result {
             Ok(addresses) if wanted => drop(self.neighbours.addresses.insert(own, addresses)),
+            _ if here && !wanted => {}
             Ok(_) => self.core.outputs.push_back(Output::Leave { own }),
             Err(reason) => self.core.record(Event::RotationFailed { reason }),
         }

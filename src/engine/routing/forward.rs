@@ -118,7 +118,7 @@ struct Next {
 impl Routing {
     /// Whether a hop may be this device, by one of its credentials that are known here.
     fn is_own(&self, core: &Core, neighbours: &Neighbours, hop: &CredentialPrefix) -> bool {
-        neighbours.peers.under(hop).any(|pseudonym| core.is_own(&pseudonym))
+        neighbours.peers.under(hop).any(|pseudonym| core.carries(&pseudonym))
     }
 
     /// Forwards a frame that is for another device, or drops it.

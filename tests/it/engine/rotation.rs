@@ -2,8 +2,8 @@
 
 use super::mesh::Mesh;
 use super::multicast::{heard, publish, seconds};
-use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Token};
+use m2mesh::engine::{Input, Settings};
 use m2mesh::id::Pseudonym;
 use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::time::Unix;
@@ -136,4 +136,20 @@ fn publications_are_heard_through_a_turn() {
         let numbers: Vec<u32> = heard(&mesh, at, token).into_iter().map(|(number, _)| number).collect();
         assert_eq!(numbers, (0..340).collect::<Vec<_>>(), "by {at}");
     }
+}
+
+/// A network that was slow to open is asked for a second time; when that one is there, too, the first stays.
+#[test]
+fn a_network_that_opens_a_second_time_takes_the_first_from_nobody() {
+    let mut mesh = rotating(&["a", "b"], |at| at == 0);
+    row(&mut mesh, 2);
+    let left = HOUR - mesh.now.unix.seconds() % HOUR;
+    mesh.run(seconds(left + 300));
+    let own = mesh.nodes[0].own;
+    assert_eq!(mesh.nodes[0].engine.membership().pseudonym(mesh.now.unix), own, "it has rotated");
+    mesh.handle(0, Input::Networked { own, result: Ok(Vec::new()) });
+    mesh.handle(0, Input::Networked { own, result: Err("in use".to_owned()) });
+    let token = mesh.send(0, "b", b"on", Ack::End, 30);
+    mesh.run(seconds(40));
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&token));
 }
