@@ -291,6 +291,8 @@ counters! {
     ReceiptsWithoutWay: Receipts = "receipts_without_way",
     /// New credentials of neighbours that do not verify.
     RefreshesRefused: Credentials = "refreshes_refused",
+    /// Successors that neighbours named and that are not believed: the proof or the credential does not hold, or the link has had one.
+    SuccessorsRefused: Frames = "successors_refused",
     /// Messages of class alarm of this device that were not taken, since no more may wait.
     RefusedFullAlarm: Messages = "refused_full_alarm",
     /// Messages of class bulk of this device that were not taken, since no more may wait.

@@ -170,7 +170,8 @@ impl Engine {
             }
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
-            Kind::Successor | Kind::Witness | Kind::Custody => self.core.count(Counter::FramesOfUnknownKind, 1),
+            Kind::Successor => self.handle_successor(link, body),
+            Kind::Witness | Kind::Custody => self.core.count(Counter::FramesOfUnknownKind, 1),
         }
     }
 

@@ -147,6 +147,10 @@ pub mod label {
     pub const PROCESS: &str = "m2mesh/1 process";
     /// Seed of the Ed25519 key of an epoch = derive(key of its place), where the device rotates its pseudonyms.
     pub const EPOCH_PSEUDONYM: &str = "m2mesh/1 epoch pseudonym";
+    /// Key of a successor's proof = derive(DH(a_old, A_N) ‖ DH(a_new, A_N); h_old:16, h_new:16, h_N:16); see [`crate::identity::successor`].
+    pub const SUCCESSOR: &str = "m2mesh/1 successor";
+    /// Proof of a successor = tag(that key; the new signed credential), 16 bytes.
+    pub const SUCCESSOR_PROOF: &str = "m2mesh/1 successor proof";
     /// Offset at which a device renews within its window = tag(device id; last epoch:8), 8 bytes.
     pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
 }

@@ -108,4 +108,5 @@ mod revoked;
 pub mod seal;
 pub mod session;
 pub mod sign;
+pub mod successor;
 pub mod ticket;

@@ -107,6 +107,18 @@ impl History {
         })
     }
 
+    /// A node has another pseudonym from now on: what is known of hops from and to it holds of that as well, unless something is known already.
+    pub fn inherit(&mut self, from: &Pseudonym, to: Pseudonym) {
+        let renamed = |key: Pseudonym| if key == *from { to } else { key };
+        let known = self.pairs.iter().filter(|((a, b), _)| a == from || b == from);
+        let known: Vec<(Pair, Record)> = known.map(|((a, b), record)| ((renamed(*a), renamed(*b)), *record)).collect();
+        for (pair, record) in known {
+            if !self.pairs.contains_key(&pair) {
+                self.put(pair, record);
+            }
+        }
+    }
+
     /// The share of messages that a hop lets through, in parts of 65,535; 65,535 for a hop without doubt.
     pub fn doubt(&self, pair: &Pair, now: Time) -> u16 {
         self.pairs.get(pair).map_or(u16::MAX, |record| record.faded(now).doubt())
@@ -249,6 +261,23 @@ mod tests {
             }
         }
         panic!("never shunned");
+    }
+
+    #[test]
+    fn a_node_under_another_pseudonym_is_as_shunned_as_before() {
+        let mut history = History::default();
+        until_shunned(&mut history, &[1, 9, 3], hop(9, 3), 0);
+        let now = second(1_100);
+        history.succeeded(&path(&[1, 2]), now);
+        history.inherit(&Pseudonym([9; 32]), Pseudonym([8; 32]));
+        assert_eq!(history.doubt(&hop(8, 3), now), history.doubt(&hop(9, 3), now));
+        assert_eq!(history.doubt(&hop(1, 8), now), history.doubt(&hop(1, 9), now));
+        assert_eq!((history.len(), history.doubt(&hop(1, 2), now)), (5, u16::MAX));
+        // What is known of the new pseudonym itself stays.
+        history.succeeded(&path(&[8, 3]), now);
+        let of_its_own = history.doubt(&hop(8, 3), now);
+        history.inherit(&Pseudonym([9; 32]), Pseudonym([8; 32]));
+        assert_eq!(history.doubt(&hop(8, 3), now), of_its_own);
     }
 
     #[test]

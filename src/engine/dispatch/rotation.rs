@@ -4,6 +4,7 @@ use crate::engine::membership::rotation::{Phase, Step};
 use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
+use crate::identity::anonymity::Anonymity;
 use crate::identity::credential::acceptance;
 use std::collections::BTreeSet;
 
@@ -56,10 +57,22 @@ impl Engine {
         let here =
             self.core.carries(&own) || matches!(self.member.rotation.phase(), Phase::Joining(next, _) if next == own);
         match result {
-            Ok(addresses) if wanted => drop(self.neighbours.addresses.insert(own, addresses)),
+            Ok(addresses) if wanted => {
+                self.neighbours.addresses.insert(own, addresses);
+                if self.core.settings.anonymity != Anonymity::Strict {
+                    self.neighbours.tell_successor(&mut self.core);
+                }
+            }
             _ if here && !wanted => {}
             Ok(_) => self.core.outputs.push_back(Output::Leave { own }),
             Err(reason) => self.core.record(Event::RotationFailed { reason }),
+        }
+    }
+
+    /// A neighbour goes on under another pseudonym.
+    pub(super) fn handle_successor(&mut self, link: LinkId, body: &[u8]) {
+        if let Some(next) = self.neighbours.take_successor(&mut self.core, link, body) {
+            self.routing.learn_credential(&mut self.core, &mut self.neighbours, next);
         }
     }
 

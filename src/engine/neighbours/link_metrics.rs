@@ -135,6 +135,21 @@ impl LinkMetrics {
     }
 }
 
+impl LinkMetrics {
+    /// What was measured of one neighbour, and of hops from and to it, holds of another pseudonym as well: it is the same device.
+    pub(in crate::engine) fn inherit(&mut self, from: &Pseudonym, to: Pseudonym, now: Time) {
+        let known: Vec<(u8, Estimator)> = self
+            .estimators
+            .range((*from, 0)..=(*from, u8::MAX))
+            .map(|((_, bearer), measured)| (*bearer, measured.estimator.clone()))
+            .collect();
+        for (bearer, estimator) in known {
+            *self.estimator((to, bearer), now).0 = estimator;
+        }
+        self.history.inherit(from, to);
+    }
+}
+
 impl Neighbours {
     /// Stores what was measured and spent, if that is due.
     pub(in crate::engine) fn write_history(&mut self, core: &mut Core) {

@@ -55,6 +55,13 @@ impl Membership {
         last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at))
     }
 
+    /// Its credentials of the epoch that `at` is in, and of those beside it, that are of the pseudonym `key`: what neighbours may have been shown.
+    pub fn credentials_under(&self, key: &Pseudonym, at: Unix) -> impl Iterator<Item = &Arc<OwnCredential>> {
+        let epoch = self.batch.epoch_length.epoch_at(at);
+        let near = self.credentials.range(Epoch(epoch.0.saturating_sub(1))..=Epoch(epoch.0.saturating_add(1)));
+        near.rev().map(|(_, own)| own).filter(move |own| own.pseudonym() == *key)
+    }
+
     /// Its credential of the epoch that `at` is in, or of the last before that, or else the first there is.
     fn credential_or_last(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
         let present = self.batch.epoch_length.epoch_at(at);

@@ -2,13 +2,19 @@
 
 use super::mesh::Mesh;
 use super::multicast::{heard, publish, seconds};
-use m2mesh::engine::api::{Command, Outcome, Token};
+use m2mesh::counter::Counter;
+use m2mesh::engine::api::{Command, Outcome, Reply, Token};
 use m2mesh::engine::{Input, Settings};
 use m2mesh::id::Pseudonym;
 use m2mesh::identity::anonymity::Anonymity;
+use m2mesh::identity::credential::{OwnCredential, PeerCredential};
+use m2mesh::identity::successor;
 use m2mesh::time::Unix;
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::frame::{self, Kind};
+use m2mesh::wire::successor::Successor;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const HOUR: u64 = 3_600;
 
@@ -136,6 +142,67 @@ fn publications_are_heard_through_a_turn() {
         let numbers: Vec<u32> = heard(&mesh, at, token).into_iter().map(|(number, _)| number).collect();
         assert_eq!(numbers, (0..340).collect::<Vec<_>>(), "by {at}");
     }
+}
+
+/// The one-way delays in milliseconds of the links of a node, as its router sees them.
+fn delays(mesh: &mut Mesh, at: usize) -> Vec<f64> {
+    let token = mesh.command(at, Command::Links);
+    let links = mesh.nodes[at].replies.iter().rev().find_map(|(of, reply)| match reply {
+        Reply::Links(links) if *of == token => Some(links.iter().map(|link| link.delay_ms).collect()),
+        _ => None,
+    });
+    links.expect("links")
+}
+
+/// Invariant 1 of engine::neighbours::successors. What a neighbour has measured of a device holds of its next pseudonym, too, unless the
+/// device is strict.
+#[test]
+fn a_neighbour_knows_the_successor_of_whom_it_has_measured() {
+    for (anonymity, known) in [(Anonymity::Rotating, true), (Anonymity::Strict, false)] {
+        let mode = |at| if at == 0 { anonymity } else { Anonymity::Stable };
+        let mut mesh = Mesh::with(&["a", "b"], |at| Settings { anonymity: mode(at), ..Settings::default() });
+        row(&mut mesh, 2);
+        let left = HOUR - mesh.now.unix.seconds() % HOUR;
+        mesh.run(seconds(left - 1));
+        mesh.assess(0, 1, 0, Duration::from_millis(800));
+        let mut turning = Vec::new();
+        while turning.len() < 2 {
+            mesh.run(Duration::from_millis(100));
+            turning = delays(&mut mesh, 1);
+        }
+        assert_eq!(turning.iter().filter(|delay| **delay > 300.0).count(), if known { 2 } else { 1 }, "{turning:?}");
+        assert_eq!(mesh.counted(1, Counter::SuccessorsRefused), 0);
+    }
+}
+
+/// Invariant 2 of engine::neighbours::successors. A link brings one successor; a proof of somebody else, or made for somebody else, is none.
+#[test]
+fn a_successor_is_refused_without_proof_and_a_second_one_with_it() {
+    let mut mesh = rotating(&["a", "b", "c"], |at| at != 1);
+    row(&mut mesh, 3);
+    let left = HOUR - mesh.now.unix.seconds() % HOUR;
+    mesh.run(seconds(left - 100));
+    let own = |mesh: &mut Mesh, at: usize, second: u64| {
+        let unix = mesh.now.unix + seconds(second);
+        mesh.nodes[at].engine.membership().credential(unix).expect("a credential").clone()
+    };
+    let (old, new, neighbour, other) =
+        (own(&mut mesh, 0, 0), own(&mut mesh, 0, 200), own(&mut mesh, 1, 0), own(&mut mesh, 2, 200));
+    let peer =
+        |own: &OwnCredential| PeerCredential { hash: own.hash, body: own.body.clone(), signed: own.signed.clone() };
+    let frame = |of: &OwnCredential, proof| frame::of(Kind::Successor, &Successor { new: of.signed.to_vec(), proof });
+    let proof = successor::prove(&old, &new, &peer(&neighbour)).expect("a proof");
+    // Over the link of c, a proof of a; then one of c for the successor of a; both are refused.
+    mesh.hand(1, 2, &frame(&new, proof));
+    let of_another = own(&mut mesh, 2, 0);
+    let proof_of_another = successor::prove(&of_another, &other, &peer(&neighbour)).expect("a proof");
+    mesh.hand(1, 2, &frame(&other, proof_of_another));
+    assert_eq!(mesh.counted(1, Counter::SuccessorsRefused), 2);
+    // Over that of a it is taken once.
+    mesh.hand(1, 0, &frame(&new, proof));
+    assert_eq!(mesh.counted(1, Counter::SuccessorsRefused), 2);
+    mesh.hand(1, 0, &frame(&new, proof));
+    assert_eq!(mesh.counted(1, Counter::SuccessorsRefused), 3);
 }
 
 /// A network that was slow to open is asked for a second time; when that one is there, too, the first stays.

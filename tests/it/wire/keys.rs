@@ -12,13 +12,16 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use m2mesh::id::*;
 use m2mesh::identity::bulletin::VerifiedBulletin;
+use m2mesh::identity::credential::{OwnCredential, PeerCredential};
 use m2mesh::identity::group::{GroupKeys, name_tag};
 use m2mesh::identity::group_tree::{GroupTree, open_version};
 use m2mesh::identity::handle::DayKey;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::seal;
+use m2mesh::identity::successor::prove;
 use m2mesh::time::Day;
 use m2mesh::wire::bulletin::{self, Bulletin, Cover, GroupReference, GroupVersion, IssuerCertificate};
+use m2mesh::wire::credential::Credential;
 use m2mesh::wire::encode;
 use m2mesh::wire::group::GroupFrame;
 use rand_chacha::ChaCha20Rng;
@@ -378,6 +381,21 @@ fn mail() -> Entry {
 }
 
 /// Specified only: a pseudonym's next one, proven to one neighbour and to nobody else.
+/// The library makes the proof of two credentials, both with the key of the world, as computed here.
+fn successor_is_the_library(neighbour: &AgreementKey) {
+    let own = |of: u8| {
+        let seeds = [Secret::new([of; 32]), Secret::new([AGREEMENT; 32])];
+        OwnCredential::new(&signed_credential(of), &seeds[0], &seeds[1]).expect("its keys")
+    };
+    let (old, new, hash) = (own(PSEUDONYM), own(SUCCESSOR), CredentialHash(opaque_array("the neighbour's credential")));
+    let body = Credential { agreement: *neighbour, ..old.body.clone() };
+    let to = PeerCredential { hash, body, signed: old.signed.clone() };
+    let agreed = [dh(AGREEMENT, neighbour), dh(AGREEMENT, neighbour)].concat();
+    let key = derive(None, &agreed, "m2mesh/1 successor", &[&old.hash.0, &new.hash.0, &hash.0]);
+    let proof: [u8; 16] = head(tag(&key, "m2mesh/1 successor proof", &[&new.signed]));
+    assert_eq!(prove(&old, &new, &to).expect("a sound key"), proof);
+}
+
 fn successor() -> Entry {
     const NEXT_AGREEMENT: u8 = 0x19;
     const NEIGHBOUR_AGREEMENT: u8 = 0x1a;
@@ -391,6 +409,7 @@ fn successor() -> Entry {
     for (secret, public) in [(AGREEMENT, old), (NEXT_AGREEMENT, new)] {
         assert_eq!(dh(NEIGHBOUR_AGREEMENT, &agreement_key(secret)), public);
     }
+    successor_is_the_library(&neighbour);
     Entry::new("successor")
         .with("old_agreement_secret", &[AGREEMENT; 32])
         .with("new_agreement_secret", &[NEXT_AGREEMENT; 32])

@@ -1,0 +1,75 @@
+//! Successors: a device whose pseudonym changes tells its neighbours, over the old links, how it goes on.
+//!
+//! ```text
+//! the new network listens ─▶ Successor over each link of the old pseudonym ─▶ the neighbour verifies credential and proof
+//!                         ─▶ what it has measured of the device holds of the new pseudonym, before that has a link
+//! ```
+//!
+//! Without it a neighbour measures the new link from the beginning, and has no doubts about a device that it has found to drop messages.
+//! Who does not want neighbours to be told is *strict* ([`crate::identity::anonymity`]).
+//!
+//! Invariants
+//! 1. A successor is believed only over the link of the credential that it succeeds, and only if its own credential verifies and the proof
+//!    holds.
+//! 2. A link brings one successor: further ones are refused before anything is computed (`successors_refused`).
+
+use crate::counter::Counter;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::id::{LinkId, Pseudonym};
+use crate::identity::credential::PeerCredential;
+use crate::identity::successor;
+use crate::wire;
+use crate::wire::frame::Kind;
+use crate::wire::successor::Successor;
+
+impl Neighbours {
+    /// Tells every neighbour of the pseudonym in force that this device goes on under that of the present epoch.
+    pub(in crate::engine) fn tell_successor(&mut self, core: &mut Core) {
+        let (old, new) = (core.credential().cloned(), core.membership.credential(core.now.unix).cloned());
+        let (Some(old), Some(new)) = (old, new) else { return };
+        let of_old = self.links.iter().filter(|(_, link)| link.own == old.pseudonym());
+        let told: Vec<(LinkId, Successor)> = of_old
+            .filter_map(|(id, link)| {
+                let proof = successor::prove(&old, &new, &link.peer).ok()?;
+                Some((id, Successor { new: new.signed.to_vec(), proof }))
+            })
+            .collect();
+        for (link, successor) in told {
+            self.send_control(core, link, Kind::Successor, &successor);
+        }
+    }
+
+    /// A neighbour names its successor. Returns the new credential if it is believed.
+    pub(in crate::engine) fn take_successor(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        body: &[u8],
+    ) -> Option<PeerCredential> {
+        let Ok(Successor { new, proof }) = wire::decode::<Successor>(body) else {
+            core.count(Counter::ControlMalformed, 1);
+            return None;
+        };
+        let from = self.links.get(link).map(|link| (link.own, link.peer.clone()))?;
+        let next = self.succeeded.insert(link).then(|| self.judge_successor(core, &from, &new, &proof)).flatten();
+        match &next {
+            Some(next) => self.link_metrics.inherit(&from.1.body.key, next.body.key, core.now.time),
+            None => core.count(Counter::SuccessorsRefused, 1),
+        }
+        next
+    }
+
+    fn judge_successor(
+        &self,
+        core: &Core,
+        (own, old): &(Pseudonym, PeerCredential),
+        new: &[u8],
+        proof: &[u8; successor::PROOF],
+    ) -> Option<PeerCredential> {
+        let next = self.verify_credential(core, new).ok().filter(|next| next.body.key != old.body.key)?;
+        // The neighbour has named the credential that it was shown last, which is that of this epoch or of the one before.
+        let mut shown = core.membership.credentials_under(own, core.now.unix);
+        shown.any(|own| successor::holds(own, old, &next, proof)).then_some(next)
+    }
+}
