@@ -306,6 +306,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     fn poll_network(&mut self, cx: &mut Context<'_>) {
+        if let Some(told) = self.networks.poll_told(cx) {
+            self.handle(Input::Told(told));
+        }
         for _ in 0..EVENTS_A_TURN {
             match self.networks.poll(cx) {
                 Poll::Ready((own, event)) => self.handle_network(own, event),

@@ -32,6 +32,7 @@ impl Engine {
             Input::LinkUp { own, link, peer, transport, bearer, age } => {
                 self.handle_link_up(own, link, peer, transport, bearer, age)
             }
+            Input::Told(at) => self.handle_told(at),
             Input::Networked { own, result } => self.handle_networked(own, result),
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
             Input::Frames { link, buffer } => self.handle_frames(link, &buffer),

@@ -8,7 +8,7 @@ use crate::id::{LinkId, Lsn, OuterId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
-use crate::time::Time;
+use crate::time::{Time, Unix};
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -40,6 +40,8 @@ pub enum Input {
         /// How long ago its set-up began: the neighbour's hello is no older.
         age: Duration,
     },
+    /// Another has told the time at an admission that failed: this device has no credential for it under the pseudonym of that network.
+    Told(Unix),
     /// A link is gone.
     LinkDown {
         /// The link.

@@ -96,6 +96,14 @@ impl AdmissionView {
         Some(self.encode(Some(own), self.read(raw).unix, process))
     }
 
+    /// Whether this device, which is not sure of the time, has no credential under the view's key for the time that another has told: it may
+    /// have one under another of its pseudonyms.
+    pub fn is_elsewhere_at(&self, told: Unix, raw: Now) -> bool {
+        let fits =
+            |own: &Arc<OwnCredential>| acceptance(&own.body).is_some_and(|(from, until)| from <= told && told <= until);
+        !self.clock.is_sure() && told >= self.clock.floor_at(raw.time) && !self.own.iter().any(fits)
+    }
+
     /// This device's encoded [`Hello`] in answer to another's that was let in.
     pub fn answer(&self, theirs: &[u8], raw: Now, process: u64) -> Vec<u8> {
         let at = self.judging_time(theirs, raw);

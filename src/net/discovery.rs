@@ -25,7 +25,8 @@
 //!
 //! Where there are several bearers, a link to each neighbour is wanted over each of them. Of the addresses that a
 //! neighbour announces as its own, those on bearers without a link are dialled too, one for each bearer at a time, even
-//! beyond the wanted number of links, and they are kept while it is a neighbour.
+//! beyond the wanted number of links, and they are kept while it is a neighbour. So are those of the neighbours of a
+//! network that this one is to replace ([`sought`]).
 //!
 //! Invariants
 //! 1. At most [`MAX_ADDRESSES`] addresses are known. Drop policy: the lowest-ranked idle one that is not bootstrap.
@@ -41,6 +42,7 @@ mod detour;
 mod entry;
 mod multicast;
 mod solitude;
+mod sought;
 mod tellers;
 
 use super::reach::can_be_dialled;
@@ -80,6 +82,8 @@ pub(crate) struct Discovery {
     /// Fires when the next address is due; not polled while `changed` is set.
     timer: Delay,
     changed: bool,
+    /// Peers that a network beside this one has links to, and until when they are to be linked here, too.
+    sought: BTreeMap<PeerId, Instant>,
     /// Detours, which are dialled before all other addresses: at most one for each link.
     urgent: Vec<Multiaddr>,
 }
@@ -146,6 +150,7 @@ impl Discovery {
             rng: ChaCha20Rng::from_seed(seed),
             timer: Delay::new(Duration::ZERO),
             changed: true,
+            sought: BTreeMap::new(),
             urgent: Vec::new(),
         };
         for address in bootstrap {
@@ -369,7 +374,7 @@ impl Discovery {
             let share = if self.sorter.is_several() { MAX_DIALS / 2 } else { MAX_DIALS };
             let may = |bearer: u8| by_bearer.get(&bearer).is_none_or(|dialing| *dialing < share);
             let more = neighbours.saturating_sub(self.silent()) + dialing < self.target;
-            let missing = self.missing();
+            let missing = self.missing(now);
             let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
                 State::Idle(due) if may(entry.bearer) && (more || entry.bootstrap || missing.contains(address)) => {
                     let opens = openings.get(usize::from(entry.bearer)).copied();
@@ -400,21 +405,6 @@ impl Discovery {
         };
         let heard = peers(false);
         peers(true).iter().filter(|peer| !heard.contains(peer)).count()
-    }
-
-    /// Returns the addresses of neighbours on bearers over which they have no link and are not being dialled.
-    fn missing(&self) -> BTreeSet<Multiaddr> {
-        if !self.sorter.is_several() {
-            return BTreeSet::new();
-        }
-        let dialled = self.addresses.values().filter(|entry| entry.state == State::Dialing);
-        let dialled = dialled.filter_map(|entry| Some((entry.of?, entry.bearer)));
-        let there: BTreeSet<(PeerId, u8)> = self.links.values().copied().chain(dialled).collect();
-        let neighbours: BTreeSet<PeerId> = self.links.values().map(|(peer, _)| *peer).collect();
-        let is_missing = |entry: &Entry| {
-            entry.of.is_some_and(|peer| neighbours.contains(&peer) && !there.contains(&(peer, entry.bearer)))
-        };
-        self.addresses.iter().filter(|(_, entry)| is_missing(entry)).map(|(address, _)| address.clone()).collect()
     }
 
     fn learn(&mut self, address: Multiaddr, bootstrap: bool) -> bool {

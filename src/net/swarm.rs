@@ -30,7 +30,7 @@ use super::sorter::Sorter;
 use super::wake_gate::Attended;
 use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
-use crate::id::LinkId;
+use crate::id::{LinkId, Pseudonym};
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use dials::{Lookup, Trial};
@@ -322,6 +322,16 @@ impl<G: Gatekeeper> Network<G> {
     /// network.
     pub fn met(&self) -> impl Iterator<Item = &Multiaddr> {
         self.discovery.met()
+    }
+
+    /// Seeks a member under that key at these addresses, the best first, however many neighbours there are: a network that this one replaces
+    /// has a link to it.
+    pub fn seek(&mut self, peer: &Pseudonym, addresses: &[Multiaddr]) {
+        let Some(peer) = super::peer_id(peer) else { return };
+        if !self.discovery.seek(peer, addresses) {
+            self.counters.count(Item::Dropped(Counter::AddressesRefused), 1);
+        }
+        self.swarm.attend();
     }
 
     fn handle_swarm(&mut self, event: SwarmEvent<BehaviourEvent<G::Peer>>) {

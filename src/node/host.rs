@@ -23,7 +23,10 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
 
 /// What a node needs of a machine: its clocks, and everything that is slow or reaches outside the process.
 pub trait Host: Send + 'static {
@@ -105,13 +108,31 @@ pub struct Gate {
     now: Box<dyn Fn() -> Now + Send + Sync>,
     /// A random number that tells this process from others with the same identity.
     process: u64,
+    /// The time that another has told last, in unix seconds, where this device has no credential for it under the network's key; 0 for none.
+    told: AtomicU64,
+    told_to: AtomicWaker,
 }
 
 impl Gate {
     /// A gate with a first view, the number of this process, and a clock.
     pub fn new(view: AdmissionView, process: u64, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
         let view = ArcSwap::from_pointee(view);
-        Arc::new(Self { view, barred: ArcSwap::default(), now: Box::new(now), process })
+        let (told, told_to) = (AtomicU64::new(0), AtomicWaker::new());
+        Arc::new(Self { view, barred: ArcSwap::default(), now: Box::new(now), process, told, told_to })
+    }
+
+    /// The time that another has told since the last call, for which this device has no credential under the network's key.
+    pub(super) fn poll_told(&self, cx: &mut Context<'_>) -> Option<Unix> {
+        self.told_to.register(cx.waker());
+        let told = self.told.swap(0, Ordering::AcqRel);
+        (told > 0).then(|| Unix::from_seconds(told))
+    }
+
+    fn note_told(&self, view: &AdmissionView, told: Unix) {
+        if view.is_elsewhere_at(told, (self.now)()) {
+            self.told.store(told.seconds(), Ordering::Release);
+            self.told_to.wake();
+        }
     }
 }
 
@@ -130,11 +151,15 @@ impl Gatekeeper for Gate {
     }
 
     fn answer(&self, theirs: &[u8]) -> Vec<u8> {
-        self.view.load().answer(theirs, (self.now)(), self.process)
+        let (view, raw) = (self.view.load(), (self.now)());
+        self.note_told(&view, view.judging_time(theirs, raw));
+        view.answer(theirs, raw, self.process)
     }
 
     fn hello_at(&self, seconds: u64) -> Option<Vec<u8>> {
-        self.view.load().hello_at(Unix::from_seconds(seconds), (self.now)(), self.process)
+        let (view, told) = (self.view.load(), Unix::from_seconds(seconds));
+        self.note_told(&view, told);
+        view.hello_at(told, (self.now)(), self.process)
     }
 
     fn skew(&self, hello: &[u8], peer: &Pseudonym) -> Option<Skew> {

@@ -110,13 +110,23 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let result = result.map(|opened| {
             let addresses = networks::for_others(&opened.listening);
             if !self.networks.has(&own) {
-                self.networks.enter(*opened);
+                let neighbours = self.whom_to_seek();
+                self.networks.enter(*opened, &neighbours);
             }
             addresses
         });
         self.handle(Input::Networked { own, result });
         self.enforce_lab(false);
         self.keep_places();
+    }
+
+    /// The neighbours that a further network is to be linked with, too, each with its addresses, the best first.
+    fn whom_to_seek(&self) -> Vec<(Pseudonym, Vec<Multiaddr>)> {
+        let neighbours = self.neighbours.values().map(|neighbour| {
+            let dialled = neighbour.outbound.then(|| neighbour.address.clone());
+            (neighbour.peer, dialled.into_iter().chain(neighbour.addresses.iter().cloned()).collect())
+        });
+        neighbours.collect()
     }
 
     /// Closes the network of a pseudonym that this device has left, with all its links.

@@ -11,6 +11,7 @@ use super::Gate;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::net::{LinkCounters, Multiaddr, NetEvent, Network, PeerId, SendError, reach};
+use crate::time::Unix;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use std::sync::Arc;
@@ -42,9 +43,12 @@ impl Networks {
         Self { open: vec![first], turn: 0, reading: true }
     }
 
-    /// Another one is open.
-    pub(super) fn enter(&mut self, mut next: OpenNetwork) {
+    /// Another one is open, which is to have links to these neighbours as well.
+    pub(super) fn enter(&mut self, mut next: OpenNetwork, neighbours: &[(Pseudonym, Vec<Multiaddr>)]) {
         next.network.set_reading(self.reading);
+        for (peer, addresses) in neighbours {
+            next.network.seek(peer, addresses);
+        }
         self.open.push(next);
     }
 
@@ -71,6 +75,11 @@ impl Networks {
             }
         }
         Poll::Pending
+    }
+
+    /// A time that another has told one of them, which has no credential for it.
+    pub(super) fn poll_told(&self, cx: &mut Context<'_>) -> Option<Unix> {
+        self.open.iter().filter_map(|one| one.gate.poll_told(cx)).last()
     }
 
     /// Whether something that was asked of one waits for [`Networks::poll`].

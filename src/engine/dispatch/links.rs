@@ -103,7 +103,7 @@ impl Engine {
         self.neighbours.fragments.forget(id);
         self.messages.sessions.nacks.forget(id);
         self.neighbours.forgeries.forget(id);
-        self.neighbours.succeeded.remove(&id);
+        self.neighbours.successors.forget(id);
         self.neighbours.peers.forget_link(id);
     }
 

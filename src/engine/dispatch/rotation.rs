@@ -5,14 +5,19 @@ use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::anonymity::Anonymity;
-use crate::identity::credential::acceptance;
+use crate::identity::credential::{OwnCredential, acceptance};
+use crate::time::Unix;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Engine {
     /// The credential of the present epoch may be under another pseudonym than the one in force.
     pub(super) fn plan_rotation(&mut self) {
         let (core, rotation) = (&mut self.core, &mut self.member.rotation);
-        let Some(present) = core.membership.credential(core.now.unix) else { return };
+        if core.clock.is_sure() {
+            rotation.forget_told();
+        }
+        let Some(present) = core.membership.credential(rotation.told().unwrap_or(core.now.unix)) else { return };
         if present.pseudonym() == core.own {
             return;
         }
@@ -21,24 +26,47 @@ impl Engine {
         rotation.begin(core.skew(), core.now.time + left, core.now.time, &mut core.rng);
     }
 
+    /// Others have told this device, which is not sure of the time, that it is another epoch. It takes part under the pseudonym of that if anybody
+    /// links to it.
+    pub(super) fn handle_told(&mut self, at: Unix) {
+        let (core, rotation) = (&self.core, &mut self.member.rotation);
+        let fits = |own: &&Arc<OwnCredential>| {
+            !core.clock.is_sure() && acceptance(&own.body).is_some_and(|(from, until)| from <= at && at <= until)
+        };
+        let Some(told) = core.membership.credential(at).filter(fits) else { return };
+        if !core.carries(&told.pseudonym()) {
+            rotation.begin_told(at, core.now.time);
+        }
+    }
+
     pub(in crate::engine) fn timeout_rotation(&mut self) {
         let now = self.core.now;
         match self.member.rotation.step(now.time) {
             Step::Wait => {}
             Step::Open => {
-                let Some(next) = self.core.membership.credential(now.unix).map(|own| own.pseudonym()) else {
+                let at = self.member.rotation.told().unwrap_or(now.unix);
+                let Some(next) = self.core.membership.credential(at).map(|own| own.pseudonym()) else {
                     return self.member.rotation.note_left();
                 };
                 if self.core.carries(&next) {
                     return self.member.rotation.note_left();
                 }
                 self.member.rotation.note_asked(next, now.time);
-                let seed = self.core.membership.libp2p_seed(now.unix);
+                let seed = self.core.membership.libp2p_seed(at);
                 self.core.outputs.push_back(Output::Network { own: next, seed });
             }
             Step::Take(next) => self.take_pseudonym(next),
-            Step::Leave(former) => {
+            Step::Abandon(next) => {
+                self.neighbours.addresses.remove(&next);
+                self.core.outputs.push_back(Output::Leave { own: next });
+                self.member.rotation.note_abandoned();
+            }
+            Step::Retire(last) if last || self.all_linked(&self.core.former, &self.core.own) => {
                 self.routing.leave_as(&mut self.core, &mut self.neighbours);
+                self.member.rotation.note_retired(self.core.skew(), now.time);
+            }
+            Step::Retire(_) => self.member.rotation.note_missing(now.time),
+            Step::Leave(former) => {
                 self.core.former = None;
                 self.neighbours.addresses.remove(&former);
                 self.core.outputs.push_back(Output::Leave { own: former });
@@ -59,8 +87,9 @@ impl Engine {
         match result {
             Ok(addresses) if wanted => {
                 self.neighbours.addresses.insert(own, addresses);
-                if self.core.settings.anonymity != Anonymity::Strict {
+                if self.core.membership.anonymity() != Anonymity::Strict {
                     self.neighbours.tell_successor(&mut self.core);
+                    self.neighbours.announce_again(&mut self.core);
                 }
             }
             _ if here && !wanted => {}
@@ -76,14 +105,23 @@ impl Engine {
         }
     }
 
+    /// Whether every neighbour with a link to one pseudonym of this device has one to another. Neighbours that have rotated meanwhile count by their
+    /// successors, where they are known.
+    fn all_linked(&self, former: &Option<Pseudonym>, own: &Pseudonym) -> bool {
+        let links = &self.neighbours.links;
+        let under = |own: &Pseudonym| -> BTreeSet<Pseudonym> {
+            links.iter().filter(|(_, link)| link.own == *own).map(|(_, link)| link.peer.body.key).collect()
+        };
+        let (here, successors) = (under(own), &self.neighbours.successors);
+        let is_linked =
+            |peer: &Pseudonym| here.contains(peer) || successors.of(peer).is_some_and(|next| here.contains(&next));
+        former.as_ref().is_none_or(|former| under(former).iter().all(is_linked))
+    }
+
     /// A link has come up.
     pub(super) fn note_rotation_link(&mut self, own: &Pseudonym) {
         let Phase::Joining(next, _) = self.member.rotation.phase() else { return };
-        let links = &self.neighbours.links;
-        let under = |own: Pseudonym| -> BTreeSet<Pseudonym> {
-            links.iter().filter(|(_, link)| link.own == own).map(|(_, link)| link.peer.body.key).collect()
-        };
-        let all = under(self.core.own).is_subset(&under(next));
+        let all = self.all_linked(&Some(self.core.own), &next);
         self.member.rotation.note_link(own, all, self.core.now.time);
         if self.member.rotation.step(self.core.now.time) == Step::Take(next) {
             self.take_pseudonym(next);

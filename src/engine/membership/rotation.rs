@@ -4,12 +4,16 @@
 //! settled ── the credential of the present epoch is under another pseudonym ──▶ due, after a jitter
 //! due ── Output::Network: a second network with the new key ──▶ opening ── it listens ──▶ joining
 //! joining ── every neighbour is linked to the new pseudonym, or time is up ──▶ the engine takes part under it
-//!         ──▶ draining: frames for the old pseudonym still arrive over its links ──▶ Output::Leave ──▶ settled
+//!         ──▶ draining: frames for the old pseudonym still arrive over its links ──▶ every neighbour is linked, or time is up:
+//!             it advertises that it leaves ──▶ closing: what was sent before others heard of that still arrives ──▶ Output::Leave ──▶ settled
 //! ```
 //!
 //! While it joins, the device takes part under the old pseudonym, whose credential is accepted for twice the allowed skew after its
 //! epoch. While it drains, both are its own: data leaves over the links of either, and its router advertises the new links under the new
 //! pseudonym. What it advertised under the old one stays in force until it leaves, so that frames under way arrive.
+//!
+//! A device that is not sure of the time may be told at an admission that it is another epoch. It then opens the network of that epoch's
+//! pseudonym, and goes on under that if it gets a link within [`TOLD`]; otherwise somebody has told it a wrong time, and it closes that network.
 //!
 //! What it has kept by name (messages, streams, the inbox, outcomes) knows nothing of pseudonyms. Sessions and streams of publications
 //! are bound to a credential; new ones are opened. See the table in ARCHITECTURE.
@@ -20,7 +24,7 @@
 //! - The jitter is drawn anew at each turn, so that a device cannot be recognised by it.
 
 use crate::id::Pseudonym;
-use crate::time::Time;
+use crate::time::{Time, Unix};
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
@@ -29,8 +33,16 @@ use rand_chacha::rand_core::Rng;
 const RETRY: Duration = Duration::from_secs(10);
 /// How long neighbours are given to link to the new pseudonym once one of them has.
 const JOIN: Duration = Duration::from_secs(2);
-/// How long the links of the old pseudonym are kept for frames that are under way.
+/// How long a pseudonym of a time that others have told is given to get a link.
+const TOLD: Duration = Duration::from_secs(30);
+/// How long the links of the old pseudonym are kept for frames that are under way,
 const DRAIN: Duration = Duration::from_secs(5);
+/// and how much longer while a neighbour has no link to the new one.
+const WAIT: Duration = Duration::from_secs(15);
+/// How often it is seen whether one still has none.
+const MISSING: Duration = Duration::from_secs(1);
+/// How long they are kept once the old pseudonym is advertised as leaving: as long as that takes to reach everybody.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// How far the change of the pseudonym has come. See the module's documentation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +56,10 @@ pub(in crate::engine) enum Phase {
     Opening(Pseudonym),
     /// Its network is open; whether it has a link.
     Joining(Pseudonym, bool),
-    /// It is in force, and the one before is being drained.
-    Draining(Pseudonym),
+    /// It is in force, and the one before is being drained, until then at the latest.
+    Draining(Pseudonym, Time),
+    /// The one before has been advertised as leaving.
+    Closing(Pseudonym),
 }
 
 /// What is to be done now that time has passed.
@@ -57,6 +71,11 @@ pub(in crate::engine) enum Step {
     Open,
     /// The device is to take part under this pseudonym.
     Take(Pseudonym),
+    /// The network of this pseudonym is to be closed again: nobody has linked to it.
+    Abandon(Pseudonym),
+    /// The pseudonym before is to be advertised as leaving, if every neighbour that has a link to it has one to that in force, or if the time
+    /// is up, as this says.
+    Retire(bool),
     /// The network of this pseudonym is to be closed.
     Leave(Pseudonym),
 }
@@ -69,6 +88,8 @@ pub(in crate::engine) struct Rotation {
     at: Option<Time>,
     /// When the old pseudonym's links must be left whatever has become of the new one's.
     latest: Time,
+    /// The time that others have told, while this device is not sure of it.
+    told: Option<Unix>,
 }
 
 impl Rotation {
@@ -83,16 +104,38 @@ impl Rotation {
     }
 
     /// The credential of the present epoch is under another pseudonym than the one in force. `skew` is what the epoch allows clocks to differ;
-    /// the old credential is accepted until `lapses`.
+    /// the old credential is accepted until `lapses`; if it no longer is, there is nothing to wait for.
     pub(in crate::engine) fn begin(&mut self, skew: Duration, lapses: Time, now: Time, rng: &mut ChaCha20Rng) {
         if self.phase != Phase::Settled {
             return;
         }
         let span = u64::try_from(skew.as_micros() / 2).unwrap_or(u64::MAX).max(1);
-        let jitter = Duration::from_micros(rng.next_u64() % span);
+        let jitter = if lapses <= now { Duration::ZERO } else { Duration::from_micros(rng.next_u64() % span) };
         self.phase = Phase::Due;
         self.at = Some(now + jitter);
         self.latest = Time(lapses.0.saturating_sub(u64::try_from(skew.as_micros() / 2).unwrap_or(0))).max(now + jitter);
+    }
+
+    /// The time that others have told, whose pseudonym is to be taken or is in force.
+    pub(in crate::engine) fn told(&self) -> Option<Unix> {
+        self.told
+    }
+
+    /// The device is sure of the time now.
+    pub(in crate::engine) fn forget_told(&mut self) {
+        self.told = None;
+    }
+
+    /// Others have told another time than this device supposes: the pseudonym of that is to be taken if it gets a link.
+    pub(in crate::engine) fn begin_told(&mut self, told: Unix, now: Time) {
+        if self.phase == Phase::Settled {
+            (self.phase, self.at, self.latest, self.told) = (Phase::Due, Some(now), now + TOLD, Some(told));
+        }
+    }
+
+    /// The pseudonym of the time that others have told had no link.
+    pub(in crate::engine) fn note_abandoned(&mut self) {
+        (self.phase, self.at, self.told) = (Phase::Settled, None, None);
     }
 
     /// The network of a pseudonym has been asked for.
@@ -128,7 +171,21 @@ impl Rotation {
 
     /// The pseudonym that was joined is in force, instead of `former`.
     pub(in crate::engine) fn note_taken(&mut self, former: Pseudonym, skew: Duration, now: Time) {
-        (self.phase, self.at) = (Phase::Draining(former), Some(now + DRAIN.min(skew)));
+        (self.phase, self.at) = (Phase::Draining(former, now + (DRAIN + WAIT).min(skew)), Some(now + DRAIN.min(skew)));
+    }
+
+    /// Neighbours have no link to the pseudonym in force yet: they are waited for.
+    pub(in crate::engine) fn note_missing(&mut self, now: Time) {
+        if let Phase::Draining(_, until) = self.phase {
+            self.at = Some(until.min(now + MISSING));
+        }
+    }
+
+    /// The pseudonym before has been advertised as leaving.
+    pub(in crate::engine) fn note_retired(&mut self, skew: Duration, now: Time) {
+        if let Phase::Draining(former, _) = self.phase {
+            (self.phase, self.at) = (Phase::Closing(former), Some(now + CLOSE.min(skew)));
+        }
     }
 
     /// The network of the former pseudonym is closed.
@@ -144,8 +201,10 @@ impl Rotation {
         match self.phase {
             Phase::Settled => Step::Wait,
             Phase::Due | Phase::Opening(_) => Step::Open,
+            Phase::Joining(next, false) if self.told.is_some() => Step::Abandon(next),
             Phase::Joining(next, _) => Step::Take(next),
-            Phase::Draining(former) => Step::Leave(former),
+            Phase::Draining(_, until) => Step::Retire(now >= until),
+            Phase::Closing(former) => Step::Leave(former),
         }
     }
 }
@@ -184,9 +243,22 @@ mod tests {
         rotation.note_link(&NEW, false, at(153));
         assert_eq!((rotation.step(at(153)), rotation.step(at(154))), (Step::Wait, Step::Take(NEW)));
         rotation.note_taken(OLD, SKEW, at(154));
-        assert_eq!((rotation.step(at(158)), rotation.step(at(159))), (Step::Wait, Step::Leave(OLD)));
+        assert_eq!((rotation.step(at(158)), rotation.step(at(159))), (Step::Wait, Step::Retire(false)));
+        rotation.note_missing(at(159));
+        assert_eq!((rotation.step(at(159)), rotation.step(at(160))), (Step::Wait, Step::Retire(false)));
+        rotation.note_missing(at(173));
+        assert_eq!((rotation.step(at(173)), rotation.step(at(174))), (Step::Wait, Step::Retire(true)));
+        rotation.note_retired(SKEW, at(174));
+        assert_eq!((rotation.step(at(175)), rotation.step(at(176))), (Step::Wait, Step::Leave(OLD)));
         rotation.note_left();
         assert_eq!((rotation.phase(), rotation.next_wake()), (Phase::Settled, None));
+    }
+
+    #[test]
+    fn nothing_is_waited_for_where_the_old_credential_has_lapsed() {
+        let mut rotation = Rotation::default();
+        rotation.begin(SKEW, at(20), at(20), &mut ChaCha20Rng::from_seed([1; 32]));
+        assert_eq!(rotation.step(at(20)), Step::Open);
     }
 
     /// Invariant 2.
@@ -201,6 +273,22 @@ mod tests {
     }
 
     /// Invariant 1.
+    #[test]
+    fn a_pseudonym_of_a_time_that_was_told_is_taken_with_a_link_only() {
+        for linked in [false, true] {
+            let mut rotation = Rotation::default();
+            rotation.begin_told(Unix::from_seconds(7_200), at(10));
+            assert_eq!((rotation.step(at(10)), rotation.told()), (Step::Open, Some(Unix::from_seconds(7_200))));
+            rotation.note_asked(NEW, at(10));
+            rotation.note_open(&NEW, true, at(11));
+            if linked {
+                rotation.note_link(&NEW, false, at(12));
+            }
+            let step = if linked { Step::Take(NEW) } else { Step::Abandon(NEW) };
+            assert_eq!(rotation.step(at(40)), step);
+        }
+    }
+
     #[test]
     fn a_turn_that_is_under_way_is_finished_before_another_begins() {
         let mut rotation = begun();

@@ -15,6 +15,7 @@ use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::links::LeafTags;
 use crate::id::{LinkId, Pseudonym, Tag};
+use crate::identity::anonymity::Anonymity;
 use crate::wire;
 use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
 use crate::wire::frame::Kind;
@@ -56,14 +57,24 @@ impl Neighbours {
         }
     }
 
+    /// The addresses at which this device listens, for neighbours under one of its pseudonyms. If it has named its successor to them, those of
+    /// that come first: a neighbour that cannot be dialled dials them when the link is closed.
+    fn addresses_for(&self, core: &Core, own: Option<&Pseudonym>) -> Vec<Vec<u8>> {
+        let of = |own: &Pseudonym| self.addresses.get(own).map_or(&[][..], Vec::as_slice);
+        let present = core.membership.credential(core.now.unix).map(|own| own.pseudonym());
+        let next = present.filter(|next| core.membership.anonymity() != Anonymity::Strict && own != Some(next));
+        let all = next.as_ref().into_iter().chain(own).flat_map(of);
+        all.cloned().collect()
+    }
+
     fn announcement(&self, core: &Core, to: LinkId) -> Announce {
         let pack = |addresses: &[Vec<u8>], most| addresses.iter().take(most).cloned().map(ByteBuf::from).collect();
         let others = self.addresses_of_others(to);
         let own = self.links.get(to).map(|link| link.own);
-        let addresses = own.and_then(|own| self.addresses.get(&own)).map_or(&[][..], Vec::as_slice);
+        let addresses = self.addresses_for(core, own.as_ref());
         Announce {
             forwarding: core.settings.forwarding,
-            addresses: pack(addresses, MAX_ADDRESSES),
+            addresses: pack(&addresses, MAX_ADDRESSES),
             others: pack(&others, MAX_OTHERS),
             services: Vec::new(),
             // A router advertises its groups in its link state.

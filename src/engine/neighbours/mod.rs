@@ -13,7 +13,7 @@ pub(super) mod successors;
 
 use crate::engine::settings::Settings;
 use crate::engine::store::{Read, ReadError};
-use crate::id::{LinkId, Pseudonym, Tag};
+use crate::id::{Pseudonym, Tag};
 use crate::share::Rates;
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,8 @@ pub(super) struct Neighbours {
     pub(super) fragments: fragments::Fragments,
     /// How many forged frames each link may still bring.
     pub(super) forgeries: Rates,
-    /// The links over which neighbours have named their successors.
-    pub(super) succeeded: BTreeSet<LinkId>,
+    /// The successors that neighbours have named.
+    pub(super) successors: successors::Successors,
     /// The addresses at which this device listens.
     pub(super) addresses: BTreeMap<Pseudonym, Vec<Vec<u8>>>,
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
@@ -46,7 +46,7 @@ impl Neighbours {
             link_metrics: link_metrics::LinkMetrics::load(&settings.bearers, store, now)?,
             fragments: fragments::Fragments::default(),
             forgeries: forgeries::rates(),
-            succeeded: BTreeSet::new(),
+            successors: successors::Successors::default(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
             links_changed: true,

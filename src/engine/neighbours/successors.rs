@@ -22,6 +22,26 @@ use crate::identity::successor;
 use crate::wire;
 use crate::wire::frame::Kind;
 use crate::wire::successor::Successor;
+use std::collections::BTreeMap;
+
+/// What neighbours have named as their successors: at most one for each link that is up.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Successors {
+    /// By link: which pseudonym goes on as which, or nothing where what was named was not believed.
+    named: BTreeMap<LinkId, Option<(Pseudonym, Pseudonym)>>,
+}
+
+impl Successors {
+    /// The pseudonym as which a neighbour goes on.
+    pub(in crate::engine) fn of(&self, neighbour: &Pseudonym) -> Option<Pseudonym> {
+        self.named.values().flatten().find(|(old, _)| old == neighbour).map(|(_, new)| *new)
+    }
+
+    /// A link is down.
+    pub(in crate::engine) fn forget(&mut self, link: LinkId) {
+        self.named.remove(&link);
+    }
+}
 
 impl Neighbours {
     /// Tells every neighbour of the pseudonym in force that this device goes on under that of the present epoch.
@@ -52,7 +72,12 @@ impl Neighbours {
             return None;
         };
         let from = self.links.get(link).map(|link| (link.own, link.peer.clone()))?;
-        let next = self.succeeded.insert(link).then(|| self.judge_successor(core, &from, &new, &proof)).flatten();
+        let first = !self.successors.named.contains_key(&link);
+        let next = first.then(|| self.judge_successor(core, &from, &new, &proof)).flatten();
+        if first {
+            let named = next.as_ref().map(|next| (from.1.body.key, next.body.key));
+            self.successors.named.insert(link, named);
+        }
         match &next {
             Some(next) => self.link_metrics.inherit(&from.1.body.key, next.body.key, core.now.time),
             None => core.count(Counter::SuccessorsRefused, 1),

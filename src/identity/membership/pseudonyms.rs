@@ -44,7 +44,8 @@ impl Membership {
     }
 
     /// Its credential of the epoch that `at` is in, if that is of the pseudonym `key`; otherwise the last one before under that
-    /// pseudonym, while it is accepted: a device that rotates its pseudonyms uses the old one for a while.
+    /// pseudonym, while it is accepted: a device that rotates its pseudonyms uses the old one for a while. One that is not sure of the time may use
+    /// that of a later epoch.
     pub fn credential_under(&self, key: &Pseudonym, at: Unix) -> Option<&Arc<OwnCredential>> {
         let present = self.credential(at);
         if present.is_none_or(|own| own.pseudonym() == *key) && (present.is_some() || self.is_stable(key)) {
@@ -52,7 +53,9 @@ impl Membership {
         }
         let epoch = self.batch.epoch_length.epoch_at(at);
         let last = self.credentials.range(..=epoch).rev().map(|(_, own)| own).find(|own| own.pseudonym() == *key);
-        last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at))
+        let last = last.filter(|own| acceptance(&own.body).is_some_and(|(_, until)| until > at));
+        let later = || self.credentials.range(Epoch(epoch.0.saturating_add(1))..).map(|(_, own)| own);
+        last.or_else(|| later().find(|own| own.pseudonym() == *key && !self.is_stable(key)))
     }
 
     /// Its credentials of the epoch that `at` is in, and of those beside it, that are of the pseudonym `key`: what neighbours may have been shown.
