@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `clock`: whose time it goes by.
     pub clock: ClockSource,
-    /// For how long the device is known by one pseudonym: `stable` (its life) or `rotating` or `strict` (an epoch). It is in force from the
-    /// first epoch on for which the device has asked for no credential yet.
+    /// For how long the device is known by one pseudonym: `stable` (its life), or `rotating`, the default, or `strict` (an epoch). It is in force from
+    /// the first epoch on for which the device has asked for no credential yet.
     pub anonymity: Anonymity,
     /// `[net]`: addresses, limits, times.
     pub net: NetConfig,
@@ -68,12 +68,47 @@ impl Default for RoutingConfig {
 /// Name of the settings' file in a node's directory.
 pub const FILE: &str = "config.toml";
 
+/// The settings that a new device begins with.
+#[derive(Serialize)]
+struct First<'a> {
+    anonymity: Anonymity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    net: Option<FirstNet<'a>>,
+}
+
+#[derive(Serialize)]
+struct FirstNet<'a> {
+    bootstrap: &'a [String],
+}
+
+/// Writes the settings that a new device begins with, unless there are settings in its directory already.
+///
+/// # Errors
+/// Fails if the file cannot be written.
+pub fn begin(directory: &Path, anonymity: Anonymity, bootstrap: &[String]) -> Result<(), ConfigError> {
+    let path = directory.join(FILE);
+    if path.exists() {
+        return Ok(());
+    }
+    let net = (!bootstrap.is_empty()).then_some(FirstNet { bootstrap });
+    let text = toml::to_string(&First { anonymity, net }).expect("a word and a list of texts are TOML");
+    std::fs::write(&path, text).map_err(|error| ConfigError::Write { path, error })
+}
+
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("the settings {} cannot be read: {error}; check the path, and who owns it", .path.display())]
     Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the operating system.
+        error: std::io::Error,
+    },
+    /// The file cannot be written.
+    #[error("the settings {} cannot be written: {error}; check the path, and who owns it", .path.display())]
+    Write {
         /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.

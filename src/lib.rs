@@ -77,7 +77,7 @@ pub mod store;
 
 // What a program needs to run a node, at the root of the crate, whatever module defines it.
 pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
-pub use engine::view::{LinkView, RoutesView};
+pub use engine::view::{IdentityView, LinkView, RoutesView};
 pub use id::{Name, SendId};
 pub use metrics::Gauges;
 pub use time::EpochLength;

@@ -12,7 +12,7 @@
 use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine, passphrase};
-use crate::config;
+use crate::config::{self, Config};
 use crate::identity::anonymity::Anonymity;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::ticket;
@@ -24,7 +24,6 @@ use crate::store::DirectoryLock;
 use crate::wire;
 use crate::wire::hello::EnrolReply;
 use rand_chacha::ChaCha20Rng;
-use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -48,7 +47,7 @@ pub(super) struct Arguments {
     /// Seal the device's keys under a passphrase
     #[arg(long)]
     passphrase: bool,
-    /// For how long the device is to be known by one pseudonym: stable (its life), rotating or strict (an epoch) [default: stable]
+    /// For how long the device is to be known by one pseudonym: stable (its life), rotating or strict (an epoch) [default: that of config.toml, else rotating]
     #[arg(long, value_name = "MODE", value_parser = arguments::anonymity)]
     anonymity: Option<Anonymity>,
     #[command(flatten)]
@@ -65,7 +64,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let _lock = DirectoryLock::take(&directory).map_err(|error| Failure::split(error, "use another --dir"))?;
     let device = DeviceDir::with_keys(&directory, keys(&arguments, &directory)?);
     let mut rng = machine::randomness()?;
-    let anonymity = arguments.anonymity.unwrap_or_default();
+    let anonymity = arguments.anonymity.map_or_else(|| of_settings(&directory), Ok)?;
     let pending = device.begin_join(&ticket, anonymity, &mut rng).map_err(|error| Failure::split(error, hint))?;
     let sealed = if arguments.offline {
         match carried(&shell, &directory, &pending, &mut rng)? {
@@ -76,7 +75,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         ask(&shell, &ticket.addresses, &pending, &mut rng).await?
     };
     let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).definite())?;
-    configure(&directory, anonymity, &ticket.addresses)?;
+    config::begin(&directory, anonymity, &ticket.addresses)
+        .map_err(|error| Failure::split(error, "free some space, then run this again"))?;
     for file in [REQUEST, ANSWER] {
         // They exist only after an offline enrolment, and are of no further use.
         let _ = std::fs::remove_file(directory.join(file));
@@ -192,26 +192,10 @@ async fn ask(
     Err(failure)
 }
 
-#[derive(Serialize)]
-struct Settings<'a> {
-    anonymity: Anonymity,
-    net: NetSettings<'a>,
-}
-
-#[derive(Serialize)]
-struct NetSettings<'a> {
-    bootstrap: &'a [String],
-}
-
-/// Makes the ticket's members the bootstrap addresses of the settings, unless there are settings already.
-fn configure(directory: &Path, anonymity: Anonymity, bootstrap: &[String]) -> Result<(), Failure> {
-    let path = directory.join(config::FILE);
-    if path.exists() {
-        return Ok(());
-    }
-    let text =
-        toml::to_string(&Settings { anonymity, net: NetSettings { bootstrap } }).expect("a list of texts is TOML");
-    std::fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
+/// The mode that the settings in the directory say, or the default.
+fn of_settings(directory: &Path) -> Result<Anonymity, Failure> {
+    let config = Config::load(directory, None).map_err(|error| Failure::split(error, "correct it, or remove it"))?;
+    Ok(config.anonymity)
 }
 
 /// Name of the file with the request of an offline enrolment.

@@ -13,6 +13,7 @@ mod contacts;
 mod directory;
 mod failure;
 mod histogram;
+mod identity;
 mod join;
 mod lab;
 mod lines;
@@ -99,6 +100,7 @@ enum Verb {
     Passphrase(passphrase::Arguments),
     Bulletin(bulletin::Arguments),
     Status(status::Arguments),
+    Identity(identity::Arguments),
     Metrics(metrics::Arguments),
     Peers(peers::Arguments),
     Links(links::Arguments),
@@ -185,6 +187,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Passphrase(arguments) => passphrase::run(arguments, shell).await,
         Verb::Bulletin(arguments) => bulletin::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
+        Verb::Identity(arguments) => identity::run(arguments, shell).await,
         Verb::Metrics(arguments) => metrics::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
         Verb::Links(arguments) => links::run(arguments, shell).await,

@@ -9,7 +9,9 @@ use super::failure::Failure;
 use super::passphrase::Source;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine};
+use crate::config;
 use crate::id::Name;
+use crate::identity::anonymity::Anonymity;
 use crate::keystore::Keyring;
 use crate::keystore::realm_dir::{Invite, InviteContacts, RealmDir, RealmDirError};
 use crate::net::{Multiaddr, reach};
@@ -230,6 +232,8 @@ fn init(shell: &Shell, place: &Path, keys: &Keyring, name: &Name, epoch: EpochLe
     arguments::make_directory(place)?;
     let (_, member) = RealmDir::init_with(place, keys, name, epoch, machine::now(), &mut machine::randomness()?)
         .map_err(|error| Failure::split(error, "choose another directory"))?;
+    // Others are told its address, and begin there.
+    config::begin(place, Anonymity::Stable, &[]).map_err(|error| Failure::split(error, "choose another directory"))?;
     if shell.json {
         shell.object(&serde_json::json!({ "realm": member.realm().to_string(), "name": name }))?;
     } else {

@@ -10,8 +10,9 @@
 
 use super::principal::Right;
 use crate::engine::api::{self, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused, Send};
-use crate::engine::view::{LinkView, RouteView, RoutesView};
+use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
 use crate::id::Name;
+use crate::identity::anonymity::Anonymity;
 use crate::metrics::Gauges;
 use crate::net::emulation::{Lab, Shape};
 use core::time::Duration;
@@ -105,6 +106,13 @@ pub enum Command {
     Status,
     /// Asks for the neighbours. Ends with [`Reply::Peers`].
     Peers,
+    /// Asks under which pseudonym the device takes part, and until when. Ends with [`Reply::Identity`].
+    Identity,
+    /// Takes the next pseudonym now, if its epoch has begun, or sets for how long the device is to be known by one. Ends with [`Reply::Identity`].
+    Rotate {
+        /// The mode from now on; `None` to take the next pseudonym.
+        anonymity: Option<Anonymity>,
+    },
     /// Asks for the links as the router sees them. Ends with [`Reply::Links`].
     Links,
     /// Asks for what the router knows. Ends with [`Reply::Routes`].
@@ -139,10 +147,13 @@ impl Command {
             Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
             // One that nobody reads holds the inbox for everybody, and who forgets one takes away what another has not read.
             // A bulletin proves itself, and changes what everybody does.
-            Self::MakeConsumer { .. } | Self::Forget { .. } | Self::Bulletin { .. } => Right::Administer,
+            Self::MakeConsumer { .. } | Self::Forget { .. } | Self::Bulletin { .. } | Self::Rotate { .. } => {
+                Right::Administer
+            }
             Self::FollowLog
             | Self::Status
             | Self::Peers
+            | Self::Identity
             | Self::Links
             | Self::Routes
             | Self::Route { .. }
@@ -157,6 +168,8 @@ impl Command {
         match self {
             Self::Status
             | Self::Peers
+            | Self::Identity
+            | Self::Rotate { .. }
             | Self::Links
             | Self::Routes
             | Self::Route { .. }
@@ -202,6 +215,8 @@ impl Command {
             Self::Forget { consumer } => api::Command::Forget { consumer },
             Self::FollowLog => api::Command::FollowLog,
             Self::Bulletin { signed, documents } => api::Command::Bulletin { signed, documents },
+            Self::Identity => api::Command::Identity,
+            Self::Rotate { anonymity } => api::Command::Rotate { anonymity },
             Self::Links => api::Command::Links,
             Self::Routes => api::Command::Routes,
             Self::Route { to, policy } => api::Command::Route { to, policy },
@@ -276,6 +291,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// The neighbours.
     Peers(Vec<Peer>),
+    /// The pseudonym and what becomes of it.
+    Identity(Box<IdentityView>),
     /// The links.
     Links(Vec<LinkView>),
     /// What the router knows.
@@ -305,6 +322,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Live(record) => Self::Live(record),
             api::Reply::Log { last } => Self::Log { last },
             api::Reply::Bulletin { version, newer } => Self::Bulletin { version, newer },
+            api::Reply::Identity(identity) => Self::Identity(identity),
             api::Reply::Links(links) => Self::Links(links),
             api::Reply::Routes(routes) => Self::Routes(routes),
             api::Reply::Route(way) => Self::Route(way),
@@ -338,6 +356,10 @@ pub struct Status {
     pub pid: u32,
     /// The device's pseudonym, as a libp2p PeerId.
     pub peer_id: String,
+    /// For how long the device is to be known by one pseudonym: `stable`, `rotating` or `strict`.
+    pub anonymity: String,
+    /// The beginning of the next epoch with another pseudonym, as RFC 3339; `None` if no further epoch has one.
+    pub next_change: Option<String>,
     /// When the present epoch ends, as RFC 3339.
     pub epoch_ends: String,
     /// When the last credential of the batch expires, as RFC 3339.

@@ -13,8 +13,9 @@ mod refused;
 
 pub use refused::Refused;
 
-use super::view::{LinkView, RouteView, RoutesView};
+use super::view::{IdentityView, LinkView, RouteView, RoutesView};
 use crate::id::{InnerId, Name, SendId, StreamId};
+use crate::identity::anonymity::Anonymity;
 use crate::time::Unix;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
@@ -117,6 +118,13 @@ pub enum Command {
         /// Documents that it names.
         documents: Vec<Vec<u8>>,
     },
+    /// Asks under which pseudonym the device takes part, and until when. Ends with [`Reply::Identity`].
+    Identity,
+    /// Takes the next pseudonym now, if it is time for it, or sets for how long the device is to be known by one. Ends with [`Reply::Identity`].
+    Rotate {
+        /// The mode from now on; `None` to take the next pseudonym.
+        anonymity: Option<Anonymity>,
+    },
     /// Links as the router sees them.
     Links,
     /// Asks for the link-state database and the routes in use. Ends with [`Reply::Routes`].
@@ -213,6 +221,8 @@ pub enum Reply {
         /// Whether that is the one handed over, and was not here.
         newer: bool,
     },
+    /// Answer to [`Command::Identity`] and [`Command::Rotate`].
+    Identity(Box<IdentityView>),
     /// Answer to [`Command::Links`].
     Links(Vec<LinkView>),
     /// The reply to [`Command::Routes`].

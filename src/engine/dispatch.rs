@@ -9,6 +9,7 @@
 //! other inputs ───▶ links, announcements, relaying, renewal, the event log
 //! ```
 
+mod identity;
 mod links;
 mod membership;
 mod revocation;
@@ -110,6 +111,8 @@ impl Engine {
             Command::Forget { consumer } => self.messages.forget_consumer(&mut self.core, token, consumer),
             Command::FollowLog => self.messages.follow_log(&mut self.core, token),
             Command::Bulletin { signed, documents } => self.take_bulletin(token, &signed, &documents),
+            Command::Identity => self.report_identity(token),
+            Command::Rotate { anonymity } => self.rotate(token, anonymity),
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
             Command::Route { to, policy } => self.report_route(token, &to, policy.as_deref()),

@@ -128,7 +128,7 @@ impl Engine {
         let log = journal::load(store, settings.log.clone(), now)?;
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
-        membership.set_anonymity(settings.anonymity);
+        membership.set_anonymity(membership::anonymity::load(store, settings.anonymity)?);
         let own = membership.pseudonym(now.unix);
         let mut engine = Self {
             neighbours: Neighbours::load(&settings, store, now)?,

@@ -19,7 +19,7 @@ pub struct Settings {
     pub aes: bool,
     /// The bearers by number; if there are none, one bearer without a price is assumed.
     pub bearers: Vec<Profile>,
-    /// For how long the device is to be known by one pseudonym.
+    /// For how long the device is to be known by one pseudonym; what the application has said later holds instead.
     pub anonymity: Anonymity,
     /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
@@ -37,7 +37,7 @@ impl Default for Settings {
             area: 0,
             aes: false,
             bearers: Vec::new(),
-            anonymity: Anonymity::default(),
+            anonymity: Anonymity::Stable,
             policies: Vec::new(),
             clock: true,
             built: Unix(0),

@@ -2,6 +2,31 @@
 //!
 //! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), probabilities from 0 to 1.
 
+use crate::id::Pseudonym;
+use crate::identity::anonymity::Anonymity;
+use crate::time::Unix;
+
+/// Under which pseudonym a device takes part, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityView {
+    /// The pseudonym in force.
+    pub pseudonym: Pseudonym,
+    /// The one before, while frames for it are still taken.
+    pub former: Option<Pseudonym>,
+    /// For how long the device is to be known by one pseudonym.
+    pub anonymity: Anonymity,
+    /// From when on that is in force: epochs whose keys are certified keep them.
+    pub in_force_from: Unix,
+    /// The number of the present epoch.
+    pub epoch: u64,
+    /// When the present epoch ends.
+    pub epoch_ends: Unix,
+    /// The beginning of the next epoch with another pseudonym; `None` if no further epoch has one. The change itself comes a little later.
+    pub next_change: Option<Unix>,
+    /// Whether the pseudonym is being changed.
+    pub changing: bool,
+}
+
 /// A link as the router sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkView {

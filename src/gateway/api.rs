@@ -6,7 +6,7 @@ use super::dto::{
     RouteQuery, RouteView, RoutesView, SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, openapi, pages, serve, stream};
+use super::{Context, asked, identity, openapi, pages, serve, stream};
 use crate::client::{AskError, Command, Reading, Reply};
 use crate::engine::api::{Refused, Send};
 use crate::engine::store::Read;
@@ -46,6 +46,8 @@ where
         (Method::GET, "/v1/status", get(status::<R>)),
         (Method::GET, "/v1/metrics", get(metrics::<R>)),
         (Method::GET, "/v1/peers", get(peers::<R>)),
+        (Method::GET, "/v1/identity", get(identity::identity::<R>)),
+        (Method::POST, "/v1/identity/rotate", post(identity::rotate::<R>)),
         (Method::GET, "/v1/links", get(links::<R>)),
         (Method::GET, "/v1/routes", get(routes_view::<R>)),
         (Method::GET, "/v1/route", get(way::<R>)),

@@ -8,6 +8,7 @@
 //! | file | is |
 //! |-|-|
 //! | [`api`] | routes that answer once |
+//! | `identity` | routes about the pseudonym |
 //! | [`stream`] | routes that stream: server-sent events, and lines in both directions |
 //! | `lines` | splits a streamed body into lines |
 //! | `asked` | checks the sender or kind that a query names |
@@ -36,6 +37,7 @@ mod asked;
 pub mod client;
 pub mod dto;
 pub mod error;
+mod identity;
 mod lines;
 pub mod listen;
 pub mod openapi;

@@ -1,6 +1,6 @@
 //! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
-use super::{api, dto, error, stream};
+use super::{api, dto, error, identity, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -35,6 +35,8 @@ use utoipa::OpenApi;
         api::status,
         api::metrics,
         api::peers,
+        identity::identity,
+        identity::rotate,
         api::links,
         api::routes_view,
         api::way,

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum Anonymity {
     /// One pseudonym for the device's life: for devices that others are told an address of.
-    #[default]
     Stable,
     /// A pseudonym an epoch; neighbours are told of the successor.
+    #[default]
     Rotating,
     /// A pseudonym an epoch; nobody is told of the successor.
     Strict,

@@ -64,7 +64,7 @@ impl Invitation {
             roles: 0,
             contacts,
             epoch_length: None,
-            anonymity: Anonymity::default(),
+            anonymity: Anonymity::Stable,
             lifetime: Duration::from_secs(86_400),
             addresses: Vec::new(),
         }
@@ -188,7 +188,7 @@ impl MemoryRealm {
         let founding = found(rng, epoch_length, now)?;
         let issuer = Issuer::new(founding.operator.realm(), &founding.issuer);
         let bulletin = founding.bulletin.clone();
-        Ok(Self { founding, issuer, book: Book::default(), bulletin, anonymity: Anonymity::default() })
+        Ok(Self { founding, issuer, book: Book::default(), bulletin, anonymity: Anonymity::Stable })
     }
 
     /// Enrols devices of these names, each a contact of everybody, with credentials for `epochs` epochs.

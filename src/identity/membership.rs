@@ -136,7 +136,7 @@ impl Membership {
             bulletin: Arc::new(bulletin),
             contacts,
             groups,
-            anonymity: Anonymity::default(),
+            anonymity: Anonymity::Stable,
             stable,
             asked_of: 0,
         })

@@ -270,7 +270,7 @@ impl RealmDir {
             epoch_length: None,
             lifetime,
             addresses,
-            anonymity: Anonymity::default(),
+            anonymity: Anonymity::Stable,
         };
         let made = invitation::invite(&self.issuer, &mut self.ledger, &self.bulletin, invitation, now, rng)?;
         Ok(ticket::to_text(&made))

@@ -17,10 +17,11 @@ use crate::client::{
     self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
 use crate::engine::api::{Call, Contact, Missed, Outcome, Past, Published, Refused, Send};
-use crate::engine::view::{LinkView, RoutesView};
+use crate::engine::view::{IdentityView, LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::pages;
 use crate::id::Name;
+use crate::identity::anonymity::Anonymity;
 use crate::keystore::Keyring;
 use crate::store::SledReader;
 use crate::wire::batch::Ack;
@@ -333,6 +334,22 @@ impl Node {
     pub async fn peers(&self) -> Result<Vec<Peer>, CallError> {
         match hear(&mut self.start(Command::Peers).await?).await? {
             Reply::Peers(peers) => Ok(peers),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Returns under which pseudonym the device takes part, and until when.
+    pub async fn identity(&self) -> Result<IdentityView, CallError> {
+        match hear(&mut self.start(Command::Identity).await?).await? {
+            Reply::Identity(identity) => Ok(*identity),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Takes the next pseudonym now, if its epoch has begun, or sets for how long the device is to be known by one.
+    pub async fn rotate(&self, anonymity: Option<Anonymity>) -> Result<IdentityView, CallError> {
+        match hear(&mut self.start(Command::Rotate { anonymity }).await?).await? {
+            Reply::Identity(identity) => Ok(*identity),
             _ => Err(CallError::Stopped),
         }
     }

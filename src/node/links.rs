@@ -142,7 +142,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn keep_places(&mut self) {
         let met = self.networks.met().cloned().collect();
-        self.host.keep_places(Places { listening: self.networks.listening().to_vec(), met });
+        let now = self.now().unix;
+        let epoch = self.engine.membership().epoch_of_pseudonym(now);
+        self.host.keep_places(Places { listening: self.networks.listening().to_vec(), met, epoch });
     }
 
     fn handle_twins(&mut self, link: Option<LinkId>, addresses: &[Multiaddr]) {

@@ -3,6 +3,7 @@
 //! For real devices a realm is founded once (`m2mesh realm init`), and each device joins with a ticket of its own.
 
 use super::system::{NodeError, system_rng, unix_now};
+use crate::config::{self, ConfigError};
 use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::keystore::device_dir::DeviceDir;
@@ -22,6 +23,9 @@ pub enum FoundError {
     /// The first device could not fetch the contact cards of the others.
     #[error("the first device cannot be told of the others: {0}")]
     Introduce(String),
+    /// The settings of a device could not be written.
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
     /// The operating system gives no randomness.
     #[error(transparent)]
     Randomness(#[from] NodeError),
@@ -37,8 +41,8 @@ pub fn found(devices: &[(Name, PathBuf)], epoch: EpochLength) -> Result<(), Foun
     found_as(devices, epoch, Anonymity::Stable)
 }
 
-/// As [`found`]; all devices but the first are known by one pseudonym for as long as `anonymity` says. Their settings have to say so
-/// too, for the credentials that they ask for later.
+/// As [`found`]; all devices but the first are known by one pseudonym for as long as `anonymity` says. Their settings say so too, unless they
+/// have settings already.
 ///
 /// # Errors
 /// Those of [`found`].
@@ -54,5 +58,9 @@ pub fn found_as(devices: &[(Name, PathBuf)], epoch: EpochLength, anonymity: Anon
     let answer = realm.answer(&hello, now, &mut rng).reply.sealed.unwrap_or_default();
     // Nobody has attested the time yet, so no key is erased.
     member.finish_renewal(&pending, &answer, now, Unix(0)).map_err(|error| introduce(&error))?;
-    Ok(DeviceDir::new(place).save(&member.to_stored())?)
+    DeviceDir::new(place).save(&member.to_stored())?;
+    // The first is where others begin.
+    config::begin(place, Anonymity::Stable, &[])?;
+    others.iter().try_for_each(|(_, place)| config::begin(place, anonymity, &[]))?;
+    Ok(())
 }

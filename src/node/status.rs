@@ -19,6 +19,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let (routers, twins) = (self.engine.routers(), self.twins());
         let clock_difference = self.clock_difference();
+        let identity = self.engine.identity();
         let clock = match self.engine.clock() {
             Standing::Machine => "machine",
             Standing::Unset => "unset",
@@ -52,7 +53,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             realm: membership.realm().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            peer_id: net::peer_id(&membership.pseudonym(now.unix)).map_or_else(String::new, |peer| peer.to_string()),
+            peer_id: net::peer_id(&identity.pseudonym).map_or_else(String::new, |peer| peer.to_string()),
+            anonymity: identity.anonymity.name().to_owned(),
+            next_change: identity.next_change.map(|next| next.to_string()),
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
             credentials_failure,

@@ -5,6 +5,8 @@
 //! everything it has accepted becomes durable, links are closed, the socket is removed.
 
 mod opener;
+mod ports;
+mod processor;
 
 use super::places::{self, Places};
 use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
@@ -152,8 +154,9 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     if !options.listen.is_empty() {
         config.net.listen = parse_addresses(&options.listen)?;
     }
-    let told_where = config.net.listen != NetConfig::default().listen;
-    config.net.met = places::load(&options.dir).met;
+    let mut told_where = config.net.listen != NetConfig::default().listen;
+    let places = places::load(&options.dir);
+    config.net.met.clone_from(&places.met);
     config.net.mdns &= !options.no_mdns;
     config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
     config.net.bearers = config::bearer::bearers(&config.bearers);
@@ -163,6 +166,11 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let mut rng = system_rng()?;
     let device = DeviceDir::with_keys(&options.dir, options.keys.clone());
     let (membership, realm) = load(device.clone(), options.keys).await?;
+    let own_epoch = membership.epoch_of_pseudonym(clock.now().unix);
+    if lab.is_none() && own_epoch.is_some() {
+        config.net.listen = ports::of_this_epoch(told_where.then_some(&config.net.listen[..]), &places, own_epoch);
+        told_where = true;
+    }
     if told_where {
         preflight::ports_are_free(&config.net.listen).map_err(NodeError::Listen)?;
     }
@@ -171,7 +179,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let reader = store.reader();
 
     let name = membership.name().to_string();
-    let settings = Settings { aes: has_aes(), built: BUILT, ..config.settings() };
+    let settings = Settings { aes: processor::has_aes(), built: BUILT, ..config.settings() };
     let mut engine = Engine::new(membership, issuer, settings, &reader, system_rng()?, clock.now())?;
     let (machine, now) = (clock.now().unix, engine.read_clock(clock.now()).unix);
     if engine.clock() == Standing::Unset {
@@ -211,7 +219,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
             );
         }
     }
-    let found = Places { listening: listen.clone(), met: config.net.met.clone() };
+    let found = Places { listening: listen.clone(), met: config.net.met.clone(), epoch: own_epoch };
     if let Err(error) = places::save(&options.dir, &found) {
         tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
     }
@@ -285,16 +293,6 @@ pub fn system_rng() -> Result<ChaCha20Rng, NodeError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| NodeError::Randomness(error.to_string()))?;
     Ok(ChaCha20Rng::from_seed(seed))
-}
-
-/// Whether the processor has instructions for AES-GCM.
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
 }
 
 /// Returns the time of the wall clock.

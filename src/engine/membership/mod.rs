@@ -1,5 +1,6 @@
 //! Membership: how this device stays a member of its realm, and how it helps others to become and stay members.
 
+pub(super) mod anonymity;
 pub(super) mod bulletins;
 pub(super) mod clock;
 pub(super) mod documents;

@@ -138,6 +138,13 @@ impl Rotation {
         (self.phase, self.at, self.told) = (Phase::Settled, None, None);
     }
 
+    /// A pseudonym that is due is not waited for any longer.
+    pub(in crate::engine) fn hurry(&mut self, now: Time) {
+        if self.phase == Phase::Due {
+            self.at = Some(now);
+        }
+    }
+
     /// The network of a pseudonym has been asked for.
     pub(in crate::engine) fn note_asked(&mut self, next: Pseudonym, now: Time) {
         (self.phase, self.at) = (Phase::Opening(next), Some(now + RETRY));

@@ -5,9 +5,11 @@ use crate::client;
 use crate::engine::{api, view};
 use crate::event_log::{Event, Filter, Record};
 use crate::gateway::error::ApiError;
-use crate::id::{InnerId, Name, StreamId};
+use crate::id::{InnerId, Name, Pseudonym, StreamId};
+use crate::identity::anonymity::Anonymity;
 use crate::metrics::Gauges;
 use crate::net::emulation;
+use crate::time::Unix;
 use serde::Serialize;
 
 fn name(text: &str) -> Name {
@@ -111,6 +113,8 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
         version: "1".into(),
         pid: 2,
         peer_id: "12D3".into(),
+        anonymity: "rotating".into(),
+        next_change: Some("n".into()),
         epoch_ends: "e".into(),
         credentials_until: "u".into(),
         credentials_failure: None,
@@ -136,8 +140,26 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
     };
     pinned(
         &Status::from(status),
-        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"memory":0,"store_failure":null,"twins":[],"counters":{"busy":2}}"#,
+        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"memory":0,"store_failure":null,"twins":[],"counters":{"busy":2}}"#,
     );
+    let identity = view::IdentityView {
+        pseudonym: Pseudonym([1; 32]),
+        former: None,
+        anonymity: Anonymity::Strict,
+        in_force_from: Unix::from_seconds(0),
+        epoch: 1,
+        epoch_ends: Unix::from_seconds(1),
+        next_change: Some(Unix::from_seconds(2)),
+        changing: true,
+    };
+    let peer_id = crate::net::peer_id(&identity.pseudonym).map_or_else(String::new, |peer| peer.to_string());
+    pinned(
+        &Identity::from(identity),
+        &format!(
+            r#"{{"peer_id":"{peer_id}","anonymity":"strict","in_force_from":"1970-01-01T00:00:00.000Z","epoch":1,"epoch_ends":"1970-01-01T00:00:01.000Z","next_change":"1970-01-01T00:00:02.000Z","changing":true}}"#
+        ),
+    );
+    pinned(&RotateBody { anonymity: Some("stable".into()) }, r#"{"anonymity":"stable"}"#);
     let peer = client::Peer {
         name: Some("meter".into()),
         peer_id: "12D3".into(),

@@ -7,6 +7,7 @@
 mod bulletin;
 #[cfg(test)]
 mod contract;
+mod identity;
 mod lab;
 mod node;
 mod outcome;
@@ -15,6 +16,7 @@ mod routing;
 mod traffic;
 
 pub use bulletin::{BulletinBody, BulletinTaken};
+pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, RouteQuery, Status};
 pub use outcome::Outcome;

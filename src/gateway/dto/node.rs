@@ -22,6 +22,12 @@ pub struct Status {
     pub pid: u32,
     /// Pseudonym of this device, as a libp2p PeerId.
     pub peer_id: String,
+    /// For how long the device is to be known by one pseudonym: `stable` (its life), `rotating` or `strict` (an epoch).
+    #[serde(default)]
+    pub anonymity: String,
+    /// The beginning of the next epoch with another pseudonym, as RFC 3339; absent if no further epoch has one. The change comes a little later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_change: Option<String>,
     /// When the present epoch ends, as RFC 3339.
     pub epoch_ends: String,
     /// When the last credential of the batch expires, as RFC 3339.
@@ -59,6 +65,8 @@ impl From<client::Status> for Status {
             version,
             pid,
             peer_id,
+            anonymity,
+            next_change,
             epoch_ends,
             credentials_until,
             credentials_failure,
@@ -77,6 +85,8 @@ impl From<client::Status> for Status {
             version,
             pid,
             peer_id,
+            anonymity,
+            next_change,
             epoch_ends,
             credentials_until,
             credentials_failure,

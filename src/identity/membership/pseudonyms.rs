@@ -15,6 +15,12 @@ impl Membership {
         self.credential_or_last(at).map_or_else(|| self.stable, |own| own.pseudonym())
     }
 
+    /// The epoch that its present pseudonym is of; `None` if that serves all epochs.
+    pub fn epoch_of_pseudonym(&self, at: Unix) -> Option<Epoch> {
+        let own = self.credential_or_last(at)?;
+        (!self.is_stable(&own.pseudonym())).then_some(own.body.epoch)
+    }
+
     /// Seed of the Ed25519 key behind the pseudonym, which is also the libp2p identity.
     pub fn libp2p_seed(&self, at: Unix) -> Secret {
         self.credential_or_last(at).map_or_else(|| self.secrets.pseudonym.clone(), |own| own.seed())
@@ -36,6 +42,17 @@ impl Membership {
         let present = self.batch.epoch_length.epoch_at(at);
         let last = self.credentials.range(present..).rev().find(|(_, own)| other(own));
         last.map_or(present, |(epoch, _)| Epoch(epoch.0 + 1))
+    }
+
+    /// The beginning of the next epoch in which it has another pseudonym than in that of `at`; `None` if there is none: it is stable.
+    pub fn next_change(&self, at: Unix) -> Option<Unix> {
+        let (length, own) = (self.batch.epoch_length, self.pseudonym(at));
+        let after = Epoch(length.epoch_at(at).0.saturating_add(1));
+        let other = self.credentials.range(after..).find(|(_, next)| next.pseudonym() != own);
+        // Beyond those that it has, each has the keys of its mode.
+        let last = self.credentials.last_key_value().map_or(after, |(epoch, _)| after.max(Epoch(epoch.0 + 1)));
+        let changes = self.anonymity.rotates() || !self.is_stable(&own);
+        other.map(|(epoch, _)| *epoch).or_else(|| changes.then_some(last)).map(|epoch| length.start(epoch))
     }
 
     /// Whether a pseudonym is the one that serves all epochs.

@@ -4,6 +4,7 @@ use super::mesh::Mesh;
 use super::multicast::{heard, publish, seconds};
 use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, Outcome, Reply, Token};
+use m2mesh::engine::view::IdentityView;
 use m2mesh::engine::{Input, Settings};
 use m2mesh::id::Pseudonym;
 use m2mesh::identity::anonymity::Anonymity;
@@ -203,6 +204,59 @@ fn a_successor_is_refused_without_proof_and_a_second_one_with_it() {
     assert_eq!(mesh.counted(1, Counter::SuccessorsRefused), 2);
     mesh.hand(1, 0, &frame(&new, proof));
     assert_eq!(mesh.counted(1, Counter::SuccessorsRefused), 3);
+}
+
+/// What the node says of its pseudonym in answer to a command.
+fn identity(mesh: &mut Mesh, at: usize, command: Command) -> IdentityView {
+    let token = mesh.command(at, command);
+    let told = mesh.nodes[at].replies.iter().rev().find_map(|(of, reply)| match reply {
+        Reply::Identity(identity) if *of == token => Some((**identity).clone()),
+        _ => None,
+    });
+    told.expect("an answer")
+}
+
+/// Invariant 1 of engine::membership::anonymity. A mode that was set at run time holds after a restart; a device tells when it is in force.
+#[test]
+fn a_mode_is_set_at_run_time_and_outlasts_the_process() {
+    let mut mesh = rotating(&["a", "b"], |at| at == 0);
+    row(&mut mesh, 2);
+    let told = identity(&mut mesh, 1, Command::Identity);
+    assert_eq!((told.anonymity, told.next_change, told.changing), (Anonymity::Stable, None, false));
+    let told = identity(&mut mesh, 1, Command::Rotate { anonymity: Some(Anonymity::Strict) });
+    assert_eq!(told.anonymity, Anonymity::Strict);
+    assert_eq!(told.next_change, Some(told.in_force_from), "once its certified epochs are over");
+    assert!(told.in_force_from > told.epoch_ends);
+    mesh.run(seconds(5));
+    mesh.restart(1);
+    assert_eq!(identity(&mut mesh, 1, Command::Identity).anonymity, Anonymity::Strict);
+    // Its pseudonym changes then, and others reach it.
+    mesh.connect(0, 1);
+    let (before, until) = (mesh.nodes[1].own, told.in_force_from.since(mesh.now.unix) + seconds(400));
+    mesh.run(until);
+    assert_ne!(mesh.nodes[1].own, before);
+    let token = mesh.send(0, "b", b"still there", Ack::End, 60);
+    mesh.run(seconds(70));
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&token));
+}
+
+/// Asked to, a device whose epoch has turned changes at once; before the turn there is no other pseudonym to take.
+#[test]
+fn a_pseudonym_that_is_due_is_taken_on_demand() {
+    let mut mesh = rotating(&["a", "b"], |at| at == 0);
+    row(&mut mesh, 2);
+    let left = HOUR - mesh.now.unix.seconds() % HOUR;
+    mesh.run(seconds(left - 1));
+    let told = identity(&mut mesh, 0, Command::Rotate { anonymity: None });
+    assert_eq!((told.changing, told.next_change), (false, Some(told.epoch_ends)));
+    mesh.run(seconds(2));
+    let before = mesh.nodes[0].own;
+    assert!(identity(&mut mesh, 0, Command::Rotate { anonymity: None }).changing);
+    mesh.run(seconds(5));
+    let told = identity(&mut mesh, 0, Command::Identity);
+    assert_eq!((told.former, told.changing), (Some(before), true));
+    mesh.run(seconds(20));
+    assert_eq!(identity(&mut mesh, 0, Command::Identity).former, None);
 }
 
 /// A network that was slow to open is asked for a second time; when that one is there, too, the first stays.

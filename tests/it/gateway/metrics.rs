@@ -23,6 +23,8 @@ fn status() -> Status {
         version: "0.1.0".into(),
         pid: 7,
         peer_id: "12D3".into(),
+        anonymity: "rotating".into(),
+        next_change: None,
         epoch_ends: "2026-01-31T12:00:00.000Z".into(),
         credentials_until: "2026-02-07T12:00:00.000Z".into(),
         credentials_failure: None,

@@ -222,6 +222,8 @@ async fn requests_publications_and_questions_get_their_answers() {
         version: "0".into(),
         pid: 7,
         peer_id: "12D3".into(),
+        anonymity: "rotating".into(),
+        next_change: None,
         epoch_ends: String::new(),
         credentials_until: String::new(),
         credentials_failure: None,

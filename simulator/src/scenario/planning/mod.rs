@@ -119,7 +119,7 @@ pub fn plan(
         settle: model.settle.0,
         epoch,
         epochs,
-        anonymity: model.realm.anonymity.unwrap_or_default(),
+        anonymity: model.realm.anonymity.unwrap_or(m2mesh::identity::anonymity::Anonymity::Stable),
         start,
         faults,
         bearers: planning.bearers,
