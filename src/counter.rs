@@ -291,8 +291,6 @@ counters! {
     ReceiptsWithoutWay: Receipts = "receipts_without_way",
     /// New credentials of neighbours that do not verify.
     RefreshesRefused: Credentials = "refreshes_refused",
-    /// Successors that neighbours named and that are not believed: the proof or the credential does not hold, or the link has had one.
-    SuccessorsRefused: Frames = "successors_refused",
     /// Messages of class alarm of this device that were not taken, since no more may wait.
     RefusedFullAlarm: Messages = "refused_full_alarm",
     /// Messages of class bulk of this device that were not taken, since no more may wait.
@@ -313,6 +311,8 @@ counters! {
     SessionsRefused: Sessions = "sessions_refused",
     /// Session records of sessions that are not known here.
     SessionsUnknown: Frames = "sessions_unknown",
+    /// Successors that neighbours named and that are not believed: the proof or the credential does not hold, or the link has had one.
+    SuccessorsRefused: Frames = "successors_refused",
     /// Requests for the time beyond what a link may ask at once.
     TimeRequestsDropped: Requests = "time_requests_dropped",
     /// Groups for which no tree is made, since they are too many or too large.

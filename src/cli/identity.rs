@@ -21,11 +21,13 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Shows the pseudonym, the epoch, the mode and the next change
+    #[command(after_help = "Examples:\n  m2mesh identity show\n  m2mesh identity show --json | jq -r .peer_id")]
     Show,
     /// Takes the next pseudonym now if its epoch has begun, or sets the mode
     ///
     /// An issuer certifies one pseudonym for each epoch, so there is no other before the next epoch: exit code 2, with the time. A node changes by
     /// itself a while after the turn of the epoch; this does it at once.
+    #[command(after_help = "Examples:\n  m2mesh identity rotate\n  m2mesh identity rotate --anonymity strict --json")]
     Rotate {
         /// For how long the device is to be known by one pseudonym from now on: stable (its life), rotating or strict (an epoch). It holds after
         /// restarts, until another mode stands in config.toml

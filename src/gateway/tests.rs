@@ -48,6 +48,7 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
         ("POST", "/v1/inbox/forget") => ("", r#"{"consumer":"a"}"#, Right::Administer),
         ("GET", "/v1/route") => ("?to=a", "", Right::Inspect),
         ("POST", "/v1/bulletin") => ("", r#"{"bulletin_base64":"AA=="}"#, Right::Administer),
+        ("POST", "/v1/identity/rotate") => ("", "{}", Right::Administer),
         ("PUT", "/v1/lab") => ("", "{}", Right::Lab),
         ("GET", "/openapi.json") => return None,
         ("GET", _) => ("", "", Right::Inspect),

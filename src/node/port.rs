@@ -32,15 +32,13 @@ pub(super) fn choose(directory: &Path) -> Vec<Multiaddr> {
             "another program uses port {wanted}, at which others know this device: it has port {port} until it is started again"
         ),
     }
-    let has_ipv6 = socket(AddressFamily::INET6, SocketType::DGRAM, None).is_ok();
-    let everywhere = net::everywhere(port).into_iter();
-    everywhere.filter(|address| has_ipv6 || !address.to_string().starts_with("/ip6/")).collect()
+    everywhere(port)
 }
 
-/// All addresses of this machine, at any free port.
-pub(super) fn everywhere_at_any() -> Vec<Multiaddr> {
+/// All addresses of this machine, at a port.
+pub(super) fn everywhere(port: u16) -> Vec<Multiaddr> {
     let has_ipv6 = socket(AddressFamily::INET6, SocketType::DGRAM, None).is_ok();
-    let everywhere = net::everywhere(0).into_iter();
+    let everywhere = net::everywhere(port).into_iter();
     everywhere.filter(|address| has_ipv6 || !address.to_string().starts_with("/ip6/")).collect()
 }
 
@@ -57,7 +55,7 @@ fn is_free(port: u16) -> bool {
 }
 
 /// Returns a free port chosen by the system; `None` after [`ATTEMPTS`] that failed.
-fn any() -> Option<u16> {
+pub(super) fn any() -> Option<u16> {
     let candidates = (0..ATTEMPTS).filter_map(|_| {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         Some(listener.local_addr().ok()?.port())

@@ -1,6 +1,6 @@
 //! Opening networks over the machine's sockets: the first one, and another beside it when the pseudonym changes.
 
-use super::Clock;
+use super::{Clock, ports};
 use crate::id::Pseudonym;
 use crate::identity::admission::AdmissionView;
 use crate::identity::kdf::Secret;
@@ -50,8 +50,7 @@ impl Opener {
     /// is. It dials the addresses `known` first.
     pub(super) fn beside(&self, known: Vec<Multiaddr>) -> Self {
         let mut other = self.clone();
-        let told = if self.told_where { self.config.listen.clone() } else { port::everywhere_at_any() };
-        other.config.listen = told.iter().map(net::at_any_port).collect();
+        other.config.listen = ports::of_one_pseudonym(self.told_where.then_some(&self.config.listen[..]), None);
         (other.config.met, other.told_where) = (known, true);
         other
     }

@@ -277,7 +277,7 @@ fn a_node_whose_port_is_taken_has_another_and_keeps_it() {
     reader.run(Machine::First, "m2mesh realm init plant --name gateway");
     reader.run(Machine::First, "m2mesh run --dir plant &");
     let ticket = reader.run(Machine::First, "m2mesh realm invite plant --name other").join("");
-    reader.run(Machine::First, &format!("m2mesh join {ticket} --dir other"));
+    reader.run(Machine::First, &format!("m2mesh join --anonymity stable {ticket} --dir other"));
     let port = |node: &Running| {
         let first = node.ready.split("/tcp/").nth(1).expect("a port");
         first.chars().take_while(char::is_ascii_digit).collect::<String>()
