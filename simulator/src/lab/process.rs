@@ -53,6 +53,7 @@ impl Place {
         let started = self
             .command(&["lab", "--nodes", &layout.names.len().to_string(), "--for", &seconds(longest)])
             .args(["--epoch", &seconds(Duration::from_secs(layout.plan.epoch.seconds()))])
+            .args(["--anonymity", layout.plan.anonymity.name()])
             .arg("--topology")
             .arg(topology)
             .stdout(Stdio::piped())

@@ -14,6 +14,10 @@
 //! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast
 //! Trees", 2007), with a tree that follows from the link-state database instead of one that grows from duplicates.
 //!
+//! While a router changes its pseudonym it is in the database under both, and other routers' trees may lead through either. It therefore takes the
+//! places of both, and pushes to the neighbours of both. A neighbour that is in a tree under two pseudonyms, and has named one the successor of the
+//! other, is pushed to once.
+//!
 //! Trees are computed again a moment after the network or a group has changed, not at each of many changes in a row.
 //!
 //! Invariants
@@ -78,12 +82,14 @@ struct Place {
 }
 
 impl Place {
-    /// The place of a router in a tree, or `None` if the router is not in it.
-    fn of(tree: &tree::Tree, own: &Pseudonym, neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
-        if !tree.holds(own) {
+    /// The place of a router in a tree, under all pseudonyms that it has at present, or `None` if it is not in the tree.
+    fn of(tree: &tree::Tree, own: &[Pseudonym], neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
+        let held = own.iter().filter(|own| tree.holds(own)).flat_map(|own| tree.branches(own));
+        let branches: BTreeSet<Pseudonym> = held.map(|branch| branch.to).filter(|to| !own.contains(to)).collect();
+        if !own.iter().any(|own| tree.holds(own)) {
             return None;
         }
-        let branches: Vec<Pseudonym> = tree.branches(own).iter().map(|branch| branch.to).collect();
+        let branches: Vec<Pseudonym> = branches.into_iter().collect();
         let elsewhere = tree.routers().filter(|router| neighbours.contains(router) && !branches.contains(router));
         let beside = elsewhere.copied().collect();
         Some(Self { branches, beside })
@@ -176,12 +182,14 @@ impl Groups {
         let neighbours: BTreeSet<Pseudonym> = neighbours.links.neighbours().copied().collect();
         // Groups with the same members have the same tree.
         let mut known: BTreeMap<BTreeSet<Pseudonym>, Option<Place>> = BTreeMap::new();
+        // While the former pseudonym is in force others may compute trees through either.
+        let pseudonyms: Vec<Pseudonym> = [Some(core.own), core.former].into_iter().flatten().collect();
         let mut places = BTreeMap::new();
         for (group, members) in groups.into_iter().take(MAX_TREES) {
             let place = match known.get(&members) {
                 Some(place) => place.clone(),
                 None => {
-                    let place = Place::of(&trees.of(&members), &core.own, &neighbours);
+                    let place = Place::of(&trees.of(&members), &pseudonyms, &neighbours);
                     known.insert(members, place.clone());
                     place
                 }
@@ -225,7 +233,13 @@ impl Groups {
             next_hops.extend(self.next_hop_out(neighbours, policy));
             next.extend(leaves);
         }
-        let others = next.into_iter().filter(|to| from != Some(to));
+        // A neighbour that goes on under another pseudonym takes it under that.
+        let went_on: Vec<Pseudonym> = next
+            .iter()
+            .filter(|to| neighbours.successors.of(to).is_some_and(|successor| next.contains(&successor)))
+            .copied()
+            .collect();
+        let others = next.into_iter().filter(|to| from != Some(to) && !went_on.contains(to));
         next_hops
             .extend(others.map(|to| NextHop { to, link: neighbours.link_under(&to, policy).map(|(link, _)| link) }));
         next_hops
