@@ -172,8 +172,14 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
         Action::Issue { place, requests } => issue(&shell, &place, &source, &requests),
         Action::Revoke(arguments) => revoke::run(&shell, &source, arguments).await,
         Action::Bulletin { place } => revoke::bulletin(&shell, &place, &source),
-        Action::Segment(arguments) => segment::run(arguments, &shell, &source),
-        Action::Group(arguments) => group::run(arguments, &shell, &source),
+        Action::Segment(arguments) => {
+            let places = arguments.places();
+            operator::publish(&shell, places, segment::run(arguments, &shell, &source)?).await
+        }
+        Action::Group(arguments) => {
+            let places = arguments.places();
+            operator::publish(&shell, places, group::run(arguments, &shell, &source)?).await
+        }
         Action::Disclose(arguments) => disclose::run(arguments, &shell, &source),
         Action::List { place } => list(&shell, &place, &source),
     }

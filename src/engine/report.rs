@@ -114,6 +114,9 @@ impl Engine {
         if self.core.membership.contacts().get(to).is_none() && to != self.core.membership.name() {
             return self.messages.refuse_unknown(&mut self.core, token, to);
         }
+        if self.messages.refuse_revoked(&mut self.core, token, to) {
+            return;
+        }
         let asked = Asked { policy, class: Class::Telemetry, service: None };
         let Some((send_policy, lifetime)) = self.messages.send_policy_of(
             &mut self.core,

@@ -2,12 +2,13 @@
 
 use super::operator::{self, OperatorKey};
 use crate::cli::failure::Failure;
+use crate::cli::machine;
 use crate::cli::passphrase::Source;
 use crate::cli::shell::{self, Shell};
-use crate::cli::{Verdict, machine};
 use crate::id::Name;
+use crate::identity::bulletin::VerifiedBulletin;
 use crate::keystore::realm_dir::groups::{GroupEntry, LONG_DOCUMENT, Made, Readers, Rekey};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Gives groups keys of their own, and says who reads them
@@ -87,17 +88,26 @@ struct When {
     after: Duration,
 }
 
-pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Verdict, Failure> {
+impl Arguments {
+    /// The realm's directory, and the node that is to tell the mesh.
+    pub(super) fn places(&self) -> (PathBuf, Option<PathBuf>) {
+        (self.place.clone(), self.key.via())
+    }
+}
+
+/// Does what was asked. Returns the bulletin if that is another one now.
+pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Option<VerifiedBulletin>, Failure> {
     let Arguments { place, action, key } = arguments;
     let mut realm = operator::open(&place, source)?;
     if let Action::List = action {
-        return list(shell, realm.group_list().map_err(|error| operator::failed(error.into()))?);
+        list(shell, realm.group_list().map_err(|error| operator::failed(error.into()))?)?;
+        return Ok(None);
     }
     let operator = key.read(&realm, source)?;
     let (now, mut rng) = (machine::now(), machine::randomness()?);
     let some = |readers: Vec<Name>| if readers.is_empty() { None } else { Some(Readers::Some(readers)) };
     let (name, made) = match action {
-        Action::List => return Ok(Verdict::Done),
+        Action::List => return Ok(None),
         Action::Add { name, readers, when } => {
             let wanted = (name.as_str(), some(readers).unwrap_or(Readers::All));
             (Some(name.clone()), realm.add_group(&operator, wanted, (now, when.after), &mut rng))
@@ -109,15 +119,13 @@ pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Resul
         }
         Action::Remove { name } => {
             realm.remove_group(&operator, &name, now).map_err(operator::failed)?;
-            return removed(shell, &name, &realm, &place);
+            removed(shell, &name, realm.bulletin().version())?;
+            return Ok(Some(realm.bulletin().clone()));
         }
     };
     let made = made.map_err(operator::failed)?;
     tell(shell, name.as_deref(), &made, realm.bulletin().version())?;
-    if !shell.json {
-        operator::note(shell, &realm, &place);
-    }
-    Ok(Verdict::Done)
+    Ok(Some(realm.bulletin().clone()))
 }
 
 fn tell(shell: &Shell, name: Option<&str>, made: &Made, bulletin: u64) -> Result<(), Failure> {
@@ -143,23 +151,17 @@ fn tell(shell: &Shell, name: Option<&str>, made: &Made, bulletin: u64) -> Result
     Ok(())
 }
 
-fn removed(
-    shell: &Shell,
-    name: &str,
-    realm: &crate::keystore::realm_dir::RealmDir,
-    place: &Path,
-) -> Result<Verdict, Failure> {
+fn removed(shell: &Shell, name: &str, bulletin: u64) -> Result<(), Failure> {
     if shell.json {
-        shell.object(&serde_json::json!({ "group": name, "removed": true, "bulletin": realm.bulletin().version() }))?;
+        shell.object(&serde_json::json!({ "group": name, "removed": true, "bulletin": bulletin }))?;
     } else {
         let name = shell::visible(name.as_bytes());
         shell.line(format_args!("{name} has no key of its own any more: every member can read it"))?;
-        operator::note(shell, realm, place);
     }
-    Ok(Verdict::Done)
+    Ok(())
 }
 
-fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<Verdict, Failure> {
+fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<(), Failure> {
     if shell.json {
         let group = |entry: GroupEntry| {
             let versions = entry.versions.iter().map(|(version, from, bytes)| {
@@ -176,7 +178,7 @@ fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<Verdict, Failure> {
             })
         };
         shell.object(&groups.into_iter().map(group).collect::<Vec<_>>())?;
-        return Ok(Verdict::Done);
+        return Ok(());
     }
     let row = |entry: GroupEntry| {
         let name = match (entry.name, entry.tag) {
@@ -199,5 +201,5 @@ fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<Verdict, Failure> {
         vec![name, version, from, bytes, readers]
     };
     shell.table(&["GROUP", "VERSION", "FROM", "BYTES", "READERS"], groups.into_iter().map(row).collect())?;
-    Ok(Verdict::Done)
+    Ok(())
 }

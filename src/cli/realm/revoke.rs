@@ -1,12 +1,10 @@
 //! `realm revoke`: cutting devices off, and telling the mesh; `realm bulletin`: what to tell it by hand.
 
-use super::Source;
+use super::{Source, operator};
 use crate::cli::failure::Failure;
 use crate::cli::shell::{Shell, quoted};
 use crate::cli::{Verdict, machine};
-use crate::gateway::client::{Client, ClientError};
-use crate::gateway::dto::{BulletinBody, BulletinTaken};
-use crate::identity::bulletin::VerifiedBulletin;
+use crate::gateway::dto::BulletinBody;
 use crate::identity::ledger::DeviceRecord;
 use crate::keystore::realm_dir::{RealmDir, Revoke, Revoked};
 use crate::time::Unix;
@@ -41,31 +39,10 @@ pub(super) async fn run(shell: &Shell, source: &Source, arguments: Arguments) ->
         .map_err(|error| Failure::split(error, "`m2mesh realm list DIR` shows the realm's devices and tickets"))?;
     let told = match revoked.devices.is_empty() {
         true => None,
-        false => tell(&place, via, &revoked.bulletin).await?,
+        false => operator::tell(&place, via, &revoked.bulletin).await?,
     };
     say(shell, &place, &revoked, told.as_deref())?;
     Ok(Verdict::Done)
-}
-
-/// Hands the bulletin to a node; which that was, if any.
-async fn tell(place: &Path, via: Option<PathBuf>, bulletin: &VerifiedBulletin) -> Result<Option<PathBuf>, Failure> {
-    let asked = via.is_some();
-    let node = via.unwrap_or_else(|| place.into());
-    let (version, at) = (bulletin.version(), node.display());
-    let again = format!(
-        "the realm has it as bulletin {version}: `m2mesh realm bulletin {} | m2mesh bulletin - --dir {}` tells it again",
-        quoted(&place.to_string_lossy()),
-        quoted(&node.to_string_lossy()),
-    );
-    match Client::new(&node).post::<BulletinTaken>("/v1/bulletin", &BulletinBody::new(bulletin)).await {
-        Ok(taken) if taken.version > version => Err(Failure::new(
-            format!("the node in {at} holds bulletin {}, which is newer than {version}", taken.version),
-            format!("{} is not the newest copy of the realm; revoke in that one", place.display()),
-        )),
-        Ok(_) => Ok(Some(node)),
-        Err(ClientError::NotRunning(_)) if !asked => Ok(None),
-        Err(error) => Err(Failure::new(format!("the node in {at} was not told: {error}"), again)),
-    }
 }
 
 fn say(shell: &Shell, place: &Path, revoked: &Revoked, told: Option<&Path>) -> Result<(), Failure> {

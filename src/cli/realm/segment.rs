@@ -2,10 +2,11 @@
 
 use super::operator::{self, OperatorKey};
 use crate::cli::failure::Failure;
+use crate::cli::machine;
 use crate::cli::passphrase::Source;
 use crate::cli::shell::Shell;
-use crate::cli::{Verdict, machine};
 use crate::id::Name;
+use crate::identity::bulletin::VerifiedBulletin;
 use crate::time::Unix;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +79,15 @@ enum Action {
     },
 }
 
-pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Verdict, Failure> {
+impl Arguments {
+    /// The realm's directory, and the node that is to tell the mesh.
+    pub(super) fn places(&self) -> (PathBuf, Option<PathBuf>) {
+        (self.place.clone(), self.key.via())
+    }
+}
+
+/// Does what was asked. Returns the bulletin if that is another one now.
+pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Option<VerifiedBulletin>, Failure> {
     let Arguments { place, action, key } = arguments;
     match action {
         Action::List => list(shell, source, &place),
@@ -89,7 +98,7 @@ pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Resul
     }
 }
 
-fn list(shell: &Shell, source: &Source, place: &Path) -> Result<Verdict, Failure> {
+fn list(shell: &Shell, source: &Source, place: &Path) -> Result<Option<VerifiedBulletin>, Failure> {
     let segments = operator::open(place, source)?.segment_list().map_err(|error| operator::failed(error.into()))?;
     if shell.json {
         let segment = |entry: crate::keystore::realm_dir::segments::SegmentEntry| {
@@ -98,7 +107,7 @@ fn list(shell: &Shell, source: &Source, place: &Path) -> Result<Verdict, Failure
             })
         };
         shell.object(&segments.into_iter().map(segment).collect::<Vec<_>>())?;
-        return Ok(Verdict::Done);
+        return Ok(None);
     }
     let or_none = |names: Vec<String>| if names.is_empty() { "-".to_owned() } else { names.join(" ") };
     let row = |entry: crate::keystore::realm_dir::segments::SegmentEntry| {
@@ -106,10 +115,16 @@ fn list(shell: &Shell, source: &Source, place: &Path) -> Result<Verdict, Failure
         vec![entry.name, entry.bit.to_string(), or_none(entry.reaches), or_none(devices)]
     };
     shell.table(&["SEGMENT", "BIT", "REACHES", "DEVICES"], segments.into_iter().map(row).collect())?;
-    Ok(Verdict::Done)
+    Ok(None)
 }
 
-fn add(shell: &Shell, source: &Source, place: &Path, key: &OperatorKey, name: &Name) -> Result<Verdict, Failure> {
+fn add(
+    shell: &Shell,
+    source: &Source,
+    place: &Path,
+    key: &OperatorKey,
+    name: &Name,
+) -> Result<Option<VerifiedBulletin>, Failure> {
     let mut realm = operator::open(place, source)?;
     let operator = key.read(&realm, source)?;
     let bit = realm.add_segment(&operator, name, machine::now()).map_err(operator::failed)?;
@@ -117,9 +132,8 @@ fn add(shell: &Shell, source: &Source, place: &Path, key: &OperatorKey, name: &N
         shell.object(&serde_json::json!({ "name": name, "bit": bit, "bulletin": realm.bulletin().version() }))?;
     } else {
         shell.line(format_args!("segment {name}, bit {bit}: it reaches no other, and no device is in it"))?;
-        operator::note(shell, &realm, place);
     }
-    Ok(Verdict::Done)
+    Ok(Some(realm.bulletin().clone()))
 }
 
 fn reach(
@@ -128,7 +142,7 @@ fn reach(
     (place, key): (&Path, &OperatorKey),
     (from, to): (&str, &str),
     reaches: bool,
-) -> Result<Verdict, Failure> {
+) -> Result<Option<VerifiedBulletin>, Failure> {
     let mut realm = operator::open(place, source)?;
     let operator = key.read(&realm, source)?;
     let new = realm.set_reach(&operator, (from, to), reaches, machine::now()).map_err(operator::failed)?;
@@ -136,16 +150,15 @@ fn reach(
         shell.object(&serde_json::json!({
             "from": from, "to": to, "reaches": reaches, "new": new, "bulletin": realm.bulletin().version(),
         }))?;
-        return Ok(Verdict::Done);
+        return Ok(new.then(|| realm.bulletin().clone()));
     }
     let verb = if reaches { "reaches" } else { "does not reach" };
     if new {
         shell.line(format_args!("{from} {verb} {to} from now on"))?;
-        operator::note(shell, &realm, place);
     } else {
         shell.line(format_args!("{from} {verb} {to}, as before"))?;
     }
-    Ok(Verdict::Done)
+    Ok(new.then(|| realm.bulletin().clone()))
 }
 
 fn assign(
@@ -154,7 +167,7 @@ fn assign(
     place: &Path,
     device: &Name,
     segments: &[String],
-) -> Result<Verdict, Failure> {
+) -> Result<Option<VerifiedBulletin>, Failure> {
     let mut realm = operator::open(place, source)?;
     let assigned = realm.assign_segments(device, segments).map_err(|error| operator::failed(error.into()))?;
     let until = Unix::from_seconds(assigned.until).to_string();
@@ -168,5 +181,5 @@ fn assign(
     } else {
         shell.line(format_args!("{device} is in {} already", segments.join(", ")))?;
     }
-    Ok(Verdict::Done)
+    Ok(None)
 }

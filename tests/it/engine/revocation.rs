@@ -82,6 +82,8 @@ fn links_to_a_revoked_device_end_at_all_others_with_the_reason() {
     let routes = mesh.command(1, Command::Routes);
     let Some(Reply::Routes(routes)) = mesh.reply(1, routes) else { unreachable!("routes are answered") };
     assert!(routes.routers.iter().all(|router| router.name != "gone"), "{:?}", routes.routers);
+    let way = mesh.command(1, Command::Route { to: name("gone"), policy: None });
+    assert_eq!(mesh.reply(1, way), Some(&Reply::Refused(Refused::Revoked(name("gone")))), "why there is none");
 }
 
 #[test]
