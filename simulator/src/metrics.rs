@@ -172,7 +172,19 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "from the end of the last fault until all links stood that could; 0 without faults",
     ),
-    of_all("links.lost", Unit::Count, "links that went down after the warm-up"),
+    of_all("links.lost", Unit::Count, "links that went down after the warm-up, other than by a change of pseudonym"),
+    of_all(
+        "turn.links",
+        Unit::Count,
+        "links that ended with a former pseudonym of a device, where the two devices had no other yet",
+    ),
+    of_all("turn.apart.mean", Unit::Seconds, "from such an end until these two were linked again, mean"),
+    of_all("turn.apart.max", Unit::Seconds, "the same, longest"),
+    of_all(
+        "turn.pushed",
+        Unit::Count,
+        "frames of publications pushed to a neighbour again, under another pseudonym of either",
+    ),
     of_all("queue.max", Unit::Count, "messages on their way out at one node, the most seen"),
     of_all(
         "dropped",

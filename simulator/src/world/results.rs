@@ -6,7 +6,7 @@ use super::checks::Promise;
 use super::energy::Reading;
 use super::executor;
 use super::ledger::{Book, End, Ledger, Message};
-use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
+use super::medium::{Medium, NANOS, PURPOSES, Spent, Turned, now};
 use super::missed::missed;
 use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
@@ -207,13 +207,20 @@ fn of_all(
     let watch = medium.watch();
     let over = plan.faults.iter().map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
     let over = over.map(|over| (plan.warmup + over).as_secs_f64());
-    match (over, watch.missing) {
+    match (over, watch.missing + watch.turned.apart) {
         (None, _) => put("converged", 0.0),
         (Some(over), 0) => put("converged", watch.whole_at.map_or(0.0, |at| (seconds(at) - over).max(0.0))),
         // The time was not reached by the end, so there is nothing to measure.
         (Some(_), _) => {}
     }
     put("links.lost", (watch.lost - warm.lost) as f64);
+    if plan.anonymity.rotates() {
+        let Turned { links, again, time, longest, .. } = watch.turned;
+        put("turn.links", (links - warm.turned) as f64);
+        put("turn.apart.max", longest as f64 / NANOS as f64);
+        put("turn.apart.mean", time as f64 / NANOS as f64 / again.max(1) as f64);
+        put("turn.pushed", medium.witness(|witness| witness.pushed_beside()) as f64);
+    }
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", totals.counters.values().sum::<u64>() as f64);
     put("violations", book.checks.violated() as f64);

@@ -70,6 +70,9 @@ fn bounds(plan: &Plan, key: &str) -> Option<Bounds> {
     let run = plan.warmup + plan.duration + plan.settle;
     match name {
         "converged" if plan.faults.is_empty() => upto(0.0, "there are no faults from which to heal".to_owned()),
+        _ if name.starts_with("turn.") && !plan.anonymity.rotates() => {
+            upto(0.0, "no device changes its pseudonym".to_owned())
+        }
         "radio.collided" if plan.bearers.iter().all(|bearer| bearer.collisions.is_none()) => {
             upto(0.0, "no bearer has `collisions`".to_owned())
         }

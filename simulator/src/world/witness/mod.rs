@@ -27,6 +27,7 @@ use super::medium::{NANOS, now};
 use crate::plan::{FaultKind, Plan};
 use attempts::Attempts;
 use groups::Pushes;
+use libp2p::PeerId;
 use link_state::Told;
 use m2mesh::id::{CredentialHash, CredentialPrefix};
 use m2mesh::wire::frame::Kind;
@@ -84,6 +85,8 @@ pub struct Going<'a> {
     pub from: usize,
     /// The index of the device at the other end of the link.
     pub to: usize,
+    /// The keys of the networks at the two ends, once they are known.
+    pub under: [Option<PeerId>; 2],
     /// The index of the bearer.
     pub bearer: usize,
     /// The kind of the frame.
@@ -166,6 +169,12 @@ impl Witness {
             Kind::Lsa => self.handle_lsa(going),
             _ => {}
         }
+    }
+
+    /// Returns the number of frames of publications that were pushed to a neighbour again, under another pseudonym of
+    /// either end.
+    pub fn pushed_beside(&self) -> u64 {
+        self.pushes.beside
     }
 
     /// Returns the bytes of frames that a device has forwarded for others.

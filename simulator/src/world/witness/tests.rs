@@ -106,7 +106,7 @@ impl Frame {
         body.extend([7; 100]);
         let length = body.len() + 6;
         let to = self.to.unwrap_or(from + 1);
-        witness.handle(&Going { from, to, bearer, kind: Kind::Data, length, body: &body });
+        witness.handle(&Going { from, to, under: [None; 2], bearer, kind: Kind::Data, length, body: &body });
     }
 }
 
@@ -180,7 +180,7 @@ fn push(witness: &mut Witness, counter: u64, expiry: i64) {
         sealed: &[7; 50],
     };
     let body = wire::encode(&Signed { body: &wire::encode(&frame), signature: m2mesh::id::Signature([0; 64]) });
-    witness.handle(&Going { from: 0, to: 1, bearer: WIRE, kind: Kind::Group, length: body.len() + 6, body: &body });
+    witness.handle(&Going { from: 0, to: 1, under: [None; 2], bearer: WIRE, kind: Kind::Group, length: body.len() + 6, body: &body });
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn tell(witness: &mut Witness, sequence: u64, links: Vec<(usize, u8, u64, u32)>)
         borders: Vec::new(),
     };
     let body = wire::encode(&Signed { body: &wire::encode(&lsa), signature: m2mesh::id::Signature([0; 64]) });
-    witness.handle(&Going { from: 1, to: 2, bearer: WIRE, kind: Kind::Lsa, length: body.len() + 6, body: &body });
+    witness.handle(&Going { from: 1, to: 2, under: [None; 2], bearer: WIRE, kind: Kind::Lsa, length: body.len() + 6, body: &body });
 }
 
 #[test]
