@@ -227,6 +227,11 @@ impl Device {
         }
     }
 
+    /// Returns the realm, on the device that has the issuer's key.
+    pub fn realm(&self) -> Option<Arc<Mutex<MemoryRealm>>> {
+        self.issuer.as_ref().map(|(_, realm)| realm.clone())
+    }
+
     /// Returns whether it has had more than one life.
     pub fn was_restarted(&self) -> bool {
         self.lives > 1

@@ -100,7 +100,10 @@ impl Host for SimHost {
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
         if let Ok(membership) = Membership::from_stored(&membership) {
-            self.medium.witness(|witness| witness.note_credentials(self.device, hashes(&membership)));
+            self.medium.witness(|witness| {
+                witness.note_credentials(self.device, hashes(&membership));
+                witness.note_bulletin(self.device, membership.bulletin().version());
+            });
         }
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
         ready(Ok(())).boxed()

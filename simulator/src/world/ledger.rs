@@ -98,6 +98,8 @@ pub struct Message {
     pub expected: u32,
     /// Whether its sender's node went down before it ended.
     pub orphaned: bool,
+    /// Whether a revocation may have kept it from arriving, so that nothing is expected of it.
+    pub spared: bool,
 }
 
 /// The report on a message's path.

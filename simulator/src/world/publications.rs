@@ -36,6 +36,7 @@
 //! 1. A violation is counted once: publications that were not reported count as reported from then on.
 //! - The same notes give the same findings; judging changes nothing.
 
+use super::balance::Balance;
 use super::checks::{Checks, Promise};
 use super::ledger::{End, Message, excuse};
 use super::medium::NANOS;
@@ -106,6 +107,8 @@ pub struct Rules<'a> {
     pub turn: &'a dyn Fn(u64) -> u64,
     /// Returns the epoch of a moment, by a clock with this error in microseconds.
     pub epoch: &'a dyn Fn(u64, i64) -> u64,
+    /// Returns whether a device may hear what another publishes under a topic.
+    pub heard: &'a dyn Fn(usize, usize, u32) -> bool,
     /// The end of the run.
     pub end: u64,
 }
@@ -146,19 +149,6 @@ struct Line {
     last: Option<usize>,
 }
 
-/// The number of publications of one publisher that were reported to one subscription as missed, and the number that
-/// should have been.
-#[derive(Default)]
-struct Balance {
-    told: u64,
-    /// Reported as possibly missed, after which their number may or may not be reported.
-    doubted: u64,
-    floor: u64,
-    ceiling: u64,
-    /// Missing publications of streams that have ended since.
-    later: u64,
-}
-
 impl Publications {
     /// Notes that a device listens to a topic from now on, and returns the number of the subscription.
     pub fn handle_subscribed(&mut self, node: usize, topic: u32, at: u64) -> usize {
@@ -181,6 +171,11 @@ impl Publications {
     /// Notes that a node was killed: its subscriptions and its streams end.
     pub fn handle_down(&mut self, node: usize, at: u64) {
         self.downs.entry(node).or_default().push(at);
+        self.handle_revoked(node, at);
+    }
+
+    /// Notes that a device is no longer a member: nothing is promised to its subscriptions from now on.
+    pub fn handle_revoked(&mut self, node: usize, at: u64) {
         for subscription in self.subscriptions.iter_mut().filter(|subscription| subscription.node == node) {
             subscription.ended.get_or_insert(at);
         }
@@ -198,6 +193,7 @@ impl Publications {
             let end = message.end.map(|(end, _)| end);
             let Some(topic) = message.topic.filter(|_| end != Some(End::Refused)) else { continue };
             let sure = matches!(end, Some(End::Sent | End::Delivered))
+                && !message.spared
                 && !self.went_down(message.from, message.sent, message.sent + LAST);
             let stream = streams.entry((topic, message.from)).or_default();
             let ended = message.end.map_or(message.sent, |(_, at)| at.max(message.sent));
@@ -217,7 +213,8 @@ impl Publications {
                 heard.entry(one.from).or_default().push(*one);
             }
             let topic = subscription.topic;
-            for ((_, from), stream) in streams.range((topic, 0)..=(topic, usize::MAX)) {
+            let range = streams.range((topic, 0)..=(topic, usize::MAX));
+            for ((_, from), stream) in range.filter(|((_, from), _)| (rules.heard)(*from, subscription.node, topic)) {
                 let heard = heard.get(from).map_or(&[][..], |heard| heard);
                 let line = lines.entry((subscription.node, topic, *from)).or_default();
                 let case = Case { publications: self, subscription, from: *from, stream, rules };
@@ -436,20 +433,6 @@ impl Case<'_> {
                 findings.examples.push(format!("node {node}, topic {topic}, of node {}: {}", self.from, what()));
             }
         }
-    }
-}
-
-impl Balance {
-    /// Requires that at least this number was reported by now. Returns how many were not; they count as reported.
-    fn settle(&mut self, least: u64) -> u64 {
-        let missing = least.saturating_sub(self.told + self.doubted);
-        self.told += missing;
-        missing
-    }
-
-    /// Notes a report of possibly missed publications: this number need not be reported any more.
-    fn doubt(&mut self, least: u64) {
-        self.doubted += least.saturating_sub(self.told + self.doubted);
     }
 }
 

@@ -37,7 +37,9 @@ fn judged_by(publications: &Publications, stream: Vec<Publication>, excused: &BT
     // Epochs are a thousand seconds long.
     let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
     let epoch = |at: u64, wrong: i64| at.saturating_add_signed(wrong * 1_000) / (1_000 * SECOND);
-    let rules = Rules { slack: SECOND / 50, excused, turn: &turn, epoch: &epoch, end: 5_000 * SECOND };
+    let heard = |_: usize, _: usize, _: u32| true;
+    let end = 5_000 * SECOND;
+    let rules = Rules { slack: SECOND / 50, excused, turn: &turn, epoch: &epoch, heard: &heard, end };
     publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
 }
 

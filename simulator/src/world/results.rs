@@ -9,6 +9,7 @@ use super::ledger::{Book, End, Ledger, Message};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, Turned, now};
 use super::missed::missed;
 use super::publications::{Findings, Rules};
+use super::revocations::Revocations;
 use super::sampler::{Sampler, Warm};
 use super::selections::{asked_of_nodes, of_messages};
 use super::verdicts::judge;
@@ -57,25 +58,63 @@ pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
         let wall = start + at.saturating_sub(NANOS);
         wall.saturating_add_signed(wrong.saturating_mul(1_000)) / length
     };
-    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, epoch: &epoch, end };
+    let heard = |from: usize, node: usize, number: u32| {
+        plan.layout.is_plain()
+            || super::workload::topic(plan, number).is_none_or(|topic| plan.layout.may_hear(from, node, &topic))
+    };
+    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, epoch: &epoch, heard: &heard, end };
     book.findings = book.publications.judge(&streams, &rules);
     book.findings.enter(&mut book.checks);
 }
 
+/// Checks that nothing has passed between devices that the realm's segments and the readers of its groups part.
+pub fn check_layout(plan: &Plan, medium: &Medium, book: &mut Book) {
+    if plan.layout.is_plain() {
+        return;
+    }
+    for (number, edge) in plan.edges.iter().enumerate().filter(|(_, edge)| !plan.layout.may_send(edge.a, edge.b)) {
+        let what = || format!("{} and {} are linked", plan.devices[edge.a].name, plan.devices[edge.b].name);
+        book.checks.look(Promise::KeptApart, !medium.stands(number) && medium.fell(number) == 0, what);
+    }
+    for (id, message) in book.messages.iter().enumerate() {
+        let topic = message.topic.and_then(|topic| super::workload::topic(plan, topic));
+        let may = |device: usize| match &topic {
+            Some(topic) => plan.layout.may_hear(message.from, device, topic),
+            None => plan.layout.may_send(message.from, device),
+        };
+        let wrong = message.received.iter().find(|received| !may(received.node));
+        let what = || {
+            let to = wrong.map_or(message.from, |received| received.node);
+            format!("message {id} of {} came to {}", plan.devices[message.from].name, plan.devices[to].name)
+        };
+        book.checks.look(Promise::KeptApart, wrong.is_none(), what);
+    }
+}
+
+/// The rest of a run that is over, besides its medium and its ledger.
+pub struct Ended<'a> {
+    /// The sampler.
+    pub sampler: Sampler,
+    /// The time at which devices had routes to each other.
+    pub routed: Option<u64>,
+    /// The sums of what nodes report.
+    pub totals: Totals,
+    /// The readings of meters.
+    pub readings: &'a [Reading],
+    /// The revocations.
+    pub revocations: &'a Revocations,
+    /// The number of messages that came in spite of them.
+    pub leaked: u64,
+}
+
 /// Makes the record of a run that is over.
-pub fn record(
-    plan: &Plan,
-    medium: &Medium,
-    ledger: &Ledger,
-    sampler: Sampler,
-    routed: Option<u64>,
-    totals: Totals,
-    readings: &[Reading],
-) -> Record {
+pub fn record(plan: &Plan, medium: &Medium, ledger: &Ledger, ended: Ended<'_>) -> Record {
+    let Ended { sampler, routed, totals, readings, revocations, leaked } = ended;
     let book = ledger.lock();
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
     of_all(plan, medium, &book, &sampler, routed, &totals, &mut metrics);
+    revocations.measure(plan, medium, leaked, &mut |name, value| drop(metrics.insert(name.to_owned(), value)));
     let before = sampler.warm.as_ref().map(|warm| warm.tally.clone()).unwrap_or_default();
     accounts::enter(plan, &medium.tally().since(&before), readings, &mut metrics);
     let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| judge(expected, &metrics)).collect();

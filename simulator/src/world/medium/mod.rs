@@ -116,6 +116,8 @@ struct Edge {
     standing: u32,
     /// The time since which it could carry frames and does not, in nanoseconds.
     missing_since: u64,
+    /// The time at which it has ceased to carry frames, in nanoseconds.
+    fell: u64,
     /// Whether it does not since an end has left its former pseudonym.
     turned: bool,
 }
@@ -213,7 +215,9 @@ impl Medium {
             capture: None,
         };
         for edge in &plan.edges {
-            state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, edge.known);
+            // Devices that segments part do not link, whatever they know.
+            let known = edge.known && plan.layout.may_send(edge.a, edge.b);
+            state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, known);
         }
         for (number, victims) in foreign.iter().enumerate() {
             let stranger = plan.devices.len() + number;
@@ -426,6 +430,7 @@ impl State {
             connections: Vec::new(),
             standing: 0,
             missing_since: now(),
+            fell: 0,
             turned: false,
         });
         self.watch.missing += u64::from(known);

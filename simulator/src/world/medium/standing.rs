@@ -37,6 +37,18 @@ impl Medium {
         self.change(self.edges_of(device), |state| state.devices[device].revoked = true);
     }
 
+    /// Returns whether a link over an edge could come up, or stands, and carries bytes.
+    pub fn carries(&self, edge: usize) -> bool {
+        let state = self.lock();
+        let known = &state.edges[edge];
+        (known.known || known.standing > 0) && state.verdict(edge) == Verdict::Open
+    }
+
+    /// Returns the time at which an edge has last ceased to carry frames, in nanoseconds; 0 if it never has.
+    pub fn fell(&self, edge: usize) -> u64 {
+        self.lock().edges[edge].fell
+    }
+
     /// Notes that a connection between networks with these keys begins or ceases to carry frames.
     pub(super) fn set_standing(&self, edge: usize, up: bool, peers: [Option<PeerId>; 2]) {
         let mut state = self.lock();
@@ -53,6 +65,7 @@ impl Medium {
             (false, true) => state.watch.up += 1,
             (true, false) => {
                 state.watch.up -= 1;
+                state.edges[edge].fell = now();
                 let left = |device: usize| peers.iter().flatten().any(|peer| state.devices[device].left.contains(peer));
                 if left(a) || left(b) {
                     state.watch.turned.links += 1;

@@ -45,6 +45,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         epochs: 1,
         anonymity: m2mesh::identity::anonymity::Anonymity::Stable,
         start: m2mesh::time::Unix::from_seconds(1_767_600_000),
+        layout: plan::Layout::default(),
         bearers: vec![bearer],
         devices: [0.0, 50.0, 1_000.0, 1_050.0].into_iter().enumerate().map(|(n, x)| device(n, x)).collect(),
         edges: vec![edge(0, 1), edge(2, 3), edge(1, 2)],

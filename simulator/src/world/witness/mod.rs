@@ -50,6 +50,8 @@ pub struct Witness {
     pushes: Pushes,
     told: Told,
     spending: Spending,
+    /// By device, the versions of bulletins that it has kept, each with the time of the first moment.
+    bulletins: BTreeMap<usize, BTreeMap<u64, u64>>,
 }
 
 /// The facts that the witness knows of devices, edges and bearers, by index.
@@ -127,6 +129,7 @@ impl Witness {
             pushes: Pushes::default(),
             told: Told::new(plan),
             spending: Spending::new(plan),
+            bulletins: BTreeMap::new(),
         }
     }
 
@@ -135,6 +138,16 @@ impl Witness {
         for hash in hashes {
             self.owners.insert(hash.prefix(), device);
         }
+    }
+
+    /// Notes that a device keeps a bulletin of this version.
+    pub fn note_bulletin(&mut self, device: usize, version: u64) {
+        self.bulletins.entry(device).or_default().entry(version).or_insert_with(now);
+    }
+
+    /// Returns the time at which a device has kept a bulletin of this version or a later one for the first time.
+    pub fn kept_since(&self, device: usize, version: u64) -> Option<u64> {
+        self.bulletins.get(&device)?.range(version..).map(|(_, at)| *at).min()
     }
 
     /// Returns the device that has a credential.

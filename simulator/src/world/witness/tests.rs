@@ -180,7 +180,15 @@ fn push(witness: &mut Witness, counter: u64, expiry: i64) {
         sealed: &[7; 50],
     };
     let body = wire::encode(&Signed { body: &wire::encode(&frame), signature: m2mesh::id::Signature([0; 64]) });
-    witness.handle(&Going { from: 0, to: 1, under: [None; 2], bearer: WIRE, kind: Kind::Group, length: body.len() + 6, body: &body });
+    witness.handle(&Going {
+        from: 0,
+        to: 1,
+        under: [None; 2],
+        bearer: WIRE,
+        kind: Kind::Group,
+        length: body.len() + 6,
+        body: &body,
+    });
 }
 
 #[test]
@@ -221,7 +229,15 @@ fn tell(witness: &mut Witness, sequence: u64, links: Vec<(usize, u8, u64, u32)>)
         borders: Vec::new(),
     };
     let body = wire::encode(&Signed { body: &wire::encode(&lsa), signature: m2mesh::id::Signature([0; 64]) });
-    witness.handle(&Going { from: 1, to: 2, under: [None; 2], bearer: WIRE, kind: Kind::Lsa, length: body.len() + 6, body: &body });
+    witness.handle(&Going {
+        from: 1,
+        to: 2,
+        under: [None; 2],
+        bearer: WIRE,
+        kind: Kind::Lsa,
+        length: body.len() + 6,
+        body: &body,
+    });
 }
 
 #[test]
