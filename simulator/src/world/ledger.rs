@@ -10,7 +10,7 @@
 use super::checks::{Checks, Promise};
 use super::events::{Events, What};
 use super::medium::{NANOS, now};
-use super::publications::{Findings, Heard, Publications};
+use super::publications::{Findings, Heard, Publications, UNNAMED};
 use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
 use m2mesh::event_log::{Logged, Record};
@@ -360,6 +360,9 @@ impl Ledger {
                 book.events.note(node, &What::Missed { topic, from, lost, uncertain, before: None });
             }
             book.publications.handle_heard(subscription, Heard { from, message: None, lost, uncertain, at: now() });
+        } else {
+            let unnamed = Heard { from: UNNAMED, message: None, lost: 0, uncertain: true, at: now() };
+            book.publications.handle_heard(subscription, unnamed);
         }
     }
 

@@ -348,7 +348,7 @@ impl World {
         results::check_messages(book, &lying, is_on, self.end);
         agreement::check(book, &self.plan, &self.devices, &self.medium, said);
         book.checks.merge(self.medium.witness(|witness| std::mem::replace(&mut witness.checks, Checks::new())));
-        results::check_publications(book, &self.plan, self.end);
+        results::check_publications(book, &self.plan, &self.revocations.rekeyed(&self.medium), self.end);
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         if !cut_short {
             self.check_effects(&mut book.checks);

@@ -16,7 +16,7 @@
 //!   up to [`BEGINNING`] after it: they may have been under way for an unknown time;
 //! - those without a certain end: the publisher was killed within [`LAST`] of them, or was not told their outcome, or
 //!   was told that they left too late;
-//! - those of an earlier stream of their publisher. A stream ends with its epoch or at a crash. At the end of an epoch
+//! - those of an earlier stream of their publisher. A stream ends with its epoch, with its key or at a crash. At the end of an epoch
 //!   missing ones have to be reported, but at an unknown time, so that they are compared at the end of the run; those
 //!   that were submitted before the end of an epoch and made after it, as they had to wait for a path, may be of either
 //!   stream. After a crash they need not be reported, nor if the publisher's clock is in another epoch than the
@@ -103,8 +103,8 @@ pub struct Rules<'a> {
     pub slack: u64,
     /// The nodes whose clock or disk is faulty, with the nanoseconds by which they may miss deadlines.
     pub excused: &'a BTreeMap<usize, u64>,
-    /// Returns the time at which the epoch of a moment ends.
-    pub turn: &'a dyn Fn(u64) -> u64,
+    /// Returns the time at which the streams of a device end that it has at a moment: with the epoch, or with its keys.
+    pub turn: &'a dyn Fn(usize, u64) -> u64,
     /// Returns the epoch of a moment, by a clock with this error in microseconds.
     pub epoch: &'a dyn Fn(u64, i64) -> u64,
     /// Returns whether a device may hear what another publishes under a topic.
@@ -209,17 +209,22 @@ impl Publications {
         let mut lines = BTreeMap::<(usize, u32, usize), Line>::new();
         for subscription in &self.subscriptions {
             let mut heard = BTreeMap::<usize, Vec<Heard>>::new();
-            for one in &subscription.heard {
+            for one in subscription.heard.iter().filter(|one| one.from != UNNAMED) {
                 heard.entry(one.from).or_default().push(*one);
             }
+            let unnamed: Vec<Heard> = subscription.heard.iter().filter(|one| one.from == UNNAMED).copied().collect();
             let topic = subscription.topic;
             let range = streams.range((topic, 0)..=(topic, usize::MAX));
             for ((_, from), stream) in range.filter(|((_, from), _)| (rules.heard)(*from, subscription.node, topic)) {
-                let heard = heard.get(from).map_or(&[][..], |heard| heard);
+                let mut heard = heard.get(from).cloned().unwrap_or_default();
+                if !unnamed.is_empty() {
+                    heard.extend(&unnamed);
+                    heard.sort_by_key(|one| one.at);
+                }
                 let line = lines.entry((subscription.node, topic, *from)).or_default();
                 let case = Case { publications: self, subscription, from: *from, stream, rules };
-                case.judge(heard, line, &mut findings);
-                case.owe(heard, &mut findings);
+                case.judge(&heard, line, &mut findings);
+                case.owe(&heard, &mut findings);
             }
         }
         findings
@@ -366,7 +371,7 @@ impl Case<'_> {
         }
         // The stream lasts at least until then if the publication was made when it was submitted, and at most if it was
         // made last.
-        let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(at));
+        let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(self.from, at));
         // By the publisher's own clock, which may have a small error, it may be of the next epoch.
         if missed.made.saturating_add(excuse(self.rules.excused, [self.from; 2])) >= latest {
             return;
@@ -454,6 +459,8 @@ fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
+/// The publisher of a report that names none, since it is no contact of the subscriber: each that there is may be meant.
+pub const UNNAMED: usize = usize::MAX;
 /// The nanoseconds before the beginning of a subscription within which a publication that is still of use may be under
 /// way then, over lines that are slow or full.
 const UNDER_WAY: u64 = 30_000_000_000;

@@ -45,13 +45,16 @@ pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(u
     }
 }
 
-/// Compares what subscriptions heard with what they are promised.
-pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
+/// Compares what subscriptions heard with what they are promised. `rekeyed` holds, by device, the times from which on it
+/// seals publications with new keys, and so in new streams.
+pub fn check_publications(book: &mut Book, plan: &Plan, rekeyed: &BTreeMap<usize, Vec<u64>>, end: u64) {
     let (start, length) = (plan.start.seconds() * NANOS, plan.epoch.seconds() * NANOS);
     // The run begins at `NANOS` of its own clock.
-    let turn = |at: u64| {
+    let turn = |from: usize, at: u64| {
         let wall = start + at.saturating_sub(NANOS);
-        at + length - wall % length
+        let turn = at + length - wall % length;
+        let mut rekeyed = rekeyed.get(&from).into_iter().flatten();
+        rekeyed.find(|rekeyed| **rekeyed > at).map_or(turn, |rekeyed| turn.min(*rekeyed))
     };
     let streams = book.publications.streams(&book.messages);
     let epoch = |at: u64, wrong: i64| {
@@ -114,7 +117,9 @@ pub fn record(plan: &Plan, medium: &Medium, ledger: &Ledger, ended: Ended<'_>) -
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
     of_all(plan, medium, &book, &sampler, routed, &totals, &mut metrics);
-    revocations.measure(plan, medium, leaked, &mut |name, value| drop(metrics.insert(name.to_owned(), value)));
+    revocations.measure(plan, medium, leaked, &mut |name, value| {
+        metrics.insert(name.to_owned(), value);
+    });
     let before = sampler.warm.as_ref().map(|warm| warm.tally.clone()).unwrap_or_default();
     accounts::enter(plan, &medium.tally().since(&before), readings, &mut metrics);
     let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| judge(expected, &metrics)).collect();

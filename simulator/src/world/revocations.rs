@@ -153,6 +153,19 @@ impl Revocations {
         (0..revocation.ways.len()).filter(|device| revocation.aware(medium, *device).is_some()).count() as u64
     }
 
+    /// Returns, by device, the times from which on it seals publications with new keys.
+    pub fn rekeyed(&self, medium: &Medium) -> BTreeMap<usize, Vec<u64>> {
+        let mut rekeyed = BTreeMap::<usize, Vec<u64>>::new();
+        for revocation in &self.all {
+            for device in 0..revocation.ways.len() {
+                let at = revocation.aware(medium, device).map(|aware| aware.max(revocation.at + nanos(LEAD)));
+                rekeyed.entry(device).or_default().extend(at);
+            }
+        }
+        rekeyed.values_mut().for_each(|times| times.sort_unstable());
+        rekeyed
+    }
+
     /// Makes the checks of a run that is over, and expects of messages only what revocations have left of them.
     pub fn settle(&self, plan: &Plan, medium: &Medium, book: &mut Book) -> u64 {
         let mut leaked = 0;

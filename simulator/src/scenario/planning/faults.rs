@@ -156,7 +156,16 @@ impl Planning<'_> {
             FaultKind::DiskFull => map(whom(self, draw)?, plan::FaultKind::DiskFull),
             FaultKind::Stranger => map(whom(self, draw)?, plan::FaultKind::Stranger),
             FaultKind::Impostor => map(whom(self, draw)?, plan::FaultKind::Impostor),
-            FaultKind::Revoke => self.revocation(fault, whom(self, draw)?, at, draw)?,
+            FaultKind::Revoke => {
+                // Of those that are drawn, one may have the issuer's key.
+                let mut drawn = whom(self, draw)?;
+                for _ in 0..MOST_DRAWS {
+                    if drawn.1.contains(&ISSUING) {
+                        drawn = whom(self, draw)?;
+                    }
+                }
+                self.revocation(fault, drawn, at, draw)?
+            }
             FaultKind::ClockStep => {
                 let by = self.needed(&fault.by, "a clock step", span, "by = \"-90s\"")?.get_ref().0;
                 map(whom(self, draw)?, |devices| plan::FaultKind::ClockStep { devices, seconds: by })
@@ -349,7 +358,7 @@ fn called(kind: FaultKind) -> &'static str {
     }
 }
 
-/// The number of draws in search of a device that is not revoked.
+/// The number of draws in search of devices that can be revoked, or be brought a bulletin.
 const MOST_DRAWS: usize = 8;
 /// The device that has the issuer's key.
 const ISSUING: usize = 0;

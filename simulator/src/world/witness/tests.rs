@@ -167,6 +167,10 @@ fn limits_that_a_frame_names_hold_at_each_link() {
 }
 
 fn push(witness: &mut Witness, counter: u64, expiry: i64) {
+    push_under(witness, counter, expiry, [None; 2]);
+}
+
+fn push_under(witness: &mut Witness, counter: u64, expiry: i64, under: [Option<PeerId>; 2]) {
     let frame = GroupFrame {
         epoch: Epoch(1),
         sender: hash(0),
@@ -183,7 +187,7 @@ fn push(witness: &mut Witness, counter: u64, expiry: i64) {
     witness.handle(&Going {
         from: 0,
         to: 1,
-        under: [None; 2],
+        under,
         bearer: WIRE,
         kind: Kind::Group,
         length: body.len() + 6,
@@ -203,6 +207,36 @@ fn a_publication_is_pushed_once_over_a_connection_and_in_time() {
     assert_eq!(violated(&witness), ["pushed-once"]);
     push(&mut witness, 3, -400_000_000);
     assert_eq!(violated(&witness), ["within-limits", "pushed-once"]);
+}
+
+#[test]
+fn a_publication_may_be_pushed_once_under_each_pseudonym_and_that_is_counted() {
+    let mut witness = witness();
+    let [one, old, new] = [(); 3].map(|()| Some(PeerId::random()));
+    push_under(&mut witness, 1, 1_000_000, [one, old]);
+    push_under(&mut witness, 1, 1_000_000, [one, new]);
+    push_under(&mut witness, 2, 1_000_000, [one, new]);
+    assert_eq!((violated(&witness), witness.pushed_beside()), (Vec::new(), 1));
+    push_under(&mut witness, 1, 1_000_000, [one, old]);
+    assert_eq!((violated(&witness), witness.pushed_beside()), (vec!["pushed-once".to_owned()], 1));
+}
+
+#[test]
+fn a_bulletin_is_kept_from_the_first_moment_on_of_one_that_is_no_older() {
+    // Virtual time belongs to the thread.
+    let clocked = std::thread::spawn(|| {
+        virtual_time::install(NANOS);
+        let mut witness = super::tests::witness();
+        let mut kept = Vec::new();
+        for (at, version) in [(2, 1), (3, 3), (4, 3), (5, 4)] {
+            virtual_time::advance(at * NANOS);
+            witness.note_bulletin(1, version);
+            kept.push(witness.kept_since(1, 2).map(|at| at / NANOS));
+        }
+        virtual_time::uninstall();
+        (kept, witness.kept_since(0, 1))
+    });
+    assert_eq!(clocked.join().expect("the witness does not panic"), (vec![None, Some(3), Some(3), Some(3)], None));
 }
 
 fn tell(witness: &mut Witness, sequence: u64, links: Vec<(usize, u8, u64, u32)>) {
