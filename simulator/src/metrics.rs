@@ -185,6 +185,7 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         "frames of publications pushed to a neighbour again, under another pseudonym of either",
     ),
+    of_all("turn.returned", Unit::Count, "data frames handed to a device which had had them under another pseudonym"),
     of_all(
         "revocation.p50",
         Unit::Seconds,

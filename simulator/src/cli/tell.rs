@@ -182,7 +182,7 @@ const ALWAYS: [&str; 16] = [
     "ready",
 ];
 /// The metrics of failures and costs, which are important if they are not zero.
-const UNLESS_ZERO: [&str; 29] = [
+const UNLESS_ZERO: [&str; 30] = [
     "expired",
     "refused",
     "unreachable",
@@ -203,6 +203,7 @@ const UNLESS_ZERO: [&str; 29] = [
     "turn.links",
     "turn.apart.max",
     "turn.pushed",
+    "turn.returned",
     "revocation.p50",
     "revocation.p99",
     "revocation.parted.max",

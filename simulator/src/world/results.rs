@@ -264,6 +264,7 @@ fn of_all(
         put("turn.apart.max", longest as f64 / NANOS as f64);
         put("turn.apart.mean", time as f64 / NANOS as f64 / again.max(1) as f64);
         put("turn.pushed", medium.witness(|witness| witness.pushed_beside()) as f64);
+        put("turn.returned", medium.witness(|witness| witness.returned_beside()) as f64);
     }
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", totals.counters.values().sum::<u64>() as f64);

@@ -29,7 +29,7 @@ use attempts::Attempts;
 use groups::Pushes;
 use libp2p::PeerId;
 use link_state::Told;
-use m2mesh::id::{CredentialHash, CredentialPrefix};
+use m2mesh::id::{CredentialHash, CredentialPrefix, Pseudonym};
 use m2mesh::wire::frame::Kind;
 use spending::Spending;
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ pub struct Witness {
     skew: u64,
     /// The device of each credential.
     owners: BTreeMap<CredentialPrefix, usize>,
+    /// The pseudonym of each credential, if it is known.
+    pseudonyms: BTreeMap<CredentialPrefix, Pseudonym>,
     attempts: Attempts,
     pushes: Pushes,
     told: Told,
@@ -125,6 +127,7 @@ impl Witness {
             start: plan.start.0,
             skew: plan.epoch.skew().as_micros() as u64 + 2 * wrong,
             owners: BTreeMap::new(),
+            pseudonyms: BTreeMap::new(),
             attempts: Attempts::default(),
             pushes: Pushes::default(),
             told: Told::new(plan),
@@ -138,6 +141,16 @@ impl Witness {
         for hash in hashes {
             self.owners.insert(hash.prefix(), device);
         }
+    }
+
+    /// Notes which pseudonyms credentials are under.
+    pub fn note_pseudonyms(&mut self, all: impl IntoIterator<Item = (CredentialHash, Pseudonym)>) {
+        self.pseudonyms.extend(all.into_iter().map(|(hash, pseudonym)| (hash.prefix(), pseudonym)));
+    }
+
+    /// Returns the number of data frames that were handed to a device which had had them under another pseudonym.
+    pub fn returned_beside(&self) -> u64 {
+        self.attempts.beside
     }
 
     /// Notes that a device keeps a bulletin of this version.

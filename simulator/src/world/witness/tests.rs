@@ -75,11 +75,20 @@ struct Frame {
     expiry: i64,
     /// The device to which it goes; `None` for the next one.
     to: Option<usize>,
+    /// The keys of the networks at the two ends.
+    under: [Option<PeerId>; 2],
 }
 
 impl Default for Frame {
     fn default() -> Self {
-        Self { visited: Vec::new(), spent: 0, policy: Policy::default(), expiry: 60_000_000, to: None }
+        Self {
+            visited: Vec::new(),
+            spent: 0,
+            policy: Policy::default(),
+            expiry: 60_000_000,
+            to: None,
+            under: [None; 2],
+        }
     }
 }
 
@@ -106,7 +115,7 @@ impl Frame {
         body.extend([7; 100]);
         let length = body.len() + 6;
         let to = self.to.unwrap_or(from + 1);
-        witness.handle(&Going { from, to, under: [None; 2], bearer, kind: Kind::Data, length, body: &body });
+        witness.handle(&Going { from, to, under: self.under, bearer, kind: Kind::Data, length, body: &body });
     }
 }
 
@@ -146,6 +155,23 @@ fn a_frame_that_comes_back_is_a_loop() {
     let mut unnamed = witness();
     Frame { visited: vec![1], ..Frame::default() }.goes(&mut unnamed, 2, WIRE);
     assert_eq!(violated(&unnamed), ["no-loop"]);
+}
+
+#[test]
+fn a_frame_that_comes_back_under_another_pseudonym_is_counted_and_is_no_loop() {
+    let keys = [1, 2, 3].map(|seed| m2mesh::net::keypair(&m2mesh::identity::kdf::Secret::new([seed; 32])).public());
+    let [one, old, new] = keys.map(|key| Some(key.to_peer_id()));
+    let pseudonym = |peer: Option<PeerId>| peer.and_then(|peer| m2mesh::net::pseudonym(&peer)).expect("of a key");
+    let passes = |back: Option<PeerId>, to: usize| {
+        let mut witness = witness();
+        witness.note_pseudonyms([(hash(0), pseudonym(old)), (hash(1), pseudonym(one)), (hash(2), pseudonym(old))]);
+        Frame { under: [old, one], ..Frame::default() }.goes(&mut witness, 0, WIRE);
+        let visited = if to == 0 { vec![1] } else { vec![2, 1] };
+        Frame { visited, to: Some(to), under: [one, back], ..Frame::default() }.goes(&mut witness, 1, WIRE);
+        (violated(&witness).len(), witness.returned_beside())
+    };
+    assert_eq!([passes(new, 0), passes(new, 2)], [(0, 1); 2]);
+    assert_eq!([passes(old, 0), passes(old, 2), passes(None, 0)], [(1, 0); 3]);
 }
 
 #[test]
