@@ -21,9 +21,11 @@ use m2mesh::wire::lsa;
 use std::time::Duration;
 
 mod daily;
+mod layout;
 mod track;
 
 pub use daily::{DAY, Daily};
+pub use layout::{Keyed, Layout, Segment};
 pub use track::place;
 
 /// The plan of one run.
@@ -49,6 +51,8 @@ pub struct Plan {
     pub anonymity: Anonymity,
     /// Wall time at the start.
     pub start: Unix,
+    /// The realm's segments, and the readers of its groups.
+    pub layout: Layout,
     /// The bearers of the network.
     pub bearers: Vec<Bearer>,
     /// The devices of the network.
@@ -393,6 +397,13 @@ pub enum FaultKind {
     Stranger(Vec<usize>),
     /// As a stranger, but the device shows the credential of a member, under a key of its own.
     Impostor(Vec<usize>),
+    /// The operator revokes devices, for good, and brings the bulletin that says so to one device.
+    Revoke {
+        /// The indices of the devices.
+        devices: Vec<usize>,
+        /// The index of the device to which the bulletin is brought.
+        through: usize,
+    },
 }
 
 impl FaultKind {

@@ -20,6 +20,8 @@ use core::time::Duration;
 use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
 
+mod steps;
+
 /// What a device is invited to be, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {

@@ -68,9 +68,15 @@ struct Reached {
 impl<'a> SteinerTrees<'a> {
     /// Prepares a graph. A link that does not exist in both directions is left out.
     pub fn new(graph: &'a Graph) -> Self {
+        Self::within(graph, |_| true)
+    }
+
+    /// As [`Self::new`], with the links between these routers alone.
+    pub fn within(graph: &'a Graph, takes_part: impl Fn(NodeIndex) -> bool) -> Self {
         let links = (0..).take(graph.len()).map(|node| {
             let mut links: Vec<(NodeIndex, Weight, u8)> = Vec::new();
-            for (_, edge) in graph.from(node) {
+            let edges = graph.from(node).filter(|(_, edge)| takes_part(node) && takes_part(edge.to));
+            for (_, edge) in edges {
                 let mut back = graph.from(edge.to).map(|(_, back)| back);
                 let Some(back) = back.find(|back| back.to == node && back.bearer == edge.bearer) else { continue };
                 let weight = weight(edge).max(weight(back));

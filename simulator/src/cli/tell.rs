@@ -182,7 +182,7 @@ const ALWAYS: [&str; 16] = [
     "ready",
 ];
 /// The metrics of failures and costs, which are important if they are not zero.
-const UNLESS_ZERO: [&str; 20] = [
+const UNLESS_ZERO: [&str; 30] = [
     "expired",
     "refused",
     "unreachable",
@@ -200,6 +200,16 @@ const UNLESS_ZERO: [&str; 20] = [
     "battery.life",
     "converged",
     "links.lost",
+    "turn.links",
+    "turn.apart.max",
+    "turn.pushed",
+    "turn.returned",
+    "revocation.p50",
+    "revocation.p99",
+    "revocation.parted.max",
+    "revocation.links.max",
+    "revocation.leaked",
+    "revocation.document",
     "queue.max",
     "dropped",
     "violations",

@@ -285,7 +285,8 @@ impl Driver {
             | FaultKind::DiskFull(_)
             | FaultKind::Hostile { .. }
             | FaultKind::Stranger(_)
-            | FaultKind::Impostor(_) => 0,
+            | FaultKind::Impostor(_)
+            | FaultKind::Revoke { .. } => 0,
         };
         if begins {
             self.struck.entry(planned.entry).or_insert_with(|| (0, planned.label)).0 += done as u64;

@@ -65,7 +65,7 @@ impl Driver {
             .map(|device| said.get(&device).map(|said| said.lying.clone()).unwrap_or_default())
             .collect();
         check_messages(book, &lying, |device| self.lives.is_on(device), end);
-        check_publications(book, &self.plan, end);
+        check_publications(book, &self.plan, &BTreeMap::new(), end);
         for (device, said) in said {
             let what = || format!("{}: {}", self.names[*device], said.log.as_deref().unwrap_or_default());
             book.checks.look(Promise::LogsVerify, said.log.is_none(), what);

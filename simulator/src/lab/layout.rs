@@ -63,6 +63,7 @@ pub fn lay_out(plan: Plan, most: Option<Duration>) -> Result<Layout, Problem> {
     layout.settle_bearers();
     let kept = layout.settle_edges();
     layout.settle_policies();
+    layout.settle_realm();
     layout.settle_faults(&kept);
     layout.settle_expectations();
     layout.settle_texts();
@@ -211,6 +212,13 @@ impl Layout {
         self.tell(format!("the policies {} are the scenario's own", listed(&names)), "the usual ones hold");
     }
 
+    fn settle_realm(&mut self) {
+        if !std::mem::take(&mut self.plan.layout).is_plain() {
+            let what = "the realm has segments, or groups whose readers are listed";
+            self.tell(what, "all devices are in one segment, and read all groups");
+        }
+    }
+
     fn settle_faults(&mut self, kept: &[Option<usize>]) {
         let (mut beyond, mut faults) = (BTreeMap::<usize, (String, &'static str)>::new(), Vec::new());
         for fault in std::mem::take(&mut self.plan.faults) {
@@ -222,6 +230,7 @@ impl Layout {
                 FaultKind::DiskFull(_) => "a lab's devices have the machine's disk",
                 FaultKind::Hostile { .. } => "a lab has no members that have been taken over",
                 FaultKind::Stranger(_) | FaultKind::Impostor(_) => "a lab has no devices of other realms",
+                FaultKind::Revoke { .. } => "a lab has no operator",
                 _ => {
                     faults.push(remapped(fault, kept));
                     continue;

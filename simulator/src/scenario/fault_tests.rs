@@ -42,6 +42,16 @@ fn faults_strike_whom_they_name_when_they_say() {
     }
     let impostor = faults("kind = \"impostor\"\ndevices = \"node-2\"\nat = \"1m\"\n");
     assert_eq!((&impostor[0].what, impostor[0].what.outsider()), (&FaultKind::Impostor(vec![1]), Some(&[1][..])));
+    let revoked = faults("kind = \"revoke\"\ndevices = \"node-2\"\nthrough = \"node-5\"\nat = \"1m\"\n");
+    assert_eq!(revoked[0].what, FaultKind::Revoke { devices: vec![1], through: 4 });
+    assert_eq!((revoked[0].until, revoked[0].label.as_str()), (None, "revoke node-2"));
+    // Whoever is drawn, it is none of those who are revoked.
+    let drawn = "kind = \"revoke\"\ndevices = { any = 2, of = [\"node-4\", \"node-5\", \"node-6\"] }\n";
+    let drawn = faults(&format!("{drawn}through = {{ any = 1 }}\nrate = \"60/h\"\n"));
+    assert!(drawn.len() > 30);
+    for fault in &drawn {
+        assert!(matches!(&fault.what, FaultKind::Revoke { devices, through } if !devices.contains(through)));
+    }
     let step = faults("kind = \"clock-step\"\ndevices = \"node-1\"\nby = \"-90s\"\nat = \"1m\"\n");
     assert_eq!(step[0].what, FaultKind::ClockStep { devices: vec![0], seconds: -90.0 });
 }
@@ -95,6 +105,16 @@ fn faults_that_cannot_be_are_named() {
         (
             "kind = \"cut\"\nlinks = [[\"node-1\", \"node-3\"]]\nat = \"1m\"\n",
             &["no link between `node-1` and `node-3`"],
+        ),
+        ("kind = \"revoke\"\ndevices = \"node-1\"\nat = \"1m\"\n", &["`node-1` has the issuer's key"]),
+        ("kind = \"revoke\"\ndevices = \"node-2\"\nat = \"1m\"\nfor = \"1m\"\n", &["x.toml:18:", "`for` does not go"]),
+        (
+            "kind = \"revoke\"\ndevices = \"node-2\"\nthrough = \"node-2\"\nat = \"1m\"\n",
+            &["x.toml:19:", "to a device that it revokes"],
+        ),
+        (
+            "kind = \"crash\"\ndevices = \"node-1\"\nthrough = \"node-2\"\nat = \"1m\"\n",
+            &["`through` does not go with"],
         ),
         ("kind = \"partition\"\nsides = [\"node\"]\nat = \"1m\"\n", &["nothing would be parted"]),
         (

@@ -152,6 +152,8 @@ mod fault_tests;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]
+mod layout_tests;
+#[cfg(test)]
 mod radio_tests;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,10 @@ pub struct Model {
     #[serde(default)]
     pub links: Vec<Spanned<Links>>,
     #[serde(default)]
+    pub segments: Vec<Spanned<Segment>>,
+    #[serde(default)]
+    pub readers: Vec<Spanned<Readers>>,
+    #[serde(default)]
     pub policy: Vec<Spanned<NamedPolicy>>,
     #[serde(default)]
     pub traffic: Vec<Spanned<Traffic>>,
@@ -56,6 +60,24 @@ pub struct Realm {
     pub start: Option<Spanned<String>>,
     pub epochs: Option<Spanned<usize>>,
     pub anonymity: Option<Anonymity>,
+}
+
+/// A part of the realm, and the other parts that its devices may exchange frames with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    pub name: Spanned<String>,
+    pub devices: Option<Spanned<Members>>,
+    pub reaches: Option<Vec<Spanned<String>>>,
+}
+
+/// A group of topics with a key of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readers {
+    pub topics: Spanned<String>,
+    /// All members without.
+    pub devices: Option<Spanned<Members>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -307,6 +329,8 @@ pub struct Fault {
     pub share: Option<Spanned<Share>>,
     pub after: Option<Spanned<Period>>,
     pub times: Option<Spanned<u32>>,
+    /// The device to which the operator brings a bulletin.
+    pub through: Option<Spanned<Struck>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -329,6 +353,7 @@ pub enum FaultKind {
     Hostile,
     Stranger,
     Impostor,
+    Revoke,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

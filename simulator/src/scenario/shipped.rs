@@ -56,6 +56,10 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("truck-fleet", include_str!("../../../scenarios/truck-fleet.toml")),
     ("home-offline", include_str!("../../../scenarios/home-offline.toml")),
     ("warehouse", include_str!("../../../scenarios/warehouse.toml")),
+    ("revocation-1000", include_str!("../../../scenarios/revocation-1000.toml")),
+    ("rotation-hour", include_str!("../../../scenarios/rotation-hour.toml")),
+    ("segments-it-ot", include_str!("../../../scenarios/segments-it-ot.toml")),
+    ("rekey-1000", include_str!("../../../scenarios/rekey-1000.toml")),
     ("robot-cell", include_str!("../../../scenarios/robot-cell.toml")),
 ];
 

@@ -90,7 +90,8 @@ struct Told {
 
 /// Checks the counters of nodes.
 fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Medium, said: BTreeMap<usize, Said>) {
-    let calm = plan.faults.is_empty() && medium.watch().lost == 0;
+    let watch = medium.watch();
+    let calm = plan.faults.is_empty() && watch.lost + watch.turned.links == 0;
     let requesting: BTreeSet<usize> = plan
         .flows
         .iter()

@@ -166,6 +166,16 @@ impl Application {
         });
     }
 
+    /// Gives the node a command whose outcome nobody waits for.
+    pub fn order(&self, command: Command) {
+        let mut this = self.clone();
+        executor::spawn(self.owner, async move {
+            if let Some(mut listener) = this.call(command).await {
+                drop(listener.next().await);
+            }
+        });
+    }
+
     /// Handles a message and returns the number by which the ledger knows it.
     fn handle(&self, payload: &[u8], number: u64) -> Option<u64> {
         let message = self.ledger.handle_received(self.node, payload, number)?;

@@ -53,10 +53,14 @@ pub enum Promise {
     ToldTruly,
     /// The counters of nodes are correct.
     CountsAgree,
+    /// Who refuses a revoked device has nothing to do with it.
+    RevokedAreOut,
+    /// Nothing passes between devices that segments or lists of readers part.
+    KeptApart,
 }
 
 /// The name and the promise of each check.
-const PROMISES: [(&str, &str); 22] = [
+const PROMISES: [(&str, &str); 24] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -85,6 +89,11 @@ const PROMISES: [(&str, &str); 22] = [
     ),
     ("told-truly", "the latency and the hops that a sender is told are those of its message"),
     ("counts-agree", "what nodes count of messages and bytes is what there was"),
+    (
+        "revoked-are-out",
+        "who has the bulletin has no link with a revoked device, takes nothing from it and gives it nothing",
+    ),
+    ("kept-apart", "nothing passes between devices that the realm's segments and lists of readers part"),
 ];
 
 /// The state of all checks of a run.

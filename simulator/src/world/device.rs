@@ -13,7 +13,7 @@ use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Engine, Settings};
 use m2mesh::event_log::{HEAD_KEY, verify_live};
-use m2mesh::id::{CredentialHash, IssuerId};
+use m2mesh::id::{CredentialHash, IssuerId, Pseudonym};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
@@ -145,7 +145,10 @@ impl Device {
                 Membership::from_stored(stored).map_err(|error| error.to_string())?
             }
         };
-        medium.witness(|witness| witness.note_credentials(self.index, hashes(&membership)));
+        medium.witness(|witness| {
+            witness.note_credentials(self.index, hashes(&membership));
+            witness.note_pseudonyms(pseudonyms(&membership));
+        });
         if medium.may_lie(self.index) {
             let same = Membership::from_stored(&membership.to_stored()).map_err(|error| error.to_string())?;
             medium.set_liar(self.index, Liar::new(same, self.clock.clone()));
@@ -227,6 +230,11 @@ impl Device {
         }
     }
 
+    /// Returns the realm, on the device that has the issuer's key.
+    pub fn realm(&self) -> Option<Arc<Mutex<MemoryRealm>>> {
+        self.issuer.as_ref().map(|(_, realm)| realm.clone())
+    }
+
     /// Returns whether it has had more than one life.
     pub fn was_restarted(&self) -> bool {
         self.lives > 1
@@ -286,10 +294,15 @@ impl Device {
 
 /// Returns the hashes of all credentials of a membership.
 pub fn hashes(membership: &Membership) -> Vec<CredentialHash> {
+    pseudonyms(membership).into_iter().map(|(hash, _)| hash).collect()
+}
+
+/// Returns the hashes of all credentials of a membership, with their pseudonyms.
+pub fn pseudonyms(membership: &Membership) -> Vec<(CredentialHash, Pseudonym)> {
     let (mut at, until, length) = (membership.valid_from(), membership.valid_until(), membership.epoch_length());
     let mut hashes = Vec::new();
     while at < until {
-        hashes.extend(membership.credential(at).map(|own| own.hash));
+        hashes.extend(membership.credential(at).map(|own| (own.hash, own.pseudonym())));
         at = at + Duration::from_secs(length.seconds());
     }
     hashes

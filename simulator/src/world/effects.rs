@@ -3,7 +3,7 @@
 //!
 //! The effect of each fault is the growth of a count from its beginning until its end: processes killed or stopped,
 //! links cut and pieces lost on them, bytes over degraded links, frames that a hostile member has kept, changed or sent
-//! too often, dials of strangers, commits that a full disk delayed, messages of an overload. The effects of an entry of
+//! too often, dials of strangers, devices that keep a bulletin, commits that a full disk delayed, messages of an overload. The effects of an entry of
 //! the scenario are those of all its occurrences, since one of several drawn crashes may hit a device that is down
 //! already. An entry without any effect violates the check `faults-strike`.
 
@@ -79,6 +79,7 @@ impl World {
                 self.ledger.lock().messages.iter().filter(|message| message.flow == *flow).count() as u64
             }
             FaultKind::Hostile { devices, .. } => devices.iter().map(|device| self.medium.misdeeds(*device)).sum(),
+            FaultKind::Revoke { .. } => self.revocations.aware(&self.medium, fault),
             FaultKind::Stranger(_) | FaultKind::Impostor(_) => self.medium.misdeeds(self.stranger(fault)),
         }
     }

@@ -167,6 +167,8 @@ impl World {
             FaultKind::Hostile { devices, how } => {
                 devices.into_iter().for_each(|device| self.medium.set_hostile(device, begins.then_some(how)));
             }
+            FaultKind::Revoke { devices, through } if begins => self.revoke(fault, devices, through),
+            FaultKind::Revoke { .. } => {}
             FaultKind::Stranger(_) | FaultKind::Impostor(_) => self.medium.set_dark(self.stranger(fault), !begins),
         }
         if !begins {

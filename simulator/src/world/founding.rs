@@ -9,10 +9,13 @@ use super::medium::{address, network};
 use crate::plan::{self, FaultKind, FlowKind, Plan};
 use m2mesh::engine::Settings;
 use m2mesh::id::Name;
-use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::identity::invitation::{Invitation, InviteError, MemoryRealm};
+use m2mesh::identity::ledger::{Contacts, Ledger};
+use m2mesh::identity::membership::Membership;
 use m2mesh::link::bearer::{Bearers, Profile, Quota, Rule};
 use m2mesh::link::windows::{EVERY_DAY, MINUTES, Window, Windows};
 use m2mesh::net::Multiaddr;
+use m2mesh::wire::bulletin::Segment;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +28,9 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     let names: Vec<Name> = plan.devices.iter().map(|device| device.name.clone()).collect();
     let mut realm = MemoryRealm::found(plan.epoch, plan.start, &mut rng).map_err(|error| error.to_string())?;
     realm.anonymity = plan.anonymity;
-    let members = if names.len() <= EVERYBODY {
+    let members = if !plan.layout.is_plain() {
+        laid_out(plan, &mut realm, &names, &mut rng)
+    } else if names.len() <= EVERYBODY {
         realm.enrol(names, plan.epochs, plan.start, &mut rng)
     } else {
         realm.enrol_pairs(&names, pairs(plan), plan.epochs, plan.start, &mut rng)
@@ -63,6 +68,44 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
         })
     });
     Ok(making.collect())
+}
+
+/// Enrols the devices of a realm with segments, or with groups whose readers are listed.
+fn laid_out(
+    plan: &Plan,
+    realm: &mut MemoryRealm,
+    names: &[Name],
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<Membership>, InviteError> {
+    let all = names.len() <= EVERYBODY;
+    let invitation = |(device, name): (usize, &Name)| {
+        let contacts = if all { Contacts::All } else { Contacts::Some(Vec::new()) };
+        let (segments, anonymity) = (plan.layout.segments_of(device), plan.anonymity);
+        Invitation { segments, anonymity, ..Invitation::new(name.clone(), contacts) }
+    };
+    let invitations = names.iter().enumerate().map(invitation).collect();
+    let entered = realm.enter(invitations, plan.epochs, plan.start, rng)?;
+    for (one, other) in if all { BTreeSet::new() } else { pairs(plan) } {
+        realm.book.allow(&names[one], &names[other])?;
+    }
+    realm.amend(plan.start, |body| {
+        let segments = plan.layout.segments.iter();
+        body.segments = segments
+            .map(|segment| Segment {
+                bit: segment.bit,
+                name: segment.name.clone(),
+                reaches: segment.reaches.to_be_bytes(),
+            })
+            .collect();
+        body.segments.sort_by_key(|segment| segment.bit);
+    })?;
+    for keyed in &plan.layout.groups {
+        let readers = keyed.readers.as_ref();
+        let readers: Option<Vec<Name>> =
+            readers.map(|readers| readers.iter().map(|device| names[*device].clone()).collect());
+        realm.add_group(&keyed.group, readers.as_deref(), plan.start, rng)?;
+    }
+    realm.grant(&entered, plan.start, rng)
 }
 
 /// Returns the settings of a device's engine.

@@ -1,7 +1,7 @@
 //! Host: the machine under a simulated node, with its clocks, its files, and the realm's issuer if the device has the
 //! issuer's key.
 
-use super::device::hashes;
+use super::device::{hashes, pseudonyms};
 use super::medium::{Medium, NANOS, SimTransport, now};
 use super::opener::SimOpener;
 use futures::FutureExt;
@@ -100,7 +100,11 @@ impl Host for SimHost {
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
         if let Ok(membership) = Membership::from_stored(&membership) {
-            self.medium.witness(|witness| witness.note_credentials(self.device, hashes(&membership)));
+            self.medium.witness(|witness| {
+                witness.note_credentials(self.device, hashes(&membership));
+                witness.note_pseudonyms(pseudonyms(&membership));
+                witness.note_bulletin(self.device, membership.bulletin().version());
+            });
         }
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
         ready(Ok(())).boxed()

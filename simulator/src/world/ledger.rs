@@ -10,7 +10,7 @@
 use super::checks::{Checks, Promise};
 use super::events::{Events, What};
 use super::medium::{NANOS, now};
-use super::publications::{Findings, Heard, Publications};
+use super::publications::{Findings, Heard, Publications, UNNAMED};
 use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
 use m2mesh::event_log::{Logged, Record};
@@ -98,6 +98,8 @@ pub struct Message {
     pub expected: u32,
     /// Whether its sender's node went down before it ended.
     pub orphaned: bool,
+    /// Whether a revocation may have kept it from arriving, so that nothing is expected of it.
+    pub spared: bool,
 }
 
 /// The report on a message's path.
@@ -358,6 +360,9 @@ impl Ledger {
                 book.events.note(node, &What::Missed { topic, from, lost, uncertain, before: None });
             }
             book.publications.handle_heard(subscription, Heard { from, message: None, lost, uncertain, at: now() });
+        } else {
+            let unnamed = Heard { from: UNNAMED, message: None, lost: 0, uncertain: true, at: now() };
+            book.publications.handle_heard(subscription, unnamed);
         }
     }
 

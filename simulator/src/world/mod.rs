@@ -21,6 +21,7 @@ pub mod agenda;
 mod agreement;
 pub mod application;
 pub mod asking;
+mod balance;
 pub mod checks;
 pub mod clock;
 mod device;
@@ -39,6 +40,7 @@ mod moving;
 mod opener;
 mod publications;
 pub mod results;
+mod revocations;
 mod sampler;
 pub mod selections;
 mod spending;
@@ -60,6 +62,7 @@ use futures_timer::virtual_time;
 use ledger::Ledger;
 use m2mesh::link::bearer::Profile;
 use medium::{Capture, Medium, NANOS, now};
+use revocations::Revocations;
 use sampler::Sampler;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -139,6 +142,7 @@ struct World {
     /// The effects of the faults.
     effects: Effects,
     energy: Energy,
+    revocations: Revocations,
     /// The reasons for which devices could not be started again.
     broken: Vec<String>,
     end: u64,
@@ -187,6 +191,7 @@ impl World {
             paused: BTreeMap::new(),
             effects: Effects::default(),
             energy: Energy::new(&plan),
+            revocations: Revocations::default(),
             broken: Vec::new(),
             end: NANOS + nanos(end),
             plan,
@@ -234,6 +239,7 @@ impl World {
     }
 
     fn handle(&mut self, item: Item) {
+        let changes_ways = !matches!(item, Item::Send(_) | Item::Sample | Item::Ask | Item::Meter);
         match item {
             Item::Send(sender) => self.send(sender),
             Item::Sample => self.sample(),
@@ -249,6 +255,9 @@ impl World {
             Item::Fault { fault, begins } => self.handle_fault(fault, begins),
             Item::Flap { fault, down } => self.handle_flap(fault, down),
             Item::Calm => self.handle_calm(),
+        }
+        if changes_ways && !self.revocations.is_empty() {
+            self.follow_ways();
         }
     }
 
@@ -295,7 +304,7 @@ impl World {
 
     /// Makes the final checks and the record of the run.
     fn into_record(mut self) -> Record {
-        self.check_end();
+        let leaked = self.check_end();
         let totals = asking::totals(&self.devices);
         if let Err(error) = self.events.finish() {
             tracing::error!(%error, "the events could not all be written");
@@ -304,14 +313,25 @@ impl World {
             tracing::error!(%error, "the packets could not all be written");
         }
         let readings = self.energy.readings(&self.medium);
-        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, totals, &readings)
+        let ended = results::Ended {
+            sampler: self.sampler,
+            routed: self.routed.at,
+            totals,
+            readings: &readings,
+            revocations: &self.revocations,
+            leaked,
+        };
+        results::record(&self.plan, &self.medium, &self.ledger, ended)
     }
 
-    fn check_end(&mut self) {
+    /// Makes the checks of a run that is over; returns the number of messages that came in spite of a revocation.
+    fn check_end(&mut self) -> u64 {
         // Ask first, since the nodes may report to the ledger.
         let said = agreement::ask(&self.devices);
         let mut book = self.ledger.lock();
         let book = &mut *book;
+        let leaked = self.revocations.settle(&self.plan, &self.medium, book);
+        results::check_layout(&self.plan, &self.medium, book);
         for broken in &self.broken {
             book.checks.look(Promise::NothingLost, false, || broken.clone());
         }
@@ -328,7 +348,7 @@ impl World {
         results::check_messages(book, &lying, is_on, self.end);
         agreement::check(book, &self.plan, &self.devices, &self.medium, said);
         book.checks.merge(self.medium.witness(|witness| std::mem::replace(&mut witness.checks, Checks::new())));
-        results::check_publications(book, &self.plan, self.end);
+        results::check_publications(book, &self.plan, &self.revocations.rekeyed(&self.medium), self.end);
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         if !cut_short {
             self.check_effects(&mut book.checks);
@@ -347,6 +367,7 @@ impl World {
             let foreign = self.medium.watch().foreign;
             book.checks.look(Promise::NoStranger, foreign == 0, || format!("{foreign} links with strangers"));
         }
+        leaked
     }
 }
 

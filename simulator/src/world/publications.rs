@@ -16,7 +16,7 @@
 //!   up to [`BEGINNING`] after it: they may have been under way for an unknown time;
 //! - those without a certain end: the publisher was killed within [`LAST`] of them, or was not told their outcome, or
 //!   was told that they left too late;
-//! - those of an earlier stream of their publisher. A stream ends with its epoch or at a crash. At the end of an epoch
+//! - those of an earlier stream of their publisher. A stream ends with its epoch, with its key or at a crash. At the end of an epoch
 //!   missing ones have to be reported, but at an unknown time, so that they are compared at the end of the run; those
 //!   that were submitted before the end of an epoch and made after it, as they had to wait for a path, may be of either
 //!   stream. After a crash they need not be reported, nor if the publisher's clock is in another epoch than the
@@ -36,6 +36,7 @@
 //! 1. A violation is counted once: publications that were not reported count as reported from then on.
 //! - The same notes give the same findings; judging changes nothing.
 
+use super::balance::Balance;
 use super::checks::{Checks, Promise};
 use super::ledger::{End, Message, excuse};
 use super::medium::NANOS;
@@ -102,10 +103,12 @@ pub struct Rules<'a> {
     pub slack: u64,
     /// The nodes whose clock or disk is faulty, with the nanoseconds by which they may miss deadlines.
     pub excused: &'a BTreeMap<usize, u64>,
-    /// Returns the time at which the epoch of a moment ends.
-    pub turn: &'a dyn Fn(u64) -> u64,
+    /// Returns the time at which the streams of a device end that it has at a moment: with the epoch, or with its keys.
+    pub turn: &'a dyn Fn(usize, u64) -> u64,
     /// Returns the epoch of a moment, by a clock with this error in microseconds.
     pub epoch: &'a dyn Fn(u64, i64) -> u64,
+    /// Returns whether a device may hear what another publishes under a topic.
+    pub heard: &'a dyn Fn(usize, usize, u32) -> bool,
     /// The end of the run.
     pub end: u64,
 }
@@ -146,19 +149,6 @@ struct Line {
     last: Option<usize>,
 }
 
-/// The number of publications of one publisher that were reported to one subscription as missed, and the number that
-/// should have been.
-#[derive(Default)]
-struct Balance {
-    told: u64,
-    /// Reported as possibly missed, after which their number may or may not be reported.
-    doubted: u64,
-    floor: u64,
-    ceiling: u64,
-    /// Missing publications of streams that have ended since.
-    later: u64,
-}
-
 impl Publications {
     /// Notes that a device listens to a topic from now on, and returns the number of the subscription.
     pub fn handle_subscribed(&mut self, node: usize, topic: u32, at: u64) -> usize {
@@ -181,6 +171,11 @@ impl Publications {
     /// Notes that a node was killed: its subscriptions and its streams end.
     pub fn handle_down(&mut self, node: usize, at: u64) {
         self.downs.entry(node).or_default().push(at);
+        self.handle_revoked(node, at);
+    }
+
+    /// Notes that a device is no longer a member: nothing is promised to its subscriptions from now on.
+    pub fn handle_revoked(&mut self, node: usize, at: u64) {
         for subscription in self.subscriptions.iter_mut().filter(|subscription| subscription.node == node) {
             subscription.ended.get_or_insert(at);
         }
@@ -198,6 +193,7 @@ impl Publications {
             let end = message.end.map(|(end, _)| end);
             let Some(topic) = message.topic.filter(|_| end != Some(End::Refused)) else { continue };
             let sure = matches!(end, Some(End::Sent | End::Delivered))
+                && !message.spared
                 && !self.went_down(message.from, message.sent, message.sent + LAST);
             let stream = streams.entry((topic, message.from)).or_default();
             let ended = message.end.map_or(message.sent, |(_, at)| at.max(message.sent));
@@ -213,16 +209,22 @@ impl Publications {
         let mut lines = BTreeMap::<(usize, u32, usize), Line>::new();
         for subscription in &self.subscriptions {
             let mut heard = BTreeMap::<usize, Vec<Heard>>::new();
-            for one in &subscription.heard {
+            for one in subscription.heard.iter().filter(|one| one.from != UNNAMED) {
                 heard.entry(one.from).or_default().push(*one);
             }
+            let unnamed: Vec<Heard> = subscription.heard.iter().filter(|one| one.from == UNNAMED).copied().collect();
             let topic = subscription.topic;
-            for ((_, from), stream) in streams.range((topic, 0)..=(topic, usize::MAX)) {
-                let heard = heard.get(from).map_or(&[][..], |heard| heard);
+            let range = streams.range((topic, 0)..=(topic, usize::MAX));
+            for ((_, from), stream) in range.filter(|((_, from), _)| (rules.heard)(*from, subscription.node, topic)) {
+                let mut heard = heard.get(from).cloned().unwrap_or_default();
+                if !unnamed.is_empty() {
+                    heard.extend(&unnamed);
+                    heard.sort_by_key(|one| one.at);
+                }
                 let line = lines.entry((subscription.node, topic, *from)).or_default();
                 let case = Case { publications: self, subscription, from: *from, stream, rules };
-                case.judge(heard, line, &mut findings);
-                case.owe(heard, &mut findings);
+                case.judge(&heard, line, &mut findings);
+                case.owe(&heard, &mut findings);
             }
         }
         findings
@@ -369,7 +371,7 @@ impl Case<'_> {
         }
         // The stream lasts at least until then if the publication was made when it was submitted, and at most if it was
         // made last.
-        let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(at));
+        let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(self.from, at));
         // By the publisher's own clock, which may have a small error, it may be of the next epoch.
         if missed.made.saturating_add(excuse(self.rules.excused, [self.from; 2])) >= latest {
             return;
@@ -439,20 +441,6 @@ impl Case<'_> {
     }
 }
 
-impl Balance {
-    /// Requires that at least this number was reported by now. Returns how many were not; they count as reported.
-    fn settle(&mut self, least: u64) -> u64 {
-        let missing = least.saturating_sub(self.told + self.doubted);
-        self.told += missing;
-        missing
-    }
-
-    /// Notes a report of possibly missed publications: this number need not be reported any more.
-    fn doubt(&mut self, least: u64) {
-        self.doubted += least.saturating_sub(self.told + self.doubted);
-    }
-}
-
 impl Findings {
     /// Returns the number of violations of the promise.
     pub fn violations(&self) -> u64 {
@@ -471,6 +459,8 @@ fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
+/// The publisher of a report that names none, since it is no contact of the subscriber: each that there is may be meant.
+pub const UNNAMED: usize = usize::MAX;
 /// The nanoseconds before the beginning of a subscription within which a publication that is still of use may be under
 /// way then, over lines that are slow or full.
 const UNDER_WAY: u64 = 30_000_000_000;

@@ -35,9 +35,21 @@ fn judged(publications: &Publications, stream: Vec<Publication>) -> Findings {
 
 fn judged_by(publications: &Publications, stream: Vec<Publication>, excused: &BTreeMap<usize, u64>) -> Findings {
     // Epochs are a thousand seconds long.
-    let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
+    let turn = |_: usize, at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
     let epoch = |at: u64, wrong: i64| at.saturating_add_signed(wrong * 1_000) / (1_000 * SECOND);
-    let rules = Rules { slack: SECOND / 50, excused, turn: &turn, epoch: &epoch, end: 5_000 * SECOND };
+    let heard = |_: usize, _: usize, _: u32| true;
+    let end = 5_000 * SECOND;
+    let rules = Rules { slack: SECOND / 50, excused, turn: &turn, epoch: &epoch, heard: &heard, end };
+    publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
+}
+
+/// As [`judged`], with a publisher that takes another key at a time.
+fn judged_rekeyed(publications: &Publications, stream: Vec<Publication>, at: u64) -> Findings {
+    let turn = |_: usize, sent: u64| if sent < at { at } else { 1_000 * SECOND };
+    let epoch = |_: u64, _: i64| 0;
+    let (heard, excused) = (|_: usize, _: usize, _: u32| true, BTreeMap::new());
+    let end = 5_000 * SECOND;
+    let rules = Rules { slack: SECOND / 50, excused: &excused, turn: &turn, epoch: &epoch, heard: &heard, end };
     publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
 }
 
@@ -64,6 +76,24 @@ fn what_is_missed_has_to_be_told_with_the_next_and_no_more_than_that() {
     assert_eq!(kinds(&too_late), [3, 3, 0, 0, 0]);
     let invented = found(stream(2), SECOND, &[(0, 0, 1), (1, 3, 1)]);
     assert_eq!(kinds(&invented), [0, 3, 0, 0, 0]);
+}
+
+#[test]
+fn a_report_that_names_no_publisher_may_be_of_any_and_a_new_key_ends_a_stream() {
+    let mut publications = Publications::default();
+    let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+    let hear = |publications: &mut Publications, from, message: Option<u64>, uncertain, at: u64| {
+        publications.handle_heard(subscription, Heard { from, message, lost: 0, uncertain, at: at * SECOND });
+    };
+    hear(&mut publications, FROM, Some(0), false, 11);
+    hear(&mut publications, FROM, Some(4), false, 15);
+    assert_eq!(kinds(&judged(&publications, stream(5))), [3, 0, 0, 0, 0]);
+    // Of the stream of another key it may be told later.
+    let findings = judged_rekeyed(&publications, stream(5), 13 * SECOND);
+    assert_eq!(findings.untold, 3, "and was not: {findings:?}");
+    hear(&mut publications, UNNAMED, None, true, 30);
+    assert_eq!(kinds(&judged_rekeyed(&publications, stream(5), 14 * SECOND)), [0; 5]);
+    assert_eq!(kinds(&judged(&publications, stream(5))), [3, 0, 0, 0, 0], "with the next of the same stream");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use super::checks::Promise;
 use super::energy::Reading;
 use super::executor;
 use super::ledger::{Book, End, Ledger, Message};
-use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
+use super::medium::{Medium, NANOS, PURPOSES, Spent, Turned, now};
 use super::missed::missed;
 use super::publications::{Findings, Rules};
+use super::revocations::Revocations;
 use super::sampler::{Sampler, Warm};
 use super::selections::{asked_of_nodes, of_messages};
 use super::verdicts::judge;
@@ -44,38 +45,81 @@ pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(u
     }
 }
 
-/// Compares what subscriptions heard with what they are promised.
-pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
+/// Compares what subscriptions heard with what they are promised. `rekeyed` holds, by device, the times from which on it
+/// seals publications with new keys, and so in new streams.
+pub fn check_publications(book: &mut Book, plan: &Plan, rekeyed: &BTreeMap<usize, Vec<u64>>, end: u64) {
     let (start, length) = (plan.start.seconds() * NANOS, plan.epoch.seconds() * NANOS);
     // The run begins at `NANOS` of its own clock.
-    let turn = |at: u64| {
+    let turn = |from: usize, at: u64| {
         let wall = start + at.saturating_sub(NANOS);
-        at + length - wall % length
+        let turn = at + length - wall % length;
+        let mut rekeyed = rekeyed.get(&from).into_iter().flatten();
+        rekeyed.find(|rekeyed| **rekeyed > at).map_or(turn, |rekeyed| turn.min(*rekeyed))
     };
     let streams = book.publications.streams(&book.messages);
     let epoch = |at: u64, wrong: i64| {
         let wall = start + at.saturating_sub(NANOS);
         wall.saturating_add_signed(wrong.saturating_mul(1_000)) / length
     };
-    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, epoch: &epoch, end };
+    let heard = |from: usize, node: usize, number: u32| {
+        plan.layout.is_plain()
+            || super::workload::topic(plan, number).is_none_or(|topic| plan.layout.may_hear(from, node, &topic))
+    };
+    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, epoch: &epoch, heard: &heard, end };
     book.findings = book.publications.judge(&streams, &rules);
     book.findings.enter(&mut book.checks);
 }
 
+/// Checks that nothing has passed between devices that the realm's segments and the readers of its groups part.
+pub fn check_layout(plan: &Plan, medium: &Medium, book: &mut Book) {
+    if plan.layout.is_plain() {
+        return;
+    }
+    for (number, edge) in plan.edges.iter().enumerate().filter(|(_, edge)| !plan.layout.may_send(edge.a, edge.b)) {
+        let what = || format!("{} and {} are linked", plan.devices[edge.a].name, plan.devices[edge.b].name);
+        book.checks.look(Promise::KeptApart, !medium.stands(number) && medium.fell(number) == 0, what);
+    }
+    for (id, message) in book.messages.iter().enumerate() {
+        let topic = message.topic.and_then(|topic| super::workload::topic(plan, topic));
+        let may = |device: usize| match &topic {
+            Some(topic) => plan.layout.may_hear(message.from, device, topic),
+            None => plan.layout.may_send(message.from, device),
+        };
+        let wrong = message.received.iter().find(|received| !may(received.node));
+        let what = || {
+            let to = wrong.map_or(message.from, |received| received.node);
+            format!("message {id} of {} came to {}", plan.devices[message.from].name, plan.devices[to].name)
+        };
+        book.checks.look(Promise::KeptApart, wrong.is_none(), what);
+    }
+}
+
+/// The rest of a run that is over, besides its medium and its ledger.
+pub struct Ended<'a> {
+    /// The sampler.
+    pub sampler: Sampler,
+    /// The time at which devices had routes to each other.
+    pub routed: Option<u64>,
+    /// The sums of what nodes report.
+    pub totals: Totals,
+    /// The readings of meters.
+    pub readings: &'a [Reading],
+    /// The revocations.
+    pub revocations: &'a Revocations,
+    /// The number of messages that came in spite of them.
+    pub leaked: u64,
+}
+
 /// Makes the record of a run that is over.
-pub fn record(
-    plan: &Plan,
-    medium: &Medium,
-    ledger: &Ledger,
-    sampler: Sampler,
-    routed: Option<u64>,
-    totals: Totals,
-    readings: &[Reading],
-) -> Record {
+pub fn record(plan: &Plan, medium: &Medium, ledger: &Ledger, ended: Ended<'_>) -> Record {
+    let Ended { sampler, routed, totals, readings, revocations, leaked } = ended;
     let book = ledger.lock();
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
     of_all(plan, medium, &book, &sampler, routed, &totals, &mut metrics);
+    revocations.measure(plan, medium, leaked, &mut |name, value| {
+        metrics.insert(name.to_owned(), value);
+    });
     let before = sampler.warm.as_ref().map(|warm| warm.tally.clone()).unwrap_or_default();
     accounts::enter(plan, &medium.tally().since(&before), readings, &mut metrics);
     let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| judge(expected, &metrics)).collect();
@@ -207,13 +251,21 @@ fn of_all(
     let watch = medium.watch();
     let over = plan.faults.iter().map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
     let over = over.map(|over| (plan.warmup + over).as_secs_f64());
-    match (over, watch.missing) {
+    match (over, watch.missing + watch.turned.apart) {
         (None, _) => put("converged", 0.0),
         (Some(over), 0) => put("converged", watch.whole_at.map_or(0.0, |at| (seconds(at) - over).max(0.0))),
         // The time was not reached by the end, so there is nothing to measure.
         (Some(_), _) => {}
     }
     put("links.lost", (watch.lost - warm.lost) as f64);
+    if plan.anonymity.rotates() {
+        let Turned { links, again, time, longest, .. } = watch.turned;
+        put("turn.links", (links - warm.turned) as f64);
+        put("turn.apart.max", longest as f64 / NANOS as f64);
+        put("turn.apart.mean", time as f64 / NANOS as f64 / again.max(1) as f64);
+        put("turn.pushed", medium.witness(|witness| witness.pushed_beside()) as f64);
+        put("turn.returned", medium.witness(|witness| witness.returned_beside()) as f64);
+    }
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", totals.counters.values().sum::<u64>() as f64);
     put("violations", book.checks.violated() as f64);

@@ -43,6 +43,8 @@ pub struct Warm {
     pub tally: Tally,
     /// The number of links that had been lost.
     pub lost: u64,
+    /// The number of links that had ended with a former pseudonym.
+    pub turned: u64,
 }
 
 impl Sampler {
@@ -73,7 +75,7 @@ impl Sampler {
     pub fn sample(&mut self, plan: &Plan, medium: &Medium, ledger: &Ledger, agenda: &Agenda) {
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
         let Spent { purposes, bearers, cost, cost_of_payload } = medium.spent();
-        let Watch { up, lost, missing, whole_at, .. } = medium.watch();
+        let Watch { up, lost, turned, missing, whole_at, .. } = medium.watch();
         if self.ready.is_none() && missing == 0 {
             self.ready = whole_at.or(Some(now()));
         }
@@ -85,6 +87,7 @@ impl Sampler {
                 kinds: medium.kinds(),
                 tally: medium.tally(),
                 lost,
+                turned: turned.links,
             });
         }
         if self.samples.len().is_multiple_of(self.frames_each) {

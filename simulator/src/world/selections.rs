@@ -28,7 +28,7 @@ pub fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>
             selections.insert(format!("[group={}]", plan.devices[*from].group), Selection::default());
         }
     }
-    for message in &book.messages {
+    for message in book.messages.iter().filter(|message| !message.spared) {
         let flow = &plan.flows[message.flow];
         let keys = [
             String::new(),

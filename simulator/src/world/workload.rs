@@ -186,14 +186,18 @@ impl Workload {
                     let list = &lists[sender.place];
                     let drawn = list.get(usize::try_from(drawn % list.len().max(1) as u64).unwrap_or_default());
                     let Some(to) = receiver.or(drawn.copied()) else { break };
-                    (Some(to), 1)
+                    (Some(to), usize::from(plan.layout.may_send(device, to)))
                 }
                 FlowKind::Publish { topics, subscribers } => {
                     let on = |subscriber: &&usize| site.is_on(**subscriber);
                     let place = sender.turn % topics.len().max(1);
                     sender.turn += 1;
                     topic = topics.get(place).zip(self.topics[index].get(place).copied());
-                    (None, subscribers.iter().filter(on).count())
+                    let may = |subscriber: &&usize| {
+                        let apart = |(topic, _): &(&String, u32)| !plan.layout.may_hear(device, **subscriber, topic);
+                        plan.layout.is_plain() || !topic.as_ref().is_some_and(apart)
+                    };
+                    (None, subscribers.iter().filter(on).filter(may).count())
                 }
             };
             let what = Handed { to, topic, size: size.max(LEAST_SIZE), expected };
@@ -242,6 +246,7 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
         late: 0,
         expected: u32::try_from(expected).unwrap_or(u32::MAX),
         orphaned: false,
+        spared: false,
     });
     if full {
         return ledger.handle_end(id, End::Refused, "the application holds as much as it may");

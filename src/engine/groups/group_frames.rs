@@ -291,7 +291,7 @@ impl Groups {
             core.count(Counter::GroupFramesOwn, 1);
         }
         self.want_before(core, &from, group, flow, number);
-        let next_hops = self.next_hops(core, neighbours, routing, &group, Some(&from), &Policy::default());
+        let next_hops = self.next_hops(core, neighbours, routing, (&group, segment), Some(&from), &Policy::default());
         let behind = lag.behind(number, Unix(frame.sent));
         let fetched = arrival.behind.map(|_| core.now.time.since(came));
         self.push(core, neighbours, &group, &next_hops, &kept, Handed { fetched, behind });

@@ -236,8 +236,8 @@ impl Groups {
             pause: out.sealed.map_or(0, |sealed| millis(core.now.time.since(sealed))),
             asks: false,
         };
-        let (send_policy, tag) = (out.send_policy.clone(), out.sender.tag());
-        let next_hops = self.next_hops(core, neighbours, routing, &tag, None, &send_policy.policy);
+        let (send_policy, of) = (out.send_policy.clone(), (&out.sender.tag(), out.sender.segment()));
+        let next_hops = self.next_hops(core, neighbours, routing, of, None, &send_policy.policy);
         // The frame is of use for as long as anybody accepts a frame of this epoch.
         let length = core.membership.bulletin().epoch_length();
         let accepted = (length.end(out.sender.epoch()) + length.skew()).since(core.now.unix);

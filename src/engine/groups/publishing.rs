@@ -198,7 +198,8 @@ impl Groups {
             return Ready::Not(next);
         }
         let (policy, young) = (first.send_policy.policy.clone(), now.since(first.since) < JOIN_TIME);
-        let next_hops = self.next_hops(core, neighbours, routing, &tag, None, &policy);
+        let segment = neighbours.segment_of_publications(core).unwrap_or_default();
+        let next_hops = self.next_hops(core, neighbours, routing, (&tag, segment), None, &policy);
         if next_hops.is_empty() && young && self.is_joining(core, routing, &tag) {
             return Ready::Not(now + JOIN_RETRY);
         }

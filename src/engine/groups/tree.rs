@@ -8,6 +8,9 @@
 //! the publication's policy likes best, and none over a bearer that the policy avoids; a group frame does not say its
 //! policy, so relays take the link that `balanced` likes best.
 //!
+//! Frames belong to a segment, and go along the tree of the group's members that are in it or reach it, over routers of which the same
+//! is true. Where all routers reach all segments that there are, these are one tree.
+//!
 //! A publisher that the tree has not reached yet begins with the routers next to it. While routers' databases differ,
 //! trees may have loops and gaps. The shelf ends the loops. Gaps, and losses with a link or a relay, are closed by
 //! `repair`: the two ends of each new edge of a tree compare what they keep, and each frame is announced to some
@@ -32,10 +35,11 @@ use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::shelf::Kept;
-use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
+use crate::engine::neighbours::{Neighbours, segments};
 use crate::engine::routing::Routing;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
+use crate::routing::graph::Graph;
 use crate::routing::tree;
 use crate::time::Time;
 use crate::wire::OutFrame;
@@ -72,27 +76,39 @@ pub(in crate::engine) struct Handed {
     pub(in crate::engine) behind: i64,
 }
 
-/// This router's place in a group's tree.
+/// This router's place in a group's trees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
-    /// Its neighbours in the tree.
-    branches: Vec<Pseudonym>,
-    /// Its neighbours that are in the tree, but not next to it there.
+    /// Its neighbours in the trees, each with the segments along whose trees frames go to it, as a bit map.
+    branches: Vec<(Pseudonym, u64)>,
+    /// Its neighbours that are in a tree, but not next to it there.
     beside: Vec<Pseudonym>,
 }
 
 impl Place {
-    /// The place of a router in a tree, under all pseudonyms that it has at present, or `None` if it is not in the tree.
-    fn of(tree: &tree::Tree, own: &[Pseudonym], neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
-        let held = own.iter().filter(|own| tree.holds(own)).flat_map(|own| tree.branches(own));
-        let branches: BTreeSet<Pseudonym> = held.map(|branch| branch.to).filter(|to| !own.contains(to)).collect();
-        if !own.iter().any(|own| tree.holds(own)) {
-            return None;
+    /// The place of a router in trees, each that of the frames of some segments, under all pseudonyms that it has at present, or `None` if the
+    /// router is in none of them.
+    fn of(trees: &[(u64, tree::Tree)], own: &[Pseudonym], neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
+        let mut branches: BTreeMap<Pseudonym, u64> = BTreeMap::new();
+        let mut beside: BTreeSet<Pseudonym> = BTreeSet::new();
+        let mut held = false;
+        for (segments, tree) in trees {
+            for own in own.iter().filter(|own| tree.holds(own)) {
+                held = true;
+                for branch in tree.branches(own) {
+                    *branches.entry(branch.to).or_default() |= segments;
+                }
+                beside.extend(tree.routers().filter(|router| neighbours.contains(router)));
+            }
         }
-        let branches: Vec<Pseudonym> = branches.into_iter().collect();
-        let elsewhere = tree.routers().filter(|router| neighbours.contains(router) && !branches.contains(router));
-        let beside = elsewhere.copied().collect();
-        Some(Self { branches, beside })
+        branches.retain(|to, _| !own.contains(to));
+        beside.retain(|router| !branches.contains_key(router));
+        let place = Self { branches: branches.into_iter().collect(), beside: beside.into_iter().collect() };
+        held.then_some(place)
+    }
+
+    fn joins(&self, neighbour: &Pseudonym) -> bool {
+        self.branches.iter().any(|(to, _)| to == neighbour)
     }
 }
 
@@ -133,18 +149,37 @@ impl GroupTrees {
 
     /// Whether a neighbour is next to this node in a group's tree.
     pub(in crate::engine) fn joins(&self, group: &Tag, neighbour: &Pseudonym) -> bool {
-        self.places.get(group).is_some_and(|place| place.branches.contains(neighbour))
+        self.places.get(group).is_some_and(|place| place.joins(neighbour))
     }
 
     /// Returns the groups in whose trees a neighbour is next to this node.
     pub(in crate::engine) fn joined_by(&self, neighbour: &Pseudonym) -> impl Iterator<Item = &Tag> {
-        self.places.iter().filter(|(_, place)| place.branches.contains(neighbour)).map(|(group, _)| group)
+        self.places.iter().filter(|(_, place)| place.joins(neighbour)).map(|(group, _)| group)
     }
 
     /// Returns the neighbours that are in a group's tree without being next to this node in it.
     pub(in crate::engine) fn beside(&self, group: &Tag) -> &[Pseudonym] {
         self.places.get(group).map_or(&[], |place| &place.beside)
     }
+}
+
+/// The segments whose frames go along trees of their own, as bit maps: each that a router of the graph is in, or all together if every router
+/// reaches each of them.
+fn segments_apart(
+    core: &Core,
+    neighbours: &Neighbours,
+    routing: &Routing,
+    (graph, reaches): (&Graph, &[u64]),
+) -> Vec<u64> {
+    let own = |node: &Pseudonym| {
+        let hash = routing.link_state.hash_of(node)?;
+        Some(neighbours.peers.get(&hash)?.body.segments())
+    };
+    let all = graph.nodes().iter().filter_map(own).fold(neighbours.own_segments(core), |all, own| all | own);
+    if reaches.iter().all(|reach| all & !reach == 0) {
+        return vec![u64::MAX];
+    }
+    (0..u64::BITS).map(|bit| 1 << bit).filter(|segment| all & segment != 0).collect()
 }
 
 impl Groups {
@@ -177,7 +212,20 @@ impl Groups {
             let peers = &neighbours.peers;
             routing.link_state.lsdb.told_graph(&|hash| peers.pseudonym(hash))
         };
-        let trees = tree::SteinerTrees::new(&graph);
+        let mut reaches = routing.reaches_in(core, neighbours, &graph);
+        if let Some(here) = graph.index(&core.own).and_then(|here| reaches.get_mut(here as usize)) {
+            *here = neighbours.own_reach(core);
+        }
+        let kinds = segments_apart(core, neighbours, routing, (&graph, &reaches));
+        let within = |segments: &u64| {
+            let takes_part = |node: u32| reaches.get(node as usize).is_none_or(|reach| reach & segments != 0);
+            (*segments, tree::SteinerTrees::within(&graph, takes_part))
+        };
+        let kinds: Vec<(u64, tree::SteinerTrees<'_>)> = kinds.iter().map(within).collect();
+        let reach_of = |router: &Pseudonym| {
+            let node = graph.index(router).and_then(|node| reaches.get(node as usize));
+            node.copied().unwrap_or(u64::MAX)
+        };
         let refused = groups.len().saturating_sub(MAX_TREES);
         let neighbours: BTreeSet<Pseudonym> = neighbours.links.neighbours().copied().collect();
         // Groups with the same members have the same tree.
@@ -189,7 +237,11 @@ impl Groups {
             let place = match known.get(&members) {
                 Some(place) => place.clone(),
                 None => {
-                    let place = Place::of(&trees.of(&members), &pseudonyms, &neighbours);
+                    let trees = kinds.iter().map(|(segments, trees)| {
+                        let members = members.iter().filter(|member| reach_of(member) & segments != 0);
+                        (*segments, trees.of(&members.copied().collect()))
+                    });
+                    let place = Place::of(&trees.collect::<Vec<_>>(), &pseudonyms, &neighbours);
                     known.insert(members, place.clone());
                     place
                 }
@@ -200,22 +252,22 @@ impl Groups {
         let before = core::mem::replace(&mut self.tree.places, places);
         let mut fresh: Vec<(Pseudonym, Tag)> = Vec::new();
         for (group, place) in &self.tree.places {
-            let known = before.get(group).map_or(&[][..], |place| &place.branches);
-            fresh.extend(place.branches.iter().filter(|to| !known.contains(to)).map(|to| (*to, *group)));
+            let known = |to: &Pseudonym| before.get(group).is_some_and(|place| place.joins(to));
+            fresh.extend(place.branches.iter().filter(|(to, _)| !known(to)).map(|(to, _)| (*to, *group)));
         }
         for (neighbour, group) in fresh {
             self.repair.owe(neighbour, group, true, core.now.time);
         }
     }
 
-    /// Returns the neighbours that a frame of a group is pushed to from here; `from` is the neighbour that it came
-    /// from, `None` for a frame of this device.
+    /// Returns the neighbours that a frame of a group and a segment is pushed to from here; `from` is the neighbour that it
+    /// came from, `None` for a frame of this device.
     pub(in crate::engine) fn next_hops(
         &self,
         core: &Core,
         neighbours: &Neighbours,
         routing: &Routing,
-        group: &Tag,
+        (group, segment): (&Tag, u8),
         from: Option<&Pseudonym>,
         policy: &Policy,
     ) -> Vec<NextHop> {
@@ -224,7 +276,8 @@ impl Groups {
         let mut next: BTreeSet<Pseudonym> = BTreeSet::new();
         let mut next_hops = Vec::new();
         if core.settings.forwarding {
-            next.extend(self.tree.places.get(group).into_iter().flat_map(|place| &place.branches));
+            let branches = self.tree.places.get(group).into_iter().flat_map(|place| &place.branches);
+            next.extend(branches.filter(|(_, segments)| segments::has(*segments, segment)).map(|(to, _)| to));
             if next.is_empty() && from.is_none() && self.is_joining(core, routing, group) {
                 next.extend(self.routers_at_hand(neighbours));
             }

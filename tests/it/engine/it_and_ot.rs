@@ -73,6 +73,33 @@ fn without_a_policy_nothing_crosses() {
     assert_eq!(mesh.inbox(METER).len(), 0);
 }
 
+/// A tree for all members of the group would reach the first border over the desk alone, which hands on nothing of the plant.
+#[test]
+fn publications_go_along_a_tree_within_their_segment() {
+    let nodes = [("desk", IT), ("border", IT | OT), ("gate", IT | OT), ("meter", OT)];
+    let segment = |bit, name: &str| Segment { bit, name: name.into(), reaches: [0; 8] };
+    let mut mesh = Mesh::in_segments(&nodes, vec![segment(1, "it"), segment(2, "ot")], |_| Settings::default());
+    let (desk, border, gate, meter) = (0, 1, 2, 3);
+    for (one, other, round_trip) in [(desk, border, 2), (desk, gate, 2), (gate, meter, 2), (border, meter, 400)] {
+        mesh.connect(one, other);
+        mesh.assess(one, other, 0, Duration::from_millis(round_trip));
+    }
+    let listening = [desk, border, gate].map(|at| (at, subscribe(&mut mesh, at, "plant/#")));
+    mesh.run(seconds(10));
+    for number in 0..5 {
+        publish(&mut mesh, meter, "plant/flow", number, seconds(30));
+        // Before what is named beside the tree could be fetched.
+        mesh.run(Duration::from_millis(240));
+        assert_eq!(heard(&mesh, border, listening[1].1), all(0..number + 1), "{number}");
+    }
+    mesh.run(seconds(5));
+    assert_eq!(heard(&mesh, gate, listening[2].1), all(0..5));
+    assert_eq!(heard(&mesh, desk, listening[0].1), all(0..0));
+    publish(&mut mesh, border, "plant/order", 9, seconds(30));
+    mesh.run(seconds(2));
+    assert_eq!(heard(&mesh, desk, listening[0].1), all(9..10), "of the office's segment, over the link to it");
+}
+
 #[test]
 fn what_the_policy_names_crosses_and_no_more() {
     let mut mesh = plant(OT);

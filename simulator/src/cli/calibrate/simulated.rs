@@ -2,7 +2,7 @@
 
 use super::super::failure::Failure;
 use super::senders::{Confirmed, Load};
-use crate::plan::{Bearer, Device, Edge, Fault, FaultKind, Flow, FlowKind, Pattern, Plan, Waypoint};
+use crate::plan::{Bearer, Device, Edge, Fault, FaultKind, Flow, FlowKind, Layout, Pattern, Plan, Waypoint};
 use crate::world;
 use m2mesh::id::Name;
 use m2mesh::net::emulation::{Recovery, Shape};
@@ -123,6 +123,7 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         epochs: 3,
         anonymity: m2mesh::identity::anonymity::Anonymity::Stable,
         start: Unix::from_seconds(START),
+        layout: Layout::default(),
         bearers: vec![Bearer { transport: mesh.transport, ..Bearer::wire("lan") }],
         devices: (0..mesh.nodes).map(device).collect(),
         edges: mesh.edges.iter().map(edge).collect(),

@@ -45,7 +45,7 @@ impl Planning<'_> {
     fn check_keys(&self, fault: &Fault) -> Result<(), Problem> {
         use FaultKind::{
             Asymmetric, BatteryEmpty, ClockDrift, ClockStep, Cut, Degrade, Flap, Hostile, Overload, Partition,
-            RegionPowerCut,
+            RegionPowerCut, Revoke,
         };
         let kind = fault.kind;
         let of_links = matches!(kind, Cut | Flap | Degrade | Asymmetric);
@@ -73,6 +73,7 @@ impl Planning<'_> {
                 Key::new("share", &fault.share, hostile(how(HostilityName::Drop)), "\"hostile\" with how = \"drop\""),
                 Key::new("after", &fault.after, hostile(waits), "\"hostile\" with how = \"delay\" or \"replay\""),
                 Key::new("times", &fault.times, hostile(how(HostilityName::Flood)), "\"hostile\" with how = \"flood\""),
+                Key::new("through", &fault.through, kind == Revoke, "\"revoke\""),
             ],
         )?;
         let region = matches!(
@@ -82,6 +83,10 @@ impl Planning<'_> {
         if let Some(devices) = fault.devices.as_ref().filter(|_| kind == RegionPowerCut && !region) {
             let hint = "write devices = { within = [x, y, radius] }, or take kind = \"power-cut\"";
             return Err(self.document.problem(&devices.span(), "this is no region", hint));
+        }
+        if let (Revoke, Some(devices), true) = (kind, &fault.devices, fault.lasting.is_some()) {
+            let what = "a device that is revoked is never a member again, so `for` does not go with it";
+            return Err(self.document.problem(&devices.span(), what, "remove `for`"));
         }
         if let (BatteryEmpty, Some(devices), true) = (kind, &fault.devices, fault.lasting.is_some()) {
             let what = "an empty battery does not fill again, so `for` does not go with it";
@@ -101,7 +106,7 @@ impl Planning<'_> {
                 Err(self.document.problem(&at.span(), what, "let it strike earlier, or lengthen `duration`"))
             }
             (None, Some(rate)) => {
-                if fault.lasting.is_none() && fault.kind != FaultKind::BatteryEmpty {
+                if fault.lasting.is_none() && !matches!(fault.kind, FaultKind::BatteryEmpty | FaultKind::Revoke) {
                     let what = "a fault that strikes again and again needs `for`";
                     return Err(self.document.problem(&rate.span(), what, "add how long it lasts, as for = \"30s\""));
                 }
@@ -151,6 +156,16 @@ impl Planning<'_> {
             FaultKind::DiskFull => map(whom(self, draw)?, plan::FaultKind::DiskFull),
             FaultKind::Stranger => map(whom(self, draw)?, plan::FaultKind::Stranger),
             FaultKind::Impostor => map(whom(self, draw)?, plan::FaultKind::Impostor),
+            FaultKind::Revoke => {
+                // Of those that are drawn, one may have the issuer's key.
+                let mut drawn = whom(self, draw)?;
+                for _ in 0..MOST_DRAWS {
+                    if drawn.1.contains(&ISSUING) {
+                        drawn = whom(self, draw)?;
+                    }
+                }
+                self.revocation(fault, drawn, at, draw)?
+            }
             FaultKind::ClockStep => {
                 let by = self.needed(&fault.by, "a clock step", span, "by = \"-90s\"")?.get_ref().0;
                 map(whom(self, draw)?, |devices| plan::FaultKind::ClockStep { devices, seconds: by })
@@ -204,6 +219,37 @@ impl Planning<'_> {
                 Hostility::Flood(*times.get_ref())
             }
         })
+    }
+
+    /// Returns a revocation, which is brought to a device that is not revoked.
+    fn revocation(
+        &self,
+        fault: &Fault,
+        (words, devices): (String, Vec<usize>),
+        at: Duration,
+        draw: &mut Draw,
+    ) -> Result<(String, plan::FaultKind), Problem> {
+        let span = fault.devices.as_ref().map_or(0..0, Spanned::span);
+        if devices.contains(&ISSUING) {
+            let what = format!("`{}` has the issuer's key, and cannot be revoked", self.devices[ISSUING].name);
+            return Err(self.document.problem(&span, what, "revoke others, as devices = { any = 1, of = \"meter\" }"));
+        }
+        let through = match &fault.through {
+            Some(through) => {
+                // Of those that are drawn, one may be revoked itself.
+                let others = |device: &usize| !devices.contains(device);
+                let mut found = None;
+                for _ in 0..MOST_DRAWS {
+                    found = found.or(self.struck(through, at, draw)?.into_iter().find(others));
+                }
+                found.ok_or_else(|| {
+                    let what = "the bulletin would be brought to a device that it revokes";
+                    self.document.problem(&through.span(), what, "name another, as through = { any = 1 }")
+                })?
+            }
+            None => ISSUING,
+        };
+        Ok((words, plan::FaultKind::Revoke { devices, through }))
     }
 
     fn overload(
@@ -308,9 +354,14 @@ fn called(kind: FaultKind) -> &'static str {
         FaultKind::Hostile => "hostile",
         FaultKind::Stranger => "stranger",
         FaultKind::Impostor => "impostor",
+        FaultKind::Revoke => "revoke",
     }
 }
 
+/// The number of draws in search of devices that can be revoked, or be brought a bulletin.
+const MOST_DRAWS: usize = 8;
+/// The device that has the issuer's key.
+const ISSUING: usize = 0;
 /// The number of faults of a run: each is a mark on every time axis.
 const MOST_FAULTS: usize = 10_000;
 /// The number of times that a hostile member sends each frame.

@@ -2,7 +2,7 @@
 //!
 //! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of
 //! other files in [`files`]). Then follow the pairs that can link with each other ([`links`], with the graphs of
-//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the policies
+//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the segments and readers ([`layout`]), the policies
 //! ([`policies`]), the traffic ([`traffic`]), the faults ([`faults`]) and the expectations ([`expectations`]). Each
 //! step uses the results of the earlier ones, and reports errors with file and line.
 //!
@@ -18,6 +18,7 @@ mod expectations;
 mod faults;
 mod files;
 mod kinds;
+mod layout;
 mod links;
 mod names;
 mod policies;
@@ -106,6 +107,7 @@ pub fn plan(
     planning.bearers = planning.plan_bearers()?;
     planning.plan_network()?;
     planning.bearers.clone_from(&planning.tariffs.bearers);
+    let layout = planning.plan_layout()?;
     let policies = planning.plan_policies()?;
     let flows = planning.plan_traffic(&policies)?;
     let faults = planning.plan_faults(&flows)?;
@@ -121,6 +123,7 @@ pub fn plan(
         epochs,
         anonymity: model.realm.anonymity.unwrap_or(m2mesh::identity::anonymity::Anonymity::Stable),
         start,
+        layout,
         faults,
         bearers: planning.bearers,
         devices: planning.devices,

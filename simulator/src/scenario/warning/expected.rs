@@ -70,6 +70,12 @@ fn bounds(plan: &Plan, key: &str) -> Option<Bounds> {
     let run = plan.warmup + plan.duration + plan.settle;
     match name {
         "converged" if plan.faults.is_empty() => upto(0.0, "there are no faults from which to heal".to_owned()),
+        _ if name.starts_with("turn.") && !plan.anonymity.rotates() => {
+            upto(0.0, "no device changes its pseudonym".to_owned())
+        }
+        _ if name.starts_with("revocation.") && !plan.faults.iter().any(|fault| revokes(&fault.what)) => {
+            upto(0.0, "no device is revoked".to_owned())
+        }
         "radio.collided" if plan.bearers.iter().all(|bearer| bearer.collisions.is_none()) => {
             upto(0.0, "no bearer has `collisions`".to_owned())
         }
@@ -95,6 +101,10 @@ fn bounds(plan: &Plan, key: &str) -> Option<Bounds> {
             _ => upto(f64::INFINITY, NOTHING_LESS.to_owned()),
         },
     }
+}
+
+fn revokes(what: &FaultKind) -> bool {
+    matches!(what, FaultKind::Revoke { .. })
 }
 
 /// Returns the longest deadline of the messages to which a metric refers; `None` if clocks or disks are faulty or a

@@ -61,6 +61,7 @@ impl Looking<'_> {
             | FaultKind::ClockDrift { devices, .. }
             | FaultKind::Hostile { devices, .. }
             | FaultKind::Stranger(devices)
+            | FaultKind::Revoke { devices, .. }
             | FaultKind::Impostor(devices) => {
                 let empty = empty(self.plan, fault.at);
                 let all = devices.iter().all(|device| empty.contains(device));

@@ -13,6 +13,7 @@ use super::purpose::{Classifier, Purpose};
 use super::stream::{Pipe, Stream};
 use super::{Medium, Sent, now};
 use futures_timer::virtual_time::{self, Due};
+use libp2p::PeerId;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use m2mesh::net::emulation::{MAX_ATTEMPTS, MTU, Shape, Shaper};
 use m2mesh::time::Time;
@@ -34,6 +35,8 @@ pub struct Connection {
 struct State {
     lines: [Shaper; 2],
     ends: [End; 2],
+    /// The key of each end's network, once it is known.
+    peers: [Option<PeerId>; 2],
     dead: bool,
     pipes: Vec<Weak<Pipe>>,
     /// Whether it carries frames, and so counts for its edge.
@@ -77,8 +80,15 @@ impl Connection {
         other[31] ^= 1;
         let recovery = medium.recovery(edge);
         let lines = [seed, other].map(|seed| Shaper::with_recovery(Shape::default(), recovery, seed));
-        let state =
-            State { lines, ends: Default::default(), dead: false, pipes: Vec::new(), standing: false, stuck: None };
+        let state = State {
+            lines,
+            ends: Default::default(),
+            peers: [None; 2],
+            dead: false,
+            pipes: Vec::new(),
+            standing: false,
+            stuck: None,
+        };
         let directions = if dialer_is_a { [0, 1] } else { [1, 0] };
         let connection = Arc::new(Self { medium, edge, directions, state: Mutex::new(state) });
         let mut medium = connection.medium.lock();
@@ -91,6 +101,17 @@ impl Connection {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the keys of the networks at its ends; the dialer's is the first.
+    pub(super) fn set_peers(&self, peers: [PeerId; 2]) {
+        self.lock().peers = peers.map(Some);
+    }
+
+    /// Returns the keys of the networks at an end and at the other, once they are known.
+    pub(super) fn peers_of(&self, end: usize) -> [Option<PeerId>; 2] {
+        let peers = self.lock().peers;
+        [peers[end], peers[1 - end]]
     }
 
     /// Sends bytes, and returns when they arrive.
@@ -126,7 +147,7 @@ impl Connection {
             (std::mem::take(&mut state.pipes), std::mem::take(&mut state.standing))
         };
         if standing {
-            self.medium.set_standing(self.edge, false);
+            self.medium.set_standing(self.edge, false, self.peers_of(0));
         }
         self.medium.note_lost(self.edge);
         for pipe in pipes.iter().filter_map(Weak::upgrade) {
@@ -188,7 +209,7 @@ impl Connection {
             (std::mem::take(&mut state.ends[end].inbound), std::mem::take(&mut state.standing))
         };
         if standing {
-            self.medium.set_standing(self.edge, false);
+            self.medium.set_standing(self.edge, false, self.peers_of(0));
         }
         self.medium.note_lost(self.edge);
         drop(inbound);
@@ -204,7 +225,7 @@ impl Connection {
             !state.dead && !std::mem::replace(&mut state.standing, true)
         };
         if first {
-            self.medium.set_standing(self.edge, true);
+            self.medium.set_standing(self.edge, true, self.peers_of(0));
         }
     }
 

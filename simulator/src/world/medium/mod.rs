@@ -13,8 +13,8 @@
 //! Files: `air` interference on one channel · `books` bytes, money and energy · `classes` classes of messages ·
 //! `connection` two ends · `stream` bytes in one direction · `transport` libp2p's view · `purpose` purposes of bytes ·
 //! `kinds` kinds of control frames · `frames` whole frames, for hostile members · `path` changed paths · `lie` false
-//! LSAs · `processor` processing times of frames · `tell` figures of the medium · `seen` the witness's view · `trace`
-//! the hash · `capture` a link's bytes in a file.
+//! LSAs · `processor` processing times of frames · `tell` figures of the medium · `seen` the witness's view · `standing`
+//! the links that stand, and that could · `trace` the hash · `capture` a link's bytes in a file.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
@@ -32,6 +32,7 @@ mod path;
 mod processor;
 mod purpose;
 mod seen;
+mod standing;
 mod stream;
 mod tell;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use capture::Capture;
 pub use kinds::Kinds;
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
+pub use standing::Turned;
 pub use tell::{Spent, Watch};
 pub use transport::{SimTransport, address, network};
 
@@ -58,7 +60,7 @@ use libp2p::PeerId;
 use m2mesh::net::emulation::{Recovery, Shape};
 use m2mesh::wire::data::Class;
 use processor::Processor;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use trace::Trace;
@@ -114,6 +116,10 @@ struct Edge {
     standing: u32,
     /// The time since which it could carry frames and does not, in nanoseconds.
     missing_since: u64,
+    /// The time at which it has ceased to carry frames, in nanoseconds.
+    fell: u64,
+    /// Whether it does not since an end has left its former pseudonym.
+    turned: bool,
 }
 
 #[derive(Default)]
@@ -129,6 +135,10 @@ struct Device {
     again: BTreeMap<usize, frames::Again>,
     /// Whether it is hostile at some time of the run.
     turns: bool,
+    /// The keys of the networks that it has left for others, since its pseudonym has changed.
+    left: BTreeSet<PeerId>,
+    /// Whether the operator has revoked it, so that nobody is to link with it.
+    revoked: bool,
     liar: Option<Arc<Mutex<Liar>>>,
     processor: Arc<Processor>,
     foreign: bool,
@@ -205,7 +215,9 @@ impl Medium {
             capture: None,
         };
         for edge in &plan.edges {
-            state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, edge.known);
+            // Devices that segments part do not link, whatever they know.
+            let known = edge.known && plan.layout.may_send(edge.a, edge.b);
+            state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, known);
         }
         for (number, victims) in foreign.iter().enumerate() {
             let stranger = plan.devices.len() + number;
@@ -368,29 +380,6 @@ impl Medium {
         state.ends.range((device, 0, 0)..(device + 1, 0, 0)).map(|(_, edge)| *edge).collect()
     }
 
-    /// Notes that a connection begins or ceases to carry frames.
-    fn set_standing(&self, edge: usize, up: bool) {
-        let mut state = self.lock();
-        let missing = state.is_missing(edge);
-        let known = &mut state.edges[edge];
-        let before = known.standing > 0;
-        known.standing = if up { known.standing + 1 } else { known.standing.saturating_sub(1) };
-        let after = known.standing > 0;
-        let (a, b) = (known.a, known.b);
-        if up && (state.devices[a].foreign || state.devices[b].foreign) {
-            state.watch.foreign += 1;
-        }
-        match (before, after) {
-            (false, true) => state.watch.up += 1,
-            (true, false) => {
-                state.watch.up -= 1;
-                state.watch.lost += 1;
-            }
-            _ => {}
-        }
-        state.note_missing(edge, missing);
-    }
-
     /// Puts bytes of a stream onto an edge: counts and hashes them, and returns when and how the line takes them.
     fn send(&self, edge: usize, direction: usize, bytes: &[u8], purpose: Purpose) -> Sent {
         let mut state = self.lock();
@@ -441,6 +430,8 @@ impl State {
             connections: Vec::new(),
             standing: 0,
             missing_since: now(),
+            fell: 0,
+            turned: false,
         });
         self.watch.missing += u64::from(known);
     }
@@ -460,28 +451,6 @@ impl State {
     fn is_cut(&self, edge: usize) -> bool {
         let edge = &self.edges[edge];
         edge.closed > 0 || edge.silent & !FAR > 0
-    }
-
-    fn is_missing(&self, edge: usize) -> bool {
-        let known = &self.edges[edge];
-        let there = !self.devices[known.a].gone && !self.devices[known.b].gone;
-        known.known && known.standing == 0 && there && self.verdict(edge) == Verdict::Open
-    }
-
-    fn note_missing(&mut self, edge: usize, before: bool) {
-        match (before, self.is_missing(edge)) {
-            (false, true) => {
-                self.watch.missing += 1;
-                self.edges[edge].missing_since = now();
-            }
-            (true, false) => {
-                self.watch.missing -= 1;
-                if self.watch.missing == 0 {
-                    self.watch.whole_at = Some(now());
-                }
-            }
-            _ => {}
-        }
     }
 }
 

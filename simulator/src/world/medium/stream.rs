@@ -233,11 +233,12 @@ impl Stream {
         }
         let Self { connection, end, cutter, .. } = self;
         let (from, to, bearer) = connection.ends_of(*end);
+        let under = connection.peers_of(*end);
         let mut state = connection.medium().lock();
         cutter.handle(bytes, &mut |kind, frame, length| {
             let body = &frame[HEADER..];
             frames += 1;
-            state.witness.handle(&Going { from, to, bearer, kind, length, body });
+            state.witness.handle(&Going { from, to, under, bearer, kind, length, body });
         });
         frames
     }

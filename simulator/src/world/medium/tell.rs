@@ -2,6 +2,7 @@
 
 use super::books::Amount;
 use super::kinds::Kinds;
+use super::standing::Turned;
 use super::{Bearer, Medium};
 
 /// The numbers of links that are expected and that are up.
@@ -9,10 +10,12 @@ use super::{Bearer, Medium};
 pub struct Watch {
     /// The number of edges that carry frames.
     pub up: u64,
-    /// The number of edges so far that have ceased to carry frames.
+    /// The number of edges so far that have ceased to carry frames, other than by a change of pseudonym.
     pub lost: u64,
-    /// The number of edges that could carry frames and do not. Only edges of which an end knows the other's address
-    /// count.
+    /// What changes of pseudonyms have done to links.
+    pub turned: Turned,
+    /// The number of edges that could carry frames and do not, other than by a change of pseudonym. Only edges of which
+    /// an end knows the other's address count.
     pub missing: u64,
     /// The time at which the last of these came up, in nanoseconds.
     pub whole_at: Option<u64>,

@@ -45,6 +45,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         epochs: 1,
         anonymity: m2mesh::identity::anonymity::Anonymity::Stable,
         start: m2mesh::time::Unix::from_seconds(1_767_600_000),
+        layout: plan::Layout::default(),
         bearers: vec![bearer],
         devices: [0.0, 50.0, 1_000.0, 1_050.0].into_iter().enumerate().map(|(n, x)| device(n, x)).collect(),
         edges: vec![edge(0, 1), edge(2, 3), edge(1, 2)],
@@ -290,6 +291,56 @@ fn a_writer_waits_while_the_window_is_full() {
         assert!((15_000..20_000).contains(&bytes), "{bytes} bytes in two seconds");
         let sent = medium.edge_bytes(0).0[0];
         assert!(sent < 26_000, "{sent} bytes were taken, of 50,000");
+    });
+}
+
+#[test]
+fn a_link_that_ends_with_a_former_pseudonym_has_turned_and_is_not_lost() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let [old, new, other] = [(); 3].map(|()| PeerId::random());
+        let open = |peer| {
+            let mut network = SimTransport::new(medium.clone(), 0, peer);
+            let id = libp2p::core::transport::ListenerId::next();
+            network.listen_on(id, address(0, 0)).expect("its address");
+            network
+        };
+        let under = |peer| [Some(other), Some(peer)];
+        let (first, second) = (open(old), open(new));
+        medium.set_standing(0, true, under(old));
+        drop(first);
+        run_until(millis(1_000));
+        medium.set_standing(0, false, under(old));
+        let Watch { lost, turned, missing, .. } = medium.watch();
+        assert_eq!((lost, turned.links, turned.apart, missing), (0, 1, 1, 1), "the pair beside it is missing still");
+        assert!(medium.missing(0).is_some());
+        run_until(millis(1_500));
+        medium.set_standing(0, true, under(new));
+        let Watch { turned, whole_at, .. } = medium.watch();
+        assert_eq!((turned.apart, turned.again, turned.longest, whole_at), (0, 1, 500_000_000, None));
+        // One that ends beside another takes nothing away, and one that no pseudonym ends with is lost.
+        medium.set_standing(0, true, under(old));
+        medium.set_standing(0, false, under(old));
+        assert_eq!(medium.watch().turned.links, 1);
+        medium.set_standing(0, false, under(new));
+        assert_eq!((medium.watch().lost, medium.watch().turned.links), (1, 1));
+        // What a killed process had open was not left.
+        medium.set_gone(0, true);
+        drop(second);
+        medium.set_gone(0, false);
+        medium.set_standing(0, true, under(new));
+        medium.set_standing(0, false, under(new));
+        assert_eq!((medium.watch().lost, medium.watch().turned.links), (2, 1));
+    });
+}
+
+#[test]
+fn nobody_is_to_link_with_a_revoked_device() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        assert_eq!((medium.watch().missing, medium.carries(0), medium.carries(2)), (2, true, false));
+        medium.set_revoked(0);
+        assert_eq!((medium.watch().missing, medium.missing(0)), (1, None));
     });
 }
 

@@ -93,6 +93,11 @@ impl Drop for SimTransport {
                 there.remove(&listening.bearer);
             }
         }
+        drop(state);
+        // A transport that only dials is not that of a network.
+        if !self.listening.is_empty() {
+            self.medium.note_left(self.device, self.peer);
+        }
     }
 }
 
@@ -109,7 +114,11 @@ impl Transport for SimTransport {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
         let listener = Arc::new(Listener { peer: self.peer, owner: self.owner, queue: Mutex::default() });
-        self.medium.lock().devices[self.device].listening.insert(bearer, listener.clone());
+        {
+            let there = &mut self.medium.lock().devices[self.device];
+            there.left.remove(&self.peer);
+            there.listening.insert(bearer, listener.clone());
+        }
         self.listening.push(Listening { id, bearer, listener, told: false });
         Ok(())
     }
@@ -207,6 +216,7 @@ impl Dial {
         }
         // The last packet has reached the listener.
         let listener = self.listener().ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        connection.set_peers([self.peer, listener.peer]);
         let waker = {
             let mut queue = listener.queue.lock().unwrap_or_else(PoisonError::into_inner);
             if queue.connections.len() >= BACKLOG {

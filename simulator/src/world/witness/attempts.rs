@@ -3,11 +3,15 @@
 //! An attempt is named by its outer id. Its sender writes it first, when no relay has forwarded it yet; each relay adds
 //! itself. The amount that a frame states as spent is compared with the price of each link over which it went, by the
 //! medium's books.
+//!
+//! A path names credentials, and no relay knows that two pseudonyms are those of one device. While a device changes its
+//! pseudonym, a frame may therefore come to it again under the other one: that is what a change costs, and it is counted.
 
 use super::{Going, Witness};
 use crate::world::checks::Promise;
 use crate::world::medium::{NANOS, now};
-use m2mesh::id::OuterId;
+use m2mesh::id::{OuterId, Pseudonym};
+use m2mesh::net;
 use m2mesh::wire::data::{DataFrame, MAX_HOPS, Path};
 use std::collections::BTreeMap;
 
@@ -22,10 +26,14 @@ pub struct Attempts {
     pub paid: BTreeMap<usize, f64>,
     /// By device, the bytes of frames that it has forwarded for others.
     pub forwarded: BTreeMap<usize, u64>,
+    /// The number of frames that were handed to a device which had had them under another pseudonym.
+    pub beside: u64,
 }
 
 struct Attempt {
     origin: usize,
+    /// The pseudonym under which its sender wrote it first, if that is known.
+    under: Option<Pseudonym>,
     /// Whether its sender's process has ended, and so has lost its memory of the attempt.
     orphaned: bool,
     /// The time after which it is forgotten, in nanoseconds.
@@ -48,7 +56,7 @@ impl Attempts {
             self.open.retain(|_, attempt| attempt.until > now);
             self.limit = (2 * self.open.len()).max(LEAST_LIMIT);
         }
-        self.open.entry(outer).or_insert(Attempt { origin, orphaned: false, until: 0, spent: Vec::new() })
+        self.open.entry(outer).or_insert(Attempt { origin, under: None, orphaned: false, until: 0, spent: Vec::new() })
     }
 }
 
@@ -100,6 +108,9 @@ impl Witness {
         let count = seen.len();
         seen.sort_unstable();
         seen.dedup();
+        let beside = (back || seen.len() < count) && self.is_beside(going, path, orphaned);
+        self.attempts.beside += u64::from(beside && back);
+        let (back, count) = if beside { (false, seen.len()) } else { (back, count) };
         let from = going.from;
         self.look(Promise::NoLoop, seen.len() == count, |known| {
             let way: Vec<&str> = relays.iter().map(|relay| relay.map_or("?", |relay| known.device(relay))).collect();
@@ -118,6 +129,22 @@ impl Witness {
         });
     }
 
+    /// Returns whether the devices that a frame has come to more than once had it under different pseudonyms.
+    fn is_beside(&self, going: &Going<'_>, path: &Path, orphaned: bool) -> bool {
+        let known = self.attempts.open.get(&path.outer).filter(|_| !orphaned && !path.visited.is_empty());
+        let first = known.map(|attempt| (attempt.origin, attempt.under));
+        let relays =
+            path.visited.iter().filter_map(|hop| Some((*self.owners.get(hop)?, self.pseudonyms.get(hop).copied())));
+        let next = (going.to, going.under[1].and_then(|peer| net::pseudonym(&peer)));
+        let mut places: Vec<(usize, Option<Pseudonym>)> = first.into_iter().chain(relays).chain([next]).collect();
+        // The sender and the first relay of a frame that nobody has seen leave may be one.
+        places.sort_unstable();
+        places.windows(2).all(|pair| {
+            let ((one, under), (other, also)) = (pair[0], pair[1]);
+            one != other || under.zip(also).is_some_and(|(under, also)| under != also)
+        })
+    }
+
     /// Checks that the amount that a frame states as spent is the cost of the links over which it went.
     fn look_at_price(&mut self, going: &Going<'_>, path: &Path, least: usize, expiry: u64) {
         let before = match path.visited.len() {
@@ -130,6 +157,9 @@ impl Witness {
         // An attempt that came to its first relay in fragments is not seen before that relay forwards it.
         let attempt = self.attempts.entry(path.outer, if path.visited.is_empty() { from } else { UNSEEN });
         let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew + LINGERS).saturating_mul(1_000);
+        if path.visited.is_empty() {
+            attempt.under = going.under[0].and_then(|peer| net::pseudonym(&peer));
+        }
         attempt.until = attempt.until.max(NANOS.saturating_add(lasts));
         let origin = attempt.origin;
         // Both copies of a message have one id, and may have left the same device over different links.

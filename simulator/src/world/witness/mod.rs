@@ -27,8 +27,9 @@ use super::medium::{NANOS, now};
 use crate::plan::{FaultKind, Plan};
 use attempts::Attempts;
 use groups::Pushes;
+use libp2p::PeerId;
 use link_state::Told;
-use m2mesh::id::{CredentialHash, CredentialPrefix};
+use m2mesh::id::{CredentialHash, CredentialPrefix, Pseudonym};
 use m2mesh::wire::frame::Kind;
 use spending::Spending;
 use std::collections::BTreeMap;
@@ -45,10 +46,14 @@ pub struct Witness {
     skew: u64,
     /// The device of each credential.
     owners: BTreeMap<CredentialPrefix, usize>,
+    /// The pseudonym of each credential, if it is known.
+    pseudonyms: BTreeMap<CredentialPrefix, Pseudonym>,
     attempts: Attempts,
     pushes: Pushes,
     told: Told,
     spending: Spending,
+    /// By device, the versions of bulletins that it has kept, each with the time of the first moment.
+    bulletins: BTreeMap<usize, BTreeMap<u64, u64>>,
 }
 
 /// The facts that the witness knows of devices, edges and bearers, by index.
@@ -84,6 +89,8 @@ pub struct Going<'a> {
     pub from: usize,
     /// The index of the device at the other end of the link.
     pub to: usize,
+    /// The keys of the networks at the two ends, once they are known.
+    pub under: [Option<PeerId>; 2],
     /// The index of the bearer.
     pub bearer: usize,
     /// The kind of the frame.
@@ -120,10 +127,12 @@ impl Witness {
             start: plan.start.0,
             skew: plan.epoch.skew().as_micros() as u64 + 2 * wrong,
             owners: BTreeMap::new(),
+            pseudonyms: BTreeMap::new(),
             attempts: Attempts::default(),
             pushes: Pushes::default(),
             told: Told::new(plan),
             spending: Spending::new(plan),
+            bulletins: BTreeMap::new(),
         }
     }
 
@@ -132,6 +141,26 @@ impl Witness {
         for hash in hashes {
             self.owners.insert(hash.prefix(), device);
         }
+    }
+
+    /// Notes which pseudonyms credentials are under.
+    pub fn note_pseudonyms(&mut self, all: impl IntoIterator<Item = (CredentialHash, Pseudonym)>) {
+        self.pseudonyms.extend(all.into_iter().map(|(hash, pseudonym)| (hash.prefix(), pseudonym)));
+    }
+
+    /// Returns the number of data frames that were handed to a device which had had them under another pseudonym.
+    pub fn returned_beside(&self) -> u64 {
+        self.attempts.beside
+    }
+
+    /// Notes that a device keeps a bulletin of this version.
+    pub fn note_bulletin(&mut self, device: usize, version: u64) {
+        self.bulletins.entry(device).or_default().entry(version).or_insert_with(now);
+    }
+
+    /// Returns the time at which a device has kept a bulletin of this version or a later one for the first time.
+    pub fn kept_since(&self, device: usize, version: u64) -> Option<u64> {
+        self.bulletins.get(&device)?.range(version..).map(|(_, at)| *at).min()
     }
 
     /// Returns the device that has a credential.
@@ -166,6 +195,12 @@ impl Witness {
             Kind::Lsa => self.handle_lsa(going),
             _ => {}
         }
+    }
+
+    /// Returns the number of frames of publications that were pushed to a neighbour again, under another pseudonym of
+    /// either end.
+    pub fn pushed_beside(&self) -> u64 {
+        self.pushes.beside
     }
 
     /// Returns the bytes of frames that a device has forwarded for others.

@@ -75,11 +75,20 @@ struct Frame {
     expiry: i64,
     /// The device to which it goes; `None` for the next one.
     to: Option<usize>,
+    /// The keys of the networks at the two ends.
+    under: [Option<PeerId>; 2],
 }
 
 impl Default for Frame {
     fn default() -> Self {
-        Self { visited: Vec::new(), spent: 0, policy: Policy::default(), expiry: 60_000_000, to: None }
+        Self {
+            visited: Vec::new(),
+            spent: 0,
+            policy: Policy::default(),
+            expiry: 60_000_000,
+            to: None,
+            under: [None; 2],
+        }
     }
 }
 
@@ -106,7 +115,7 @@ impl Frame {
         body.extend([7; 100]);
         let length = body.len() + 6;
         let to = self.to.unwrap_or(from + 1);
-        witness.handle(&Going { from, to, bearer, kind: Kind::Data, length, body: &body });
+        witness.handle(&Going { from, to, under: self.under, bearer, kind: Kind::Data, length, body: &body });
     }
 }
 
@@ -149,6 +158,23 @@ fn a_frame_that_comes_back_is_a_loop() {
 }
 
 #[test]
+fn a_frame_that_comes_back_under_another_pseudonym_is_counted_and_is_no_loop() {
+    let keys = [1, 2, 3].map(|seed| m2mesh::net::keypair(&m2mesh::identity::kdf::Secret::new([seed; 32])).public());
+    let [one, old, new] = keys.map(|key| Some(key.to_peer_id()));
+    let pseudonym = |peer: Option<PeerId>| peer.and_then(|peer| m2mesh::net::pseudonym(&peer)).expect("of a key");
+    let passes = |back: Option<PeerId>, to: usize| {
+        let mut witness = witness();
+        witness.note_pseudonyms([(hash(0), pseudonym(old)), (hash(1), pseudonym(one)), (hash(2), pseudonym(old))]);
+        Frame { under: [old, one], ..Frame::default() }.goes(&mut witness, 0, WIRE);
+        let visited = if to == 0 { vec![1] } else { vec![2, 1] };
+        Frame { visited, to: Some(to), under: [one, back], ..Frame::default() }.goes(&mut witness, 1, WIRE);
+        (violated(&witness).len(), witness.returned_beside())
+    };
+    assert_eq!([passes(new, 0), passes(new, 2)], [(0, 1); 2]);
+    assert_eq!([passes(old, 0), passes(old, 2), passes(None, 0)], [(1, 0); 3]);
+}
+
+#[test]
 fn limits_that_a_frame_names_hold_at_each_link() {
     let limited = |policy, spent, expiry, bearer| {
         let mut witness = witness();
@@ -167,6 +193,10 @@ fn limits_that_a_frame_names_hold_at_each_link() {
 }
 
 fn push(witness: &mut Witness, counter: u64, expiry: i64) {
+    push_under(witness, counter, expiry, [None; 2]);
+}
+
+fn push_under(witness: &mut Witness, counter: u64, expiry: i64, under: [Option<PeerId>; 2]) {
     let frame = GroupFrame {
         epoch: Epoch(1),
         sender: hash(0),
@@ -180,7 +210,15 @@ fn push(witness: &mut Witness, counter: u64, expiry: i64) {
         sealed: &[7; 50],
     };
     let body = wire::encode(&Signed { body: &wire::encode(&frame), signature: m2mesh::id::Signature([0; 64]) });
-    witness.handle(&Going { from: 0, to: 1, bearer: WIRE, kind: Kind::Group, length: body.len() + 6, body: &body });
+    witness.handle(&Going {
+        from: 0,
+        to: 1,
+        under,
+        bearer: WIRE,
+        kind: Kind::Group,
+        length: body.len() + 6,
+        body: &body,
+    });
 }
 
 #[test]
@@ -195,6 +233,36 @@ fn a_publication_is_pushed_once_over_a_connection_and_in_time() {
     assert_eq!(violated(&witness), ["pushed-once"]);
     push(&mut witness, 3, -400_000_000);
     assert_eq!(violated(&witness), ["within-limits", "pushed-once"]);
+}
+
+#[test]
+fn a_publication_may_be_pushed_once_under_each_pseudonym_and_that_is_counted() {
+    let mut witness = witness();
+    let [one, old, new] = [(); 3].map(|()| Some(PeerId::random()));
+    push_under(&mut witness, 1, 1_000_000, [one, old]);
+    push_under(&mut witness, 1, 1_000_000, [one, new]);
+    push_under(&mut witness, 2, 1_000_000, [one, new]);
+    assert_eq!((violated(&witness), witness.pushed_beside()), (Vec::new(), 1));
+    push_under(&mut witness, 1, 1_000_000, [one, old]);
+    assert_eq!((violated(&witness), witness.pushed_beside()), (vec!["pushed-once".to_owned()], 1));
+}
+
+#[test]
+fn a_bulletin_is_kept_from_the_first_moment_on_of_one_that_is_no_older() {
+    // Virtual time belongs to the thread.
+    let clocked = std::thread::spawn(|| {
+        virtual_time::install(NANOS);
+        let mut witness = super::tests::witness();
+        let mut kept = Vec::new();
+        for (at, version) in [(2, 1), (3, 3), (4, 3), (5, 4)] {
+            virtual_time::advance(at * NANOS);
+            witness.note_bulletin(1, version);
+            kept.push(witness.kept_since(1, 2).map(|at| at / NANOS));
+        }
+        virtual_time::uninstall();
+        (kept, witness.kept_since(0, 1))
+    });
+    assert_eq!(clocked.join().expect("the witness does not panic"), (vec![None, Some(3), Some(3), Some(3)], None));
 }
 
 fn tell(witness: &mut Witness, sequence: u64, links: Vec<(usize, u8, u64, u32)>) {
@@ -221,7 +289,15 @@ fn tell(witness: &mut Witness, sequence: u64, links: Vec<(usize, u8, u64, u32)>)
         borders: Vec::new(),
     };
     let body = wire::encode(&Signed { body: &wire::encode(&lsa), signature: m2mesh::id::Signature([0; 64]) });
-    witness.handle(&Going { from: 1, to: 2, bearer: WIRE, kind: Kind::Lsa, length: body.len() + 6, body: &body });
+    witness.handle(&Going {
+        from: 1,
+        to: 2,
+        under: [None; 2],
+        bearer: WIRE,
+        kind: Kind::Lsa,
+        length: body.len() + 6,
+        body: &body,
+    });
 }
 
 #[test]
