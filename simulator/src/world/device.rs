@@ -146,6 +146,7 @@ impl Device {
             }
         };
         medium.witness(|witness| witness.note_credentials(self.index, hashes(&membership)));
+        medium.onlook(|onlooker| onlooker.note_membership(self.index, &membership));
         if medium.may_lie(self.index) {
             let same = Membership::from_stored(&membership.to_stored()).map_err(|error| error.to_string())?;
             medium.set_liar(self.index, Liar::new(same, self.clock.clone()));

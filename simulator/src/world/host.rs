@@ -101,6 +101,7 @@ impl Host for SimHost {
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
         if let Ok(membership) = Membership::from_stored(&membership) {
             self.medium.witness(|witness| witness.note_credentials(self.device, hashes(&membership)));
+            self.medium.onlook(|onlooker| onlooker.note_membership(self.device, &membership));
         }
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
         ready(Ok(())).boxed()
