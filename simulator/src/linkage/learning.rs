@@ -56,9 +56,8 @@ impl Binned {
         // A value that is missing says nothing.
         let sum = |of: &[f64]| of.iter().skip(1).sum::<f64>() + SMOOTHING * (self.number - 1) as f64;
         let (of_same, of_other) = (sum(&same), sum(&other));
-        let weight = |(same, other): (&f64, &f64)| {
-            ((same + SMOOTHING) / of_same).ln() - ((other + SMOOTHING) / of_other).ln()
-        };
+        let weight =
+            |(same, other): (&f64, &f64)| ((same + SMOOTHING) / of_same).ln() - ((other + SMOOTHING) / of_other).ln();
         let mut weights: Vec<f64> = same.iter().zip(&other).map(weight).collect();
         weights[usize::from(UNKNOWN)] = 0.0;
         weights
@@ -69,8 +68,7 @@ impl Binned {
 /// pseudonym one is the same device's.
 fn edges(values: &[Vec<f64>]) -> Vec<f64> {
     let step = (values.iter().map(Vec::len).sum::<usize>() / SAMPLED).max(1);
-    let mut all: Vec<f64> =
-        values.iter().flatten().step_by(step).copied().filter(|value| !value.is_nan()).collect();
+    let mut all: Vec<f64> = values.iter().flatten().step_by(step).copied().filter(|value| !value.is_nan()).collect();
     all.sort_by(f64::total_cmp);
     let mut ranks: Vec<usize> = (1..EQUAL).map(|part| all.len() * part / EQUAL).collect();
     let mut far = all.len() / 2;

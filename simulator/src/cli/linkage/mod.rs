@@ -61,6 +61,15 @@ struct Named {
     observer: Observer,
 }
 
+/// What there is to tell of a run; nothing of one that was kept.
+#[derive(Default)]
+struct Run {
+    /// The hash over every byte on every wire.
+    trace: Option<String>,
+    /// The checks that were violated, each with its number.
+    violated: Vec<(String, u64)>,
+}
+
 /// What is to be told.
 struct Outcome {
     scenario: String,
@@ -71,8 +80,7 @@ struct Outcome {
     leaves: usize,
     /// Of all pairs of a device and a contact, those that cards follow through all epochs, and all.
     contacts: (usize, usize),
-    /// The checks that were violated in the run, and their number; empty for what was kept.
-    violated: Vec<(String, u64)>,
+    run: Run,
     assessments: Vec<Assessment>,
 }
 
@@ -83,15 +91,15 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> ExitCode {
                 true => say!("{}", told::json(&outcome)),
                 false => told::people(&outcome),
             }
-            ExitCode::from(if told::holds(&outcome) && outcome.violated.is_empty() { 0 } else { 2 })
+            ExitCode::from(if told::holds(&outcome) && outcome.run.violated.is_empty() { 0 } else { 2 })
         }
         Err(failure) => failure.tell(arguments.json),
     }
 }
 
 fn assess(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let (observed, violated) = match is_kept(&arguments.scenario) {
-        true => (kept(&arguments.scenario)?, Vec::new()),
+    let (observed, run) = match is_kept(&arguments.scenario) {
+        true => (kept(&arguments.scenario)?, Run::default()),
         false => observe(arguments)?,
     };
     let usual = ["wire", "members:10%", "contact"].map(|name| observer(name).expect("these are observers"));
@@ -115,15 +123,12 @@ fn assess(arguments: &Arguments) -> Result<Outcome, Failure> {
         devices: observed.devices.len(),
         leaves: observed.devices.iter().filter(|device| !device.router).count(),
         contacts: (contacts.clone().filter(|(_, follows)| *follows).count(), contacts.count()),
-        violated,
+        run,
         assessments,
     })
 }
 
-/// What was observed, and the checks that were violated.
-type Watched = (Observed, Vec<(String, u64)>);
-
-fn observe(arguments: &Arguments) -> Result<Watched, Failure> {
+fn observe(arguments: &Arguments) -> Result<(Observed, Run), Failure> {
     let plan = rotating::plan(arguments)?;
     if let Some(path) = &arguments.keep {
         outputs::try_file(path)?;
@@ -138,7 +143,8 @@ fn observe(arguments: &Arguments) -> Result<Watched, Failure> {
         outputs::write(path, text.as_bytes())?;
     }
     let checks = record.summary.checks.into_iter().filter(|check| check.violated > 0);
-    Ok((observed, checks.map(|check| (check.promise, check.violated)).collect()))
+    let violated = checks.map(|check| (check.promise, check.violated)).collect();
+    Ok((observed, Run { trace: Some(record.summary.trace), violated }))
 }
 
 fn is_kept(scenario: &Path) -> bool {

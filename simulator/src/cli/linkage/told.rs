@@ -33,12 +33,13 @@ fn grade(followed: f64) -> &'static str {
 }
 
 pub(super) fn json(outcome: &Outcome) -> Value {
-    let violated = outcome.violated.iter().map(|(check, times)| json!({ "check": check, "times": times }));
+    let violated = outcome.run.violated.iter().map(|(check, times)| json!({ "check": check, "times": times }));
     json!({
         "scenario": outcome.scenario,
         "seed": outcome.seed,
         "epoch_s": outcome.epoch_s,
         "epochs": outcome.epochs,
+        "trace": outcome.run.trace,
         "devices": outcome.devices,
         "leaves": outcome.leaves,
         "contacts": { "pairs": outcome.contacts.1, "followed": outcome.contacts.0 },
@@ -50,7 +51,19 @@ pub(super) fn json(outcome: &Outcome) -> Value {
 
 pub(super) fn people(outcome: &Outcome) {
     say!("{}\n", style("How often can an observer follow a device from one pseudonym to the next?").bold());
-    let mut found = table(&["OBSERVER", "ADDRESS", "DEVICES", "", "SEEN", "TOP-1", "CHANCE", "BITS", "OF", "FOLLOWED", "PROTECTION"]);
+    let mut found = table(&[
+        "OBSERVER",
+        "ADDRESS",
+        "DEVICES",
+        "",
+        "SEEN",
+        "TOP-1",
+        "CHANCE",
+        "BITS",
+        "OF",
+        "FOLLOWED",
+        "PROTECTION",
+    ]);
     for one in &outcome.assessments {
         for finding in one.findings.iter().filter(|finding| [SHIPPED, OTHER_ADDRESS].contains(&finding.condition)) {
             let address = if finding.condition == SHIPPED { "stays" } else { "changes" };
@@ -71,14 +84,20 @@ pub(super) fn people(outcome: &Outcome) {
     }
     say!("{found}\n");
     for one in &outcome.assessments {
-        measures(one);
+        if !one.findings.is_empty() {
+            measures(one);
+        }
         if one.contacts > 0 {
-            say!("{} has {} contacts, and follows each of them through all epochs by its card\n", one.observer, one.contacts);
+            say!(
+                "{} has {} contacts, and follows each of them through all epochs by its card\n",
+                one.observer,
+                one.contacts
+            );
         }
     }
     let (followed, pairs) = outcome.contacts;
     say!("contacts  {followed} of {pairs} pairs of a device and a contact are followed by cards through all epochs");
-    for (check, times) in &outcome.violated {
+    for (check, times) in &outcome.run.violated {
         say!("{} {check}: {times} times", style("violated").red().bold());
     }
     let length = humantime::format_duration(std::time::Duration::from_secs_f64(outcome.epoch_s));
@@ -103,7 +122,8 @@ fn measures(one: &Assessment) {
     let mut before = "";
     for finding in &one.findings {
         if finding.condition != std::mem::replace(&mut before, finding.condition) {
-            let cells = of(one, finding.condition).map(|found| right(format!("{} {:>8}", percent(found.top1), percent(found.followed))));
+            let cells = of(one, finding.condition)
+                .map(|found| right(format!("{} {:>8}", percent(found.top1), percent(found.followed))));
             shown.add_row(std::iter::once(Cell::new(finding.condition)).chain(cells));
         }
     }
