@@ -131,11 +131,11 @@ fn changed(observed: &Observed, view: &View, when: When) -> Vec<Sight> {
     }
     // The time at which each device's pseudonym of each epoch began.
     let mut began: BTreeMap<Id, f64> = BTreeMap::new();
-    for link in &observed.links {
-        for end in link.ends {
-            let first = began.entry(end).or_insert(f64::INFINITY);
-            *first = first.min(link.span.first);
-        }
+    let by_links = observed.links.iter().flat_map(|link| link.ends.map(|end| (end, link.span.first)));
+    let by_adverts = observed.adverts.iter().filter_map(|(id, advert)| Some((*id, advert.span?.first)));
+    for (id, at) in by_links.chain(by_adverts) {
+        let first = began.entry(id).or_insert(f64::INFINITY);
+        *first = first.min(at);
     }
     let by_place: BTreeMap<(usize, usize), Id> =
         observed.aliases.iter().enumerate().map(|(id, alias)| ((alias.device, alias.epoch), id as Id)).collect();

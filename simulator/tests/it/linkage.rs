@@ -4,10 +4,10 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Eight devices for three epochs of a minute.
+/// Eight devices for four epochs of a minute.
 const SMALL: [&str; 7] = ["baseline-50", "--seed", "3", "--set", "devices.node.count=8", "--set", "links.0.degree=4"];
 /// What the verb itself sets.
-const ROTATING: [&str; 4] = ["realm.epoch=60s", "realm.epochs=6", "duration=89000ms", "realm.anonymity=rotating"];
+const ROTATING: [&str; 4] = ["realm.epoch=60s", "realm.epochs=7", "duration=149000ms", "realm.anonymity=rotating"];
 
 fn sim(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_m2mesh-sim"));
@@ -41,9 +41,9 @@ fn a_rotating_network_is_observed_and_looked_at_again() {
     let place = tempfile::tempdir().expect("a directory");
     let kept = place.path().join("kept.json");
     let kept = kept.to_str().expect("a path in UTF-8");
-    let what = ["--epoch", "1min", "--epochs", "3", "--leaves", "25%", "--keep", kept, "--json"];
+    let what = ["--epoch", "1min", "--epochs", "4", "--leaves", "25%", "--keep", kept, "--json"];
     let told = json(&sim(&[&["linkage"][..], &SMALL, &what].concat()));
-    assert_eq!((&told["devices"], &told["leaves"], &told["epochs"]), (&8.into(), &2.into(), &3.into()));
+    assert_eq!((&told["devices"], &told["leaves"], &told["epochs"]), (&8.into(), &2.into(), &4.into()));
     // In a network of this size every device has a card of every other, and follows it.
     assert_eq!(told["contacts"], serde_json::json!({ "pairs": 56, "followed": 56 }));
     let wire = found(&told, "wire", "shipped");
@@ -76,7 +76,7 @@ fn a_rotating_network_is_observed_and_looked_at_again() {
 /// The onlooker changes nothing: the bytes on every wire are those of a run without it.
 #[test]
 fn what_is_observed_is_the_run_that_would_have_been() {
-    let observed = ["--epoch", "1min", "--epochs", "3", "--observer", "contact", "--json"];
+    let observed = ["--epoch", "1min", "--epochs", "4", "--observer", "contact", "--json"];
     let told = json(&sim(&[&["linkage"][..], &SMALL, &observed].concat()));
     let set: Vec<&str> = ROTATING.iter().flat_map(|set| ["--set", set]).collect();
     let run = json(&sim(&[&["run"][..], &SMALL, &set, &["--set", "expect=[]", "--json"]].concat()));
@@ -91,8 +91,8 @@ fn what_cannot_be_observed_is_said() {
         assert!(words.iter().all(|word| error.contains(word)), "{words:?} in {error}");
     };
     complains(&["baseline-50", "--observer", "everybody"], &["everybody", "members:10%"]);
-    complains(&["baseline-50", "--epochs", "2"], &["2", "3..=100"]);
-    complains(&["baseline-50", "--epoch", "10s", "--epochs", "3"], &["warming up", "lengthen --epoch"]);
+    complains(&["baseline-50", "--epochs", "2"], &["2", "4..=100"]);
+    complains(&["baseline-50", "--epoch", "10s", "--epochs", "4"], &["warming up", "lengthen --epoch"]);
     complains(&["baseline-50", "--epoch", "7min"], &["an epoch of 7m is none"]);
     complains(&["no-such.json"], &["no-such.json", "check the path"]);
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/control.json");

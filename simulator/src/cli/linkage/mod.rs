@@ -38,7 +38,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long = "observer", value_name = "OBSERVER", value_parser = observer)]
     observers: Vec<Named>,
     /// Number of epochs to observe
-    #[arg(long, value_name = "K", default_value_t = 7, value_parser = clap::value_parser!(u16).range(3..=100))]
+    #[arg(long, value_name = "K", default_value_t = 7, value_parser = clap::value_parser!(u16).range(4..=100))]
     epochs: u16,
     /// Length of an epoch, instead of the scenario's
     #[arg(long, value_name = "LENGTH", value_parser = length)]

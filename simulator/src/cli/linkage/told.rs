@@ -25,7 +25,7 @@ fn is_hidden(finding: &Finding) -> bool {
 /// Returns the word of studies of vehicles' pseudonyms for a share of devices that are followed all the time.
 fn grade(followed: f64) -> &'static str {
     match followed {
-        share if share < FOLLOWED => "goal",
+        share if share < FOLLOWED => "strong",
         share if share < REASONABLE => "reasonable",
         share if share < WEAK => "weak",
         _ => "none",
