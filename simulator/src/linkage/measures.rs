@@ -16,7 +16,11 @@
 //! | padding | neither sizes nor rates | equal packets at equal intervals |
 //! | hidden links | neither neighbours nor the graph | advertisements that tell nobody who is linked to whom |
 //! | hidden delays | no round-trip times | the same for round-trip times |
-//! | silence, padding, hidden links | what is left | these together |
+//! | only times | nothing but times | all of these but silence, together; so for the next three |
+//! | only links | nothing but neighbours and the graph | all but hidden links |
+//! | only links, no jitter | the same, with turns of all devices at one moment | all but hidden links, without jitter |
+//! | only delays | nothing but round-trip times | all but hidden delays |
+//! | only traffic | nothing but sizes and rates | all but padding |
 //!
 //! The node cannot turn these on or off. Ports and times are changed in the view, the rest is left out of it: then the
 //! difference is an upper bound of what the measure buys, since a measure hides less than all of a feature.
@@ -267,7 +271,7 @@ pub const SHIPPED: &str = "shipped";
 pub const OTHER_ADDRESS: &str = "other address";
 
 /// All conditions, in the order in which they are told.
-const CONDITIONS: [Condition; 10] = [
+const CONDITIONS: [Condition; 14] = [
     Condition { name: SHIPPED, without: &[Port], when: When::Shipped },
     Condition { name: OTHER_ADDRESS, without: &[Port, Address], when: When::Shipped },
     Condition { name: "port kept", without: &[Address], when: When::Shipped },
@@ -278,8 +282,28 @@ const CONDITIONS: [Condition; 10] = [
     Condition { name: "hidden links", without: &[Port, Address, Neighbours, Graph], when: When::Shipped },
     Condition { name: "hidden delays", without: &[Port, Address, Delays, CommonDelays], when: When::Shipped },
     Condition {
-        name: "silence, padding, hidden links",
+        name: "only times",
+        without: &[Port, Address, Sizes, Rate, Neighbours, Graph, Delays, CommonDelays],
+        when: When::Shipped,
+    },
+    Condition {
+        name: "only links",
+        without: &[Port, Address, Time, Sizes, Rate, Delays, CommonDelays],
+        when: When::Shipped,
+    },
+    Condition {
+        name: "only links, no jitter",
+        without: &[Port, Address, Time, Sizes, Rate, Delays, CommonDelays],
+        when: When::AtOnce,
+    },
+    Condition {
+        name: "only delays",
         without: &[Port, Address, Time, Sizes, Rate, Neighbours, Graph],
+        when: When::Shipped,
+    },
+    Condition {
+        name: "only traffic",
+        without: &[Port, Address, Time, Neighbours, Graph, Delays, CommonDelays],
         when: When::Shipped,
     },
 ];
