@@ -20,6 +20,7 @@
 mod cli;
 mod fuzz;
 mod lab;
+mod linkage;
 mod metrics;
 mod plan;
 mod record;

@@ -11,6 +11,7 @@ mod failure;
 mod fuzz;
 mod import;
 mod lab;
+mod linkage;
 mod list;
 mod merge;
 mod new;
@@ -49,6 +50,7 @@ enum Verb {
     Compare(compare::Arguments),
     Calibrate(calibrate::Arguments),
     Fuzz(fuzz::Arguments),
+    Linkage(linkage::Arguments),
     List(list::Arguments),
     Check(check::Arguments),
     New(new::Arguments),
@@ -73,6 +75,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Merge(arguments) => merge::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
+        Verb::Linkage(arguments) => linkage::run(&arguments),
         Verb::Calibrate(arguments) => calibrate::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),

@@ -149,6 +149,7 @@ impl Device {
             witness.note_credentials(self.index, hashes(&membership));
             witness.note_pseudonyms(pseudonyms(&membership));
         });
+        medium.onlook(|onlooker| onlooker.note_membership(self.index, &membership));
         if medium.may_lie(self.index) {
             let same = Membership::from_stored(&membership.to_stored()).map_err(|error| error.to_string())?;
             medium.set_liar(self.index, Liar::new(same, self.clock.clone()));

@@ -105,6 +105,7 @@ impl Host for SimHost {
                 witness.note_pseudonyms(pseudonyms(&membership));
                 witness.note_bulletin(self.device, membership.bulletin().version());
             });
+            self.medium.onlook(|onlooker| onlooker.note_membership(self.device, &membership));
         }
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
         ready(Ok(())).boxed()

@@ -37,6 +37,7 @@ pub mod ledger;
 mod medium;
 mod missed;
 mod moving;
+pub mod onlooker;
 mod opener;
 mod publications;
 pub mod results;
@@ -62,6 +63,7 @@ use futures_timer::virtual_time;
 use ledger::Ledger;
 use m2mesh::link::bearer::Profile;
 use medium::{Capture, Medium, NANOS, now};
+use onlooker::{Onlooker, Sink};
 use revocations::Revocations;
 use sampler::Sampler;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +83,8 @@ pub struct Options {
     pub node: Option<String>,
     /// The file for the bytes of the links between two devices, as packets, and the names of the devices.
     pub capture: Option<(PathBuf, [String; 2])>,
+    /// The place for what could be seen of pseudonyms.
+    pub sink: Option<Sink>,
 }
 
 /// The progress of a run, sent whenever there is something new to draw. A report is dropped if the receiver has not
@@ -110,6 +114,9 @@ pub fn simulate(plan: Plan, options: Options, progress: SyncSender<Progress>) ->
         let cpu = virtual_os::cpu_time();
         let record = World::new(plan, &options).map(|mut world| {
             world.run(&progress);
+            if let Some((sink, onlooker)) = options.sink.as_ref().zip(world.medium.take_onlooker()) {
+                onlooker.leave(sink);
+            }
             let mut record = world.into_record();
             record.performance.cpu_s = (virtual_os::cpu_time() - cpu) as f64 / NANOS as f64;
             record
@@ -175,6 +182,11 @@ impl World {
             medium.set_capture(Capture::create(path, &plan, ends)?);
         }
         let devices = founding::found(&plan)?;
+        if options.sink.is_some() {
+            let mut onlooker = Onlooker::new(&plan);
+            onlooker.note_contacts(&devices, &plan)?;
+            medium.set_onlooker(onlooker);
+        }
         let agenda = Agenda::default();
         let length = plan.warmup + plan.duration + plan.settle;
         let end = options.until.map_or(length, |until| Duration::from_secs_f64(until.max(0.0)).min(length));

@@ -4,6 +4,7 @@
 mod baseline;
 mod determinism;
 mod lab;
+mod linkage;
 mod outputs;
 mod radio;
 mod readme;

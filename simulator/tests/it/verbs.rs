@@ -329,7 +329,7 @@ fn a_calibration_without_a_lab_leaves_nothing_behind() {
 
 #[test]
 fn every_verb_has_help_with_an_example() {
-    for verb in ["run", "lab", "replay", "sweep", "merge", "compare", "calibrate"] {
+    for verb in ["run", "lab", "replay", "sweep", "merge", "compare", "calibrate", "linkage"] {
         let help = said(&sim(&[verb, "--help"]), 0);
         assert!(help.contains(&format!("Example: m2mesh-sim {verb} ")) && help.contains("--json"), "{help}");
     }

@@ -26,6 +26,8 @@ use std::task::{Context, Poll, Waker};
 /// A connection over an edge.
 pub struct Connection {
     medium: Medium,
+    /// Its number among all connections.
+    number: u64,
     edge: usize,
     /// The direction on the edge in which each end sends; the dialer is end 0.
     directions: [usize; 2],
@@ -90,7 +92,12 @@ impl Connection {
             stuck: None,
         };
         let directions = if dialer_is_a { [0, 1] } else { [1, 0] };
-        let connection = Arc::new(Self { medium, edge, directions, state: Mutex::new(state) });
+        let number = {
+            let mut medium = medium.lock();
+            medium.connections += 1;
+            medium.connections
+        };
+        let connection = Arc::new(Self { medium, number, edge, directions, state: Mutex::new(state) });
         let mut medium = connection.medium.lock();
         let list = &mut medium.edges[edge].connections;
         list.retain(|known| known.strong_count() > 0);
@@ -118,6 +125,7 @@ impl Connection {
     pub(super) fn send(&self, end: usize, bytes: &[u8], purpose: Purpose) -> Arrival {
         let direction = self.directions[end];
         let Sent { start, shape, lost: gone } = self.medium.send(self.edge, direction, bytes, purpose);
+        self.medium.onlook(|onlooker| onlooker.note_piece(self.number, end, bytes.len()));
         let mut state = self.lock();
         let Some(start) = start.filter(|_| state.stuck.is_none()) else {
             state.stuck.get_or_insert_with(now);
@@ -256,6 +264,11 @@ impl Connection {
     /// Books, of bytes that go onto the line at once, those in frames of data, by class.
     pub(super) fn book_classes(&self, bytes: u64, classes: ByClass) {
         self.medium.book_classes(self.edge, bytes, classes);
+    }
+
+    /// Returns its number among all connections.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Returns the index of its edge.

@@ -48,9 +48,10 @@ pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
 pub use standing::Turned;
 pub use tell::{Spent, Watch};
-pub use transport::{SimTransport, address, network};
+pub use transport::{SimTransport, address, network, place};
 
 use super::executor::Owner;
+use super::onlooker::Onlooker;
 use super::witness::Witness;
 use crate::plan::{self, Hostility};
 use air::{Air, Frame};
@@ -83,6 +84,9 @@ struct State {
     watch: Watch,
     witness: Witness,
     capture: Option<Capture>,
+    onlooker: Option<Box<Onlooker>>,
+    /// The number of connections so far.
+    connections: u64,
 }
 
 struct Bearer {
@@ -213,6 +217,8 @@ impl Medium {
             watch: Watch::default(),
             witness: Witness::new(plan),
             capture: None,
+            onlooker: None,
+            connections: 0,
         };
         for edge in &plan.edges {
             // Devices that segments part do not link, whatever they know.

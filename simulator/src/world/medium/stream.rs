@@ -238,7 +238,11 @@ impl Stream {
         cutter.handle(bytes, &mut |kind, frame, length| {
             let body = &frame[HEADER..];
             frames += 1;
-            state.witness.handle(&Going { from, to, under, bearer, kind, length, body });
+            let going = Going { from, to, under, bearer, kind, length, body };
+            state.witness.handle(&going);
+            if let Some(onlooker) = &mut state.onlooker {
+                onlooker.handle(&going);
+            }
         });
         frames
     }

@@ -44,7 +44,7 @@ pub fn network(bearer: usize) -> IpNet {
 }
 
 /// Returns the device and the bearer of an address.
-fn place(address: &Multiaddr) -> Option<(usize, usize)> {
+pub fn place(address: &Multiaddr) -> Option<(usize, usize)> {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) if ip.octets()[0] == 10 => {
             let [_, bearer, high, low] = ip.octets();
@@ -119,6 +119,7 @@ impl Transport for SimTransport {
             there.left.remove(&self.peer);
             there.listening.insert(bearer, listener.clone());
         }
+        self.medium.onlook(|onlooker| onlooker.note_network(self.device, &self.peer));
         self.listening.push(Listening { id, bearer, listener, told: false });
         Ok(())
     }
@@ -196,6 +197,7 @@ impl Dial {
         }
         let connection = Connection::new(self.medium.clone(), edge, a == self.from, seed_of(seed, edge, number, now()));
         let muxer = Muxer::new(connection.clone(), 0);
+        let (began, mut answered) = (now(), 0);
         for (step, (end, bytes)) in PACKETS.into_iter().enumerate() {
             if step == ANSWER
                 && let Some(owner) = self.listener().and_then(|listener| listener.owner)
@@ -208,6 +210,9 @@ impl Dial {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             Delay::new(Duration::from_nanos(at.saturating_sub(now()))).await;
+            if step == 1 {
+                answered = now();
+            }
             if step == 0 && self.listener().is_none() {
                 let at = connection.send(1, &[], Purpose::Admission).at;
                 Delay::new(Duration::from_nanos(at.saturating_sub(now()).min(5 * NANOS))).await;
@@ -222,12 +227,14 @@ impl Dial {
             if queue.connections.len() >= BACKLOG {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
-            queue.connections.push_back((self.from, self.peer, connection));
+            queue.connections.push_back((self.from, self.peer, connection.clone()));
             queue.taker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        let (number, peers) = (connection.number(), [&self.peer, &listener.peer]);
+        self.medium.onlook(|onlooker| onlooker.note_connection(number, peers, self.bearer, began, answered - began));
         Ok((listener.peer, StreamMuxerBox::new(muxer)))
     }
 
