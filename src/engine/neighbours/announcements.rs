@@ -96,7 +96,7 @@ impl Neighbours {
         body: &[u8],
     ) -> Option<Announced> {
         let Ok(announce) = wire::decode::<Announce>(body) else {
-            core.count(Counter::ControlMalformed, 1);
+            self.note_malformed(core, link, Counter::ControlMalformed);
             return None;
         };
         let Announce { forwarding, addresses, others, services, groups, area, process, set_forward } = announce;

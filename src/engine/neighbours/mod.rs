@@ -1,5 +1,6 @@
 //! Neighbours: the devices at the other end of this device's links, what they announce, and the metrics of their links.
 
+pub(super) mod allowances;
 pub(super) mod announcements;
 pub(super) mod clocks;
 pub(super) mod credential_exchange;
@@ -8,12 +9,12 @@ pub(super) mod fragments;
 pub(super) mod link_metrics;
 pub(super) mod links;
 pub(super) mod peer_credentials;
+pub(super) mod quarantine;
 pub(super) mod segments;
 
 use crate::engine::settings::Settings;
 use crate::engine::store::{Read, ReadError};
 use crate::id::{Pseudonym, Tag};
-use crate::share::Rates;
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +24,10 @@ pub(super) struct Neighbours {
     pub(super) peers: peer_credentials::PeerCredentials,
     pub(super) link_metrics: link_metrics::LinkMetrics,
     pub(super) fragments: fragments::Fragments,
-    /// How many forged frames each link may still bring.
-    pub(super) forgeries: Rates,
+    pub(super) allowances: allowances::Allowances,
+    /// How many forged and malformed frames each neighbour may still bring.
+    pub(super) forgeries: forgeries::Forgeries,
+    pub(super) quarantine: quarantine::Quarantine,
     /// The addresses at which this device listens.
     pub(super) addresses: BTreeMap<Pseudonym, Vec<Vec<u8>>>,
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
@@ -42,7 +45,9 @@ impl Neighbours {
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
             link_metrics: link_metrics::LinkMetrics::load(&settings.bearers, store, now)?,
             fragments: fragments::Fragments::default(),
-            forgeries: forgeries::rates(),
+            allowances: allowances::Allowances::default(),
+            forgeries: forgeries::Forgeries::default(),
+            quarantine: quarantine::Quarantine::default(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
             links_changed: true,
