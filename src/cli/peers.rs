@@ -20,7 +20,10 @@ pub(super) struct Arguments {
     lift_quarantine: bool,
 }
 
-pub(super) async fn run(Arguments { credentials, lift_quarantine }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+pub(super) async fn run(
+    Arguments { credentials, lift_quarantine }: Arguments,
+    shell: Shell,
+) -> Result<Verdict, Failure> {
     if lift_quarantine {
         let done: Done = shell.client()?.post("/v1/quarantine/lift", &()).await?;
         if shell.json {

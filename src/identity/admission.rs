@@ -3,7 +3,7 @@
 //! The node publishes an immutable [`AdmissionView`], and the transport judges hellos against it before libp2p's Swarm
 //! learns of the connection. The cheap checks come first, so that an invalid hello costs no signature verification: the
 //! hello decodes · a protocol version in common · the credential's version, realm, issuer and time · its key is the
-//! connection's · the issuer's signature · the device is not revoked · a segment in common.
+//! connection's · not in quarantine here · the issuer's signature · the device is not revoked · a segment in common.
 //!
 //! **Without the time.** A device that is not sure of the time judges a hello at the time that this names as its sender's, no earlier than the
 //! floor of its own clock, and answers with its credential of that time. It judges anew once it is sure. What an outsider gains by

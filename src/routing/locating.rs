@@ -376,11 +376,14 @@ mod tests {
     fn a_handle_is_sought_ever_more_seldom_and_each_link_has_its_share() {
         let mut locating = Locating::default();
         let (from, one) = (LinkId, neighbour(1));
-        let sought = |locating: &mut Locating, millis| locating.may_seek((from(1), &one), handle(1), at(millis)) == Ok(true);
+        let sought =
+            |locating: &mut Locating, millis| locating.may_seek((from(1), &one), handle(1), at(millis)) == Ok(true);
         let times: Vec<u64> = (0..200_000).step_by(500).filter(|millis| sought(&mut locating, *millis)).collect();
         assert_eq!(times, [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500, 63_500, 123_500, 183_500]);
         // Over another link it has no other share.
-        let many = (2..100).filter(|number| locating.may_seek((from(*number % 2), &one), handle(*number), at(200_000)).is_ok()).count();
+        let many = (2..100)
+            .filter(|number| locating.may_seek((from(*number % 2), &one), handle(*number), at(200_000)).is_ok())
+            .count();
         assert_eq!(many, SEEK_BURST as usize);
         assert_eq!(locating.may_seek((from(2), &neighbour(2)), handle(200), at(200_000)), Ok(true));
     }

@@ -205,7 +205,9 @@ impl Member {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(TimeRequest { nonce }) = wire::decode(body) else { return neighbours.note_malformed(core, link, Counter::ControlMalformed) };
+        let Ok(TimeRequest { nonce }) = wire::decode(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         if neighbours.key_of(link).is_none_or(|by| !self.clock.answers.take(&by, core.now.time)) {
             return core.count(Counter::TimeRequestsDropped, 1);
         }

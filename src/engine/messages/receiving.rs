@@ -33,7 +33,9 @@ impl Messages {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(ack) = wire::decode::<HopAck>(body) else { return neighbours.note_malformed(core, link, Counter::ControlMalformed) };
+        let Ok(ack) = wire::decode::<HopAck>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Some(by) = neighbours.links.get(link).map(|link| link.peer.body.key) else { return };
         let mut ends = Vec::new();
         for frame in ack.frames.iter().take(MAX_HOP_ACKS) {

@@ -211,7 +211,9 @@ impl Messages {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return neighbours.note_malformed(core, link, Counter::ControlMalformed) };
+        let Ok(signed) = wire::decode::<Signed<'_>>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Ok(nack) = wire::decode::<SessionNack>(signed.body) else {
             return neighbours.note_malformed(core, link, Counter::ControlMalformed);
         };

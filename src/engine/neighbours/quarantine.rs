@@ -143,7 +143,8 @@ impl Quarantine {
         let until = (offences > 1).then(|| now + rest);
         let forgotten = self.offenders.len() >= MAX_OFFENDERS;
         if forgotten {
-            let first = self.offenders.iter().min_by_key(|(_, one)| (one.until.is_some(), one.until.unwrap_or(one.pardon)));
+            let first =
+                self.offenders.iter().min_by_key(|(_, one)| (one.until.is_some(), one.until.unwrap_or(one.pardon)));
             if let Some(first) = first.map(|(key, _)| *key) {
                 self.offenders.remove(&first);
             }

@@ -272,7 +272,9 @@ impl Routing {
         if !core.settings.forwarding {
             return;
         }
-        let Ok(digest) = wire::decode::<LsaDigest>(body) else { return neighbours.note_malformed(core, link, Counter::ControlMalformed) };
+        let Ok(digest) = wire::decode::<LsaDigest>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         match digest.entries {
             Some(entries) => self.handle_offer(core, neighbours, link, &entries),
             None if digest.summary == self.link_state.lsdb.summary() => {}
@@ -308,7 +310,9 @@ impl Routing {
         if !core.settings.forwarding {
             return;
         }
-        let Some((signed, lsa)) = parse(body) else { return neighbours.note_malformed(core, link, Counter::ControlMalformed) };
+        let Some((signed, lsa)) = parse(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let (origin, sequence) = (lsa.origin, lsa.sequence);
         if self.link_state.lsdb.get(&origin).is_some_and(|entry| *entry.signed == *body) {
             self.note_arrival(core, neighbours, link, origin, sequence);

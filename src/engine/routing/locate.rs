@@ -372,7 +372,9 @@ impl Routing {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(answer) = wire::decode::<Located>(body) else { return neighbours.note_malformed(core, link, Counter::ControlMalformed) };
+        let Ok(answer) = wire::decode::<Located>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Some(question) = self.locating.question(&answer.id) else { return };
         let Question { handle, from, told, segments, .. } = *question;
         let verified = neighbours.verify_credential(core, &answer.credential);
