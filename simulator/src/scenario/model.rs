@@ -341,6 +341,7 @@ pub enum HostilityName {
     Return,
     Stretch,
     Blackhole,
+    Pester,
     Lie,
 }
 

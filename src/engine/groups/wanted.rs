@@ -272,7 +272,7 @@ impl Wants {
 mod tests {
     use super::*;
     use crate::engine::groups::repair::REQUESTS;
-    use crate::id::{CredentialHash, LinkId};
+    use crate::id::CredentialHash;
     use crate::share::Rates;
     use std::collections::VecDeque;
 

@@ -280,7 +280,7 @@ fn segments_are_kept_apart_unless_one_reaches_the_other() {
 
 #[test]
 fn who_is_in_quarantine_is_refused_by_its_pseudonym_and_by_its_handle_and_nobody_else_is() {
-    let mut realm = realm(1);
+    let realm = realm(1);
     let (hello, pseudonym) = (realm.one.admission_view().hello(now(), 7), realm.one.pseudonym(now()));
     let handle = realm.verify(&hello, now()).expect("a member").credential.body.handle;
     let without = |keys: &[Pseudonym], handles: &[Handle]| {
