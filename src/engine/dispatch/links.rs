@@ -5,6 +5,7 @@
 
 use crate::counter::Counter;
 use crate::engine::Engine;
+use crate::engine::neighbours::allowances::Asked;
 use crate::engine::neighbours::clocks::Clocks;
 use crate::engine::neighbours::links::{LeafTags, Link};
 use crate::engine::routing::Reroute;
@@ -102,6 +103,7 @@ impl Engine {
         let gone = self.neighbours.links.of(&link.peer.body.key).next().is_none();
         self.member.clock.forget_link(id, gone.then_some(&link.peer.body.key));
         self.neighbours.fragments.forget(id);
+        self.neighbours.formers.remove(&id);
         self.neighbours.peers.forget_link(id);
     }
 
@@ -230,7 +232,9 @@ impl Engine {
         if said.restarted {
             // The link stayed up at our end.
             self.core.count(Counter::NeighboursRestarted, 1);
-            self.greet_again(link);
+            if self.neighbours.may_ask(&mut self.core, link, Asked::Digest) {
+                self.greet_again(link);
+            }
         }
         if said.meets {
             self.groups.compare_groups(&mut self.core, &mut self.neighbours, link);

@@ -10,7 +10,7 @@
 //! | frames of the control stream | [`FRAMES`] | `frames_too_often` |
 //! | credentials asked for | [`CREDENTIALS`] | `credential_requests_too_often` |
 //! | bulletins, and pieces of documents, asked for | [`DOCUMENTS`] | `document_requests_too_often` |
-//! | databases of link state compared, at its demand | [`DIGESTS`] | `lsa_digests_too_often` |
+//! | databases of link state compared, and greetings, at its demand | [`DIGESTS`] | `lsa_digests_too_often` |
 //! | LSAs asked for | [`LSAS`] | `lsas_withheld` |
 //! | openings of sessions with this device | [`OPENERS`] | `openers_too_often` |
 //! | the same under one credential | [`OPENERS_OF_ONE`] | `openers_too_often` |
@@ -56,7 +56,7 @@ pub(in crate::engine) enum Asked {
     Credential,
     /// A bulletin, or a piece of a document.
     Document,
-    /// All that this device knows of link state, by name.
+    /// All that this device knows of link state, by name; or to be greeted as by another process.
     Digest,
     /// To open a session with this device, or with another under its pseudonym.
     Opener,

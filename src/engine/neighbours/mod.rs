@@ -14,7 +14,7 @@ pub(super) mod segments;
 
 use crate::engine::settings::Settings;
 use crate::engine::store::{Read, ReadError};
-use crate::id::{Pseudonym, Tag};
+use crate::id::{LinkId, Pseudonym, Tag};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +28,8 @@ pub(super) struct Neighbours {
     /// How many forged and malformed frames each neighbour may still bring.
     pub(super) forgeries: forgeries::Forgeries,
     pub(super) quarantine: quarantine::Quarantine,
+    /// The addresses of the process of a neighbour that the present one has followed while its link stood.
+    pub(super) formers: BTreeMap<LinkId, Vec<Vec<u8>>>,
     /// The addresses at which this device listens.
     pub(super) addresses: BTreeMap<Pseudonym, Vec<Vec<u8>>>,
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
@@ -48,6 +50,7 @@ impl Neighbours {
             allowances: allowances::Allowances::default(),
             forgeries: forgeries::Forgeries::default(),
             quarantine: quarantine::Quarantine::default(),
+            formers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
             links_changed: true,
