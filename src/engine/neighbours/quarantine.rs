@@ -45,7 +45,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 /// The time without an offence for which one is forgiven.
 const PARDON: Duration = Duration::from_secs(3_600);
 /// Most offenders remembered: as many as an area has routers.
-const MAX_OFFENDERS: usize = 1_024;
+pub(in crate::engine) const MAX_OFFENDERS: usize = 1_024;
 
 /// A neighbour that has committed offences.
 #[derive(Clone, Debug, PartialEq, Eq)]
