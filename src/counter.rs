@@ -119,6 +119,8 @@ counters! {
     ControlMalformed: Frames = "control_malformed",
     /// Second copies that a policy asked for and no other way was there to carry.
     CopiesWithoutWay: Messages = "copies_without_way",
+    /// Requests for credentials beyond what a neighbour may make.
+    CredentialRequestsTooOften: Requests = "credential_requests_too_often",
     /// Credentials of publishers that gave way to newer ones.
     CredentialsForgotten: Credentials = "credentials_forgotten",
     /// Credentials handed over by neighbours that do not verify.
@@ -147,6 +149,8 @@ counters! {
     DataWithoutWay: Frames = "data_without_way",
     /// Streams of senders of which the oldest gave way, with what was known of their duplicates.
     DedupeStreamsForgotten: Streams = "dedupe_streams_forgotten",
+    /// Requests for bulletins and pieces of documents beyond what a neighbour may make.
+    DocumentRequestsTooOften: Requests = "document_requests_too_often",
     /// Documents that came as what the bulletin names, and are not.
     DocumentsRefused: Documents = "documents_refused",
     /// Answers to enrolment requests that the issuer has not signed for the request.
@@ -173,6 +177,8 @@ counters! {
     FramesDistrusted: Frames = "frames_distrusted",
     /// Frames of a kind that this version does not know.
     FramesOfUnknownKind: Frames = "frames_of_unknown_kind",
+    /// Frames of the control stream beyond what a neighbour may send.
+    FramesTooOften: Frames = "frames_too_often",
     /// Frames with a required flag that this version does not know.
     FramesWithUnknownFlags: Frames = "frames_with_unknown_flags",
     /// Sequences of group frames of which it is not known any more which have been here.
@@ -237,6 +243,8 @@ counters! {
     LocateOfOtherSegments: Frames = "locate_of_other_segments",
     /// Questions for a device's place, asked or caused by one neighbour, beyond its rate.
     LocateTooOften: Frames = "locate_too_often",
+    /// Comparisons of link state that a neighbour asked for beyond its rate.
+    LsaDigestsTooOften: Requests = "lsa_digests_too_often",
     /// Link-state advertisements of routers beyond those that an area may have.
     LsasBeyondArea: Advertisements = "lsas_beyond_area",
     /// Link-state advertisements that came after their time.
@@ -257,6 +265,8 @@ counters! {
     LsasSecondOfHandle: Advertisements = "lsas_second_of_handle",
     /// Link-state advertisements beyond what one router may tell at once: the latest is taken when it is its turn.
     LsasTooOften: Advertisements = "lsas_too_often",
+    /// Link-state advertisements that a neighbour asked for beyond its rate, and was not given.
+    LsasWithheld: Advertisements = "lsas_withheld",
     /// Link-state advertisements of routers whose credential is not known here.
     LsasWithoutCredential: Advertisements = "lsas_without_credential",
     /// Mail for sleeping devices, which this version does not keep.
@@ -275,10 +285,16 @@ counters! {
     NacksWithheld: Frames = "nacks_withheld",
     /// Credentials that link state names and nobody here knows, not asked for: so many others are remembered as asked for.
     NamesNotAsked: Credentials = "names_not_asked",
+    /// Neighbours put in quarantine, since their links were closed for what they sent and it was not the first time.
+    NeighboursQuarantined: Identities = "neighbours_quarantined",
     /// Links whose other end began anew while the link stood.
     NeighboursRestarted: Links = "neighbours_restarted",
+    /// Neighbours whose links were closed for what they sent, and of whom this is no longer known.
+    OffendersForgotten: Identities = "offenders_forgotten",
     /// Openings of sessions that had been here before, whose sessions are gone.
     OpenersReplayed: Frames = "openers_replayed",
+    /// Openings of sessions beyond what a neighbour may bring, or what it may bring under one credential.
+    OpenersTooOften: Frames = "openers_too_often",
     /// Outcomes kept for applications that ask again, which gave way to newer ones.
     OutcomesForgotten: Outcomes = "outcomes_forgotten",
     /// Messages of this device that could not be read back from disk.

@@ -81,6 +81,8 @@ gauges! {
     store_failing,
     /// Identities that two processes have at once, as far as this node sees it.
     twin_identities: Identities,
+    /// Neighbours in quarantine: neither dialled nor admitted for a while, for what they have sent.
+    quarantined_neighbours,
     /// Resident memory of the node's process, in bytes; 0 where the system does not say.
     memory: Bytes,
 }

@@ -378,6 +378,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                         network.close(link, &reason);
                     }
                 }
+                Output::Shun { peer, rest } => self.networks.shun(&peer, rest),
                 Output::Network { own, seed } => self.open_network(own, &seed),
                 Output::Leave { own } => self.leave_network(&own),
                 Output::Wait(at) => {

@@ -1,17 +1,21 @@
 //! Shares: fair parts of a bounded table, so that an owner that fills it pushes out its own entries alone; and rates of
-//! links.
+//! members.
 //!
 //! **Mechanism.** [`Shares`] keeps the keys of a table by owner: the link that each came over, or its sender. When one
 //! more than the bound is entered, the oldest key of the owner that has most goes: an owner with less than an equal
-//! part of the table never loses a key, whatever others do. [`Rates`] gives each link a token bucket.
+//! part of the table never loses a key, whatever others do. [`Rates`] gives each owner a token bucket. The owner of a rate
+//! is a neighbour's pseudonym and not a link, so that a neighbour earns nothing by a second link, or by a new one. A device
+//! under the pseudonym of another epoch is another owner: it has at most two that are accepted at a time.
 //!
 //! Invariants
 //! 1. There are never more than `most` keys.
 //! 2. The key that goes is the oldest of the owner that has most; if several have equally many, that is the owner that
 //!    enters the new one. The caller counts it.
-//! - A rate is kept only for links that have asked and are up.
+//! 3. At most [`MAX_OWNERS`] owners of a rate are remembered. Drop policy: those that have all turns again are forgotten,
+//!    which changes nothing; if there are none, the one that has most turns left, which gains the rest of a burst. Neither
+//!    is counted.
 
-use crate::id::LinkId;
+use crate::id::{LinkId, Pseudonym};
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,36 +88,44 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
     }
 }
 
-/// A token bucket for each link: `burst` turns at once, and one more each `every` after that.
+/// A token bucket for each owner: `burst` turns at once, and one more each `every` after that.
 #[derive(Debug)]
-pub struct Rates {
+pub struct Rates<Owner = Pseudonym> {
     burst: u32,
     every: Duration,
-    left: BTreeMap<LinkId, (u32, Time)>,
+    left: BTreeMap<Owner, (u32, Time)>,
 }
 
-impl Rates {
+impl<Owner: Clone + Ord> Rates<Owner> {
     /// Creates full buckets.
     pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, left: BTreeMap::new() }
     }
 
-    /// Spends a turn of a link. Returns whether it had one.
-    pub fn take(&mut self, link: LinkId, now: Time) -> bool {
-        let left = self.left(link, now);
-        let has = *left > 0;
-        *left = left.saturating_sub(1);
-        has
+    /// Spends a turn of an owner. Returns whether it had one.
+    pub fn take(&mut self, owner: &Owner, now: Time) -> bool {
+        self.take_all(owner, 1, now) == 1
     }
 
-    /// Whether a link has a turn now.
-    pub fn has(&mut self, link: LinkId, now: Time) -> bool {
-        *self.left(link, now) > 0
+    /// Spends as many turns of an owner as it has, at most `wanted`. Returns how many.
+    pub fn take_all(&mut self, owner: &Owner, wanted: u32, now: Time) -> u32 {
+        let left = self.left(owner, now);
+        let taken = wanted.min(*left);
+        *left -= taken;
+        taken
     }
 
-    fn left(&mut self, link: LinkId, now: Time) -> &mut u32 {
-        let (left, since) = self.left.entry(link).or_insert((self.burst, now));
-        let earned = u32::try_from(now.since(*since).as_micros() / self.every.as_micros().max(1)).unwrap_or(u32::MAX);
+    /// Whether an owner has a turn now.
+    pub fn has(&mut self, owner: &Owner, now: Time) -> bool {
+        *self.left(owner, now) > 0
+    }
+
+    fn left(&mut self, owner: &Owner, now: Time) -> &mut u32 {
+        if !self.left.contains_key(owner) && self.left.len() >= MAX_OWNERS {
+            self.make_room(now);
+        }
+        let (left, since) = self.left.entry(owner.clone()).or_insert((self.burst, now));
+        let earned = earned(self.every, *since, now);
         if earned > 0 {
             *left = left.saturating_add(earned).min(self.burst);
             *since = now;
@@ -121,11 +133,27 @@ impl Rates {
         left
     }
 
-    /// Forgets a link that is gone.
-    pub fn forget(&mut self, link: LinkId) {
-        self.left.remove(&link);
+    /// Forgets the owners that have all turns again; if there are none, the one that has most.
+    fn make_room(&mut self, now: Time) {
+        let (burst, every) = (self.burst, self.every);
+        let turns = |left: u32, since: Time| left.saturating_add(earned(every, since, now)).min(burst);
+        self.left.retain(|_, (left, since)| turns(*left, *since) < burst);
+        if self.left.len() >= MAX_OWNERS {
+            let richest = self.left.iter().max_by_key(|(_, (left, since))| turns(*left, *since));
+            if let Some(richest) = richest.map(|(owner, _)| owner.clone()) {
+                self.left.remove(&richest);
+            }
+        }
     }
 }
+
+/// The turns that have been earned since then.
+fn earned(every: Duration, since: Time, now: Time) -> u32 {
+    u32::try_from(now.since(since).as_micros() / every.as_micros().max(1)).unwrap_or(u32::MAX)
+}
+
+/// Most owners whose turns are remembered: the routers of an area, each of which has had a link.
+const MAX_OWNERS: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -153,10 +181,26 @@ mod tests {
     fn turns_come_back_with_time_up_to_a_burst() {
         let mut rates = Rates::new(3, Duration::from_secs(1));
         let at = |seconds: u64| Time(seconds * 1_000_000);
-        let taken = |rates: &mut Rates, link: u64, at: Time| (0..10).filter(|_| rates.take(LinkId(link), at)).count();
+        let taken = |rates: &mut Rates<u64>, owner: u64, at: Time| (0..10).filter(|_| rates.take(&owner, at)).count();
         assert_eq!((taken(&mut rates, 1, at(1)), taken(&mut rates, 2, at(1))), (3, 3));
-        assert!(!rates.has(LinkId(1), at(1)));
-        assert!(rates.has(LinkId(1), at(3)));
+        assert!(!rates.has(&1, at(1)));
+        assert!(rates.has(&1, at(3)));
         assert_eq!((taken(&mut rates, 1, at(3)), taken(&mut rates, 1, at(100))), (2, 3));
+        assert_eq!((rates.take_all(&2, 9, at(3)), rates.take_all(&2, 9, at(3))), (2, 0));
+    }
+
+    /// Invariant 3.
+    #[test]
+    fn no_more_owners_are_remembered_than_may_be_and_those_that_have_spent_most_stay() {
+        let mut rates = Rates::new(4, Duration::from_secs(1));
+        for owner in 0..3 * MAX_OWNERS {
+            let spent = if owner == 7 { 4 } else { 1 };
+            rates.take_all(&owner, spent, Time(0));
+            assert!(rates.left.len() <= MAX_OWNERS);
+        }
+        assert!(!rates.has(&7, Time(0)), "the one that has none left is not forgotten");
+        assert!(!rates.has(&7, Time(999_999)));
+        rates.take(&usize::MAX, Time(2_000_000));
+        assert!(rates.left.len() <= 2, "all others have their turns again");
     }
 }

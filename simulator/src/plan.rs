@@ -433,6 +433,9 @@ pub enum Hostility {
     Stretch,
     /// It acknowledges and drops data of others, and sends its own data and publications.
     BlackHole,
+    /// With each control frame it sends this number of requests, questions and LSAs besides, and with each opening of a
+    /// session as many that lead nowhere.
+    Pester(u32),
     /// It advertises in its link state that its links cost nothing and have no delay, and that it has a link to every
     /// router of which it has heard.
     Lie,

@@ -3,25 +3,43 @@
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use super::{Verdict, shape};
-use crate::gateway::dto::Peer;
+use crate::gateway::dto::{Done, Peer, Quarantined, Status};
 use std::time::Duration;
 
 /// Lists the node's neighbours: each link with its address, round trip and traffic
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  m2mesh peers\n  m2mesh peers --json | jq -r '.[].address'\n  m2mesh peers --credentials"
+    after_help = "Examples:\n  m2mesh peers\n  m2mesh peers --json | jq -r '.[].address'\n  m2mesh peers --credentials\n  m2mesh peers --lift-quarantine"
 )]
 pub(super) struct Arguments {
     /// The signed credential of each in hexadecimal, which the realm's auditor can open
     #[arg(long)]
     credentials: bool,
+    /// Let those come back that are in quarantine for what they have sent
+    #[arg(long, conflicts_with = "credentials")]
+    lift_quarantine: bool,
 }
 
-pub(super) async fn run(Arguments { credentials }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+pub(super) async fn run(
+    Arguments { credentials, lift_quarantine }: Arguments,
+    shell: Shell,
+) -> Result<Verdict, Failure> {
+    if lift_quarantine {
+        let done: Done = shell.client()?.post("/v1/quarantine/lift", &()).await?;
+        if shell.json {
+            shell.object(&done)?;
+        }
+        shell.note("nobody is in quarantine; a neighbour that does it again is put there again");
+        return Ok(Verdict::Done);
+    }
     let peers: Vec<Peer> = shell.client()?.get("/v1/peers", &()).await?;
     if shell.json {
         shell.object(&peers)?;
         return Ok(Verdict::Done);
+    }
+    let status: Status = shell.client()?.get("/v1/status", &()).await?;
+    for held in &status.quarantined {
+        shell.note(&format!("in quarantine: {}", sentence(held)));
     }
     if peers.is_empty() {
         shell.note("no neighbours; check the addresses under [net] in config.toml, and that the others run");
@@ -60,6 +78,14 @@ pub(super) async fn run(Arguments { credentials }: Arguments, shell: Shell) -> R
     });
     shell.table(&header, rows.collect())?;
     Ok(Verdict::Done)
+}
+
+/// What is said of a neighbour in quarantine.
+pub(super) fn sentence(held: &Quarantined) -> String {
+    let Quarantined { name, peer_id, left_s, offences, reason } = held;
+    let name = name.clone().unwrap_or_else(|| short(peer_id));
+    let left = humantime::format_duration(Duration::from_secs(*left_s));
+    format!("{name} for another {left}, offence {offences}: {reason}; `m2mesh peers --lift-quarantine` ends it")
 }
 
 /// The end of a PeerId, which tells PeerIds apart; they all begin alike.

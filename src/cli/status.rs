@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, shell};
+use super::{Verdict, peers, shell};
 use crate::counter::Counter;
 use crate::gateway::dto::Status;
 use crate::metrics::Gauges;
@@ -37,6 +37,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         gauges,
         store_failure,
         twins,
+        quarantined,
         counters,
     } = status;
     let Gauges { epoch, bulletin, links, routers, contacts, inbox, outgoing, log_records, uptime_s, .. } = gauges;
@@ -70,6 +71,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     rows.extend(whose_time(&clock).map(|text| ("clock", text.to_owned())));
     rows.extend(credentials_failure.into_iter().chain(clock_difference).map(|failure| ("clock", failure)));
     rows.extend(twins.into_iter().map(|twin| ("two copies", format!("{twin}: stop one of them"))));
+    rows.extend(quarantined.iter().map(|held| ("quarantine", peers::sentence(held))));
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;

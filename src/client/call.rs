@@ -93,6 +93,8 @@ pub enum Command {
         /// Name of the consumer.
         consumer: String,
     },
+    /// Lets neighbours in quarantine come back. Ends with [`Reply::Ready`].
+    LiftQuarantine,
     /// Follows the event log: a stream of [`Reply::Log`].
     FollowLog,
     /// A bulletin of the operator's. Ends with [`Reply::Bulletin`].
@@ -147,9 +149,11 @@ impl Command {
             Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
             // One that nobody reads holds the inbox for everybody, and who forgets one takes away what another has not read.
             // A bulletin proves itself, and changes what everybody does.
-            Self::MakeConsumer { .. } | Self::Forget { .. } | Self::Bulletin { .. } | Self::Rotate { .. } => {
-                Right::Administer
-            }
+            Self::MakeConsumer { .. }
+            | Self::Forget { .. }
+            | Self::LiftQuarantine
+            | Self::Bulletin { .. }
+            | Self::Rotate { .. } => Right::Administer,
             Self::FollowLog
             | Self::Status
             | Self::Peers
@@ -176,6 +180,7 @@ impl Command {
             | Self::Contacts
             | Self::Lab
             | Self::SetLab(_)
+            | Self::LiftQuarantine
             | Self::Bulletin { .. }
             | Self::FollowLog
             | Self::Receive { .. } => true,
@@ -213,6 +218,7 @@ impl Command {
             Self::MakeConsumer { consumer } => api::Command::MakeConsumer { consumer },
             Self::Consume { consumer, up_to, durable } => api::Command::Consume { consumer, up_to, durable },
             Self::Forget { consumer } => api::Command::Forget { consumer },
+            Self::LiftQuarantine => api::Command::LiftQuarantine,
             Self::FollowLog => api::Command::FollowLog,
             Self::Bulletin { signed, documents } => api::Command::Bulletin { signed, documents },
             Self::Identity => api::Command::Identity,
@@ -380,8 +386,25 @@ pub struct Status {
     pub store_failure: Option<String>,
     /// Identities that two processes use at once, as far as this node has seen: one sentence each.
     pub twins: Vec<String>,
+    /// The neighbours in quarantine.
+    pub quarantined: Vec<Quarantined>,
     /// Counters of everything dropped or refused, by name; those at zero are left out.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A neighbour in quarantine: it is neither dialled nor admitted for a while, for what it has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Its name; `None` if it is no contact.
+    pub name: Option<String>,
+    /// The PeerId that it had.
+    pub peer_id: String,
+    /// How much longer, in seconds.
+    pub left_s: u64,
+    /// How often its links were closed for what it had sent, what has been forgiven left out.
+    pub offences: u32,
+    /// For what they were closed the last time.
+    pub reason: String,
 }
 
 /// A neighbour.

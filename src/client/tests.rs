@@ -30,6 +30,7 @@ fn commands() -> Vec<(Command, Right)> {
         (Command::Consume { consumer: String::new(), up_to: 1, durable: false }, Right::Receive),
         (Command::MakeConsumer { consumer: consumer.clone() }, Right::Administer),
         (Command::Forget { consumer }, Right::Administer),
+        (Command::LiftQuarantine, Right::Administer),
         (Command::Bulletin { signed: vec![1], documents: vec![] }, Right::Administer),
         (Command::FollowLog, Right::Inspect),
         (Command::Status, Right::Inspect),
@@ -72,6 +73,7 @@ fn number(command: &Command) -> usize {
         Command::Lab => 18,
         Command::SetLab(_) => 19,
         Command::Bulletin { .. } => 20,
+        Command::LiftQuarantine => 21,
     }
 }
 

@@ -108,6 +108,8 @@ pub enum Command {
         /// The name of the consumer.
         consumer: String,
     },
+    /// Lets neighbours in quarantine come back: [`Reply::Ready`].
+    LiftQuarantine,
     /// Follows the event log. Stream of [`Reply::Log`]: one at once, then one whenever the durable event log grows.
     FollowLog,
     /// A bulletin of the operator's, which is judged as one that a neighbour sends. Ends with [`Reply::Bulletin`]: by then it holds

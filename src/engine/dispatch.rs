@@ -16,8 +16,9 @@ mod revocation;
 mod rotation;
 
 use super::Engine;
-use super::api::{Command, Token};
+use super::api::{Command, Reply, Token};
 use super::exchange::Input;
+use super::neighbours::allowances::Asked;
 use crate::counter::Counter;
 use crate::id::LinkId;
 use crate::time::Now;
@@ -113,6 +114,10 @@ impl Engine {
             Command::Bulletin { signed, documents } => self.take_bulletin(token, &signed, &documents),
             Command::Identity => self.report_identity(token),
             Command::Rotate { anonymity } => self.rotate(token, anonymity),
+            Command::LiftQuarantine => {
+                self.neighbours.lift_quarantine(&mut self.core);
+                self.core.finish(token, Reply::Ready);
+            }
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
             Command::Route { to, policy } => self.report_route(token, &to, policy.as_deref()),
@@ -138,7 +143,7 @@ impl Engine {
             }
             Kind::Bulletin => self.handle_bulletin(link, body),
             Kind::CredentialRequest => self.neighbours.handle_credential_request(&mut self.core, link, body),
-            Kind::Credential => self.handle_credential(body),
+            Kind::Credential => self.handle_credential(link, body),
             Kind::Refresh => self.handle_refresh(link, body),
             Kind::EnrolRelay => self.member.handle_enrol_relay(&mut self.core, &mut self.neighbours, link, body),
             Kind::EnrolAnswer => self.member.handle_enrol_answer(&mut self.core, &mut self.neighbours, link, body),
@@ -195,9 +200,9 @@ impl Engine {
             ),
             (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
                 Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
-                _ => self.core.count(Counter::DataMalformed, 1),
+                _ => self.neighbours.note_malformed(&mut self.core, link, Counter::DataMalformed),
             },
-            _ => self.core.count(Counter::DataMalformed, 1),
+            _ => self.neighbours.note_malformed(&mut self.core, link, Counter::DataMalformed),
         }
     }
 
@@ -208,7 +213,7 @@ impl Engine {
                 return;
             }
             let Ok(frame) = frame else {
-                self.neighbours.close(&mut self.core, id, "a frame of impossible length");
+                self.neighbours.note_offence(&mut self.core, id, "a frame of impossible length");
                 return;
             };
             if frame.flags & REQUIRED_FLAGS != 0 {
@@ -226,6 +231,7 @@ impl Engine {
                     frame.body,
                     buffer,
                 ),
+                Some(kind) if kind.is_control() && !self.neighbours.may_ask(&mut self.core, id, Asked::Frame) => {}
                 Some(kind) => self.handle_frame(id, kind, frame.body),
             }
             self.pass_on();

@@ -226,6 +226,13 @@ pub enum Output {
         /// The reason.
         reason: String,
     },
+    /// Have a neighbour dialled for so long by nobody; for no time, if it may be dialled again.
+    Shun {
+        /// The neighbour.
+        peer: Pseudonym,
+        /// For how long.
+        rest: Duration,
+    },
     /// No more outputs: the next call is to be with an input, or with [`Input::Timeout`] at this time; `None` if no
     /// time-out is due.
     Wait(Option<Time>),

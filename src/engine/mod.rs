@@ -30,7 +30,8 @@
 //! - **Neighbours.** `links`: who they are; `announcements`: what they say about themselves; `credential_exchange` and
 //!   `peer_credentials`: whose signatures can be verified; `clocks`: how far their clocks differ; `link_metrics`: the
 //!   metrics of links; `fragments`: frames in pieces for narrow links; `segments`: whose frames are taken; `forgeries`:
-//!   links that bring too many forged frames.
+//!   neighbours that bring too many forged frames; `quarantine`: those that do so again; `allowances`: how much a neighbour
+//!   may ask.
 //! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
 //!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
 //!   parts of a frame; `wording`: texts for people.
@@ -99,6 +100,7 @@ use routing::Routing;
 use std::collections::{BTreeMap, VecDeque};
 use store::{Read, ReadError};
 use timers::Timers;
+use view::QuarantinedView;
 
 pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
@@ -190,12 +192,12 @@ impl Engine {
     /// What the transport needs to admit neighbours, by the node's clock. To be published anew at each
     /// [`Output::MembershipChanged`].
     pub fn admission_view(&self) -> AdmissionView {
-        self.core.membership.admission_view().by(self.core.clock)
+        self.core.membership.admission_view().by(self.core.clock).without(self.neighbours.quarantine.shunned())
     }
 
     /// The same for a network under one of this device's pseudonyms.
     pub fn admission_view_of(&self, own: &Pseudonym) -> AdmissionView {
-        self.core.membership.admission_view_of(own).by(self.core.clock)
+        self.core.membership.admission_view_of(own).by(self.core.clock).without(self.neighbours.quarantine.shunned())
     }
 
     /// The pseudonym under which this device takes part.
@@ -241,6 +243,11 @@ impl Engine {
     /// The signed credential of the neighbour at the other end of a link, as it travels.
     pub fn credential_of(&self, link: LinkId) -> Option<&[u8]> {
         self.neighbours.links.get(link).map(|link| &link.peer.signed[..])
+    }
+
+    /// The neighbours in quarantine.
+    pub fn quarantined(&self) -> Vec<QuarantinedView> {
+        self.neighbours.quarantine.view(self.core.now.time)
     }
 
     /// All links, those that cost least first.

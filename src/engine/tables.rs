@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
 use crate::engine::messages::{inbox, services};
-use crate::engine::neighbours::{fragments, peer_credentials};
+use crate::engine::neighbours::{fragments, peer_credentials, quarantine};
 use crate::engine::routing::{flights, forward, routes};
 use crate::routing::lsdb;
 
@@ -38,6 +38,7 @@ impl Engine {
             table("group streams", self.groups.multicast.streams.len().0, streams::MAX_STREAMS),
             table("group topics", self.groups.multicast.streams.len().1, streams::MAX_TOPICS),
             table("group trees", self.groups.tree.carried().count(), tree::MAX_TREES),
+            table("offenders", self.neighbours.quarantine.len(), quarantine::MAX_OFFENDERS),
             table("routers", self.routing.link_state.lsdb.len(), lsdb::MAX_ROUTERS),
             table("routes", self.routing.routes.chosen.len(), routes::MAX_ROUTES),
             table("sender streams", self.messages.inbox.streams.len(), inbox::MAX_STREAMS),

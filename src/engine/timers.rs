@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Locating,
     /// Access windows and quotas of bearers.
     LinkMetrics,
+    /// Neighbours in quarantine.
+    Quarantine,
     /// Trees of groups.
     Tree,
     /// Group frames that are missing, or kept for others.
@@ -53,7 +55,7 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Sends,
         Self::Services,
         Self::Confirmations,
@@ -61,6 +63,7 @@ impl Timer {
         Self::LinkState,
         Self::Locating,
         Self::LinkMetrics,
+        Self::Quarantine,
         Self::Tree,
         Self::Repair,
         Self::Clock,

@@ -178,3 +178,18 @@ pub struct CandidateView {
     /// The limit that it exceeds, and by how much; `None` if it keeps all limits.
     pub cut_by: Option<String>,
 }
+
+/// A neighbour in quarantine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuarantinedView {
+    /// Its pseudonym.
+    pub peer: crate::id::Pseudonym,
+    /// Its name, if it is a contact.
+    pub name: Option<crate::id::Name>,
+    /// For how long it is neither dialled nor admitted yet.
+    pub left: core::time::Duration,
+    /// How often its links were closed for what it had sent.
+    pub offences: u32,
+    /// For what they were closed the last time.
+    pub reason: &'static str,
+}

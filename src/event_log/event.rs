@@ -291,6 +291,27 @@ events! {
         /// The reason.
         reason: String,
     } => "the next pseudonym has no network yet, will be tried again: {reason}";
+
+    /// A neighbour is in quarantine: it is neither dialled nor admitted for a while. Its links were closed for what it sent,
+    /// and not for the first time.
+    NeighbourQuarantined = "neighbour-quarantined" {
+        /// The neighbour's name, if it is a contact.
+        name: Option<Name>,
+        /// The neighbour's credential.
+        credential: CredentialPrefix,
+        /// What it did.
+        reason: String,
+        /// For how many seconds.
+        seconds: u64,
+        /// How often it has done such a thing, what has been forgiven left out.
+        offences: u64,
+    } => "{name} is in quarantine for {seconds} s, for the {offences}th offence: {reason}; look at the device, `m2mesh peers --lift-quarantine` lets it come back (credential {credential})";
+
+    /// The operator has lifted the quarantine of all neighbours.
+    QuarantineLifted = "quarantine-lifted" {
+        /// The number of neighbours that were in quarantine.
+        neighbours: u64,
+    } => "the quarantine of {held} was lifted", held = Plural(*neighbours, "neighbour");
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

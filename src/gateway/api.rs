@@ -40,6 +40,7 @@ where
         (Method::POST, "/v1/inbox/consumers", post(make_consumer::<R>)),
         (Method::POST, "/v1/inbox/consume", post(consume::<R>)),
         (Method::POST, "/v1/inbox/forget", post(forget::<R>)),
+        (Method::POST, "/v1/quarantine/lift", post(lift_quarantine::<R>)),
         (Method::GET, "/v1/log", get(log::<R>)),
         (Method::GET, "/v1/log/follow", get(stream::follow_log::<R>)),
         (Method::GET, "/v1/log/verify", get(verify_log::<R>)),
@@ -225,6 +226,15 @@ pub(super) async fn forget<R>(
 ) -> Result<Json<Done>, ApiError> {
     let Json(ForgetBody { consumer }) = body?;
     done(context.caller.ask(Command::Forget { consumer }).await?)
+}
+
+/// Lets all neighbours in quarantine come back.
+#[utoipa::path(post, path = "/v1/quarantine/lift", responses(
+    (status = 200, description = "Nobody is in quarantine", body = Done),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn lift_quarantine<R>(State(context): State<Context<R>>) -> Result<Json<Done>, ApiError> {
+    done(context.caller.ask(Command::LiftQuarantine).await?)
 }
 
 /// Returns a page of the event log.

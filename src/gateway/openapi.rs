@@ -29,6 +29,7 @@ use utoipa::OpenApi;
         api::make_consumer,
         api::consume,
         api::forget,
+        api::lift_quarantine,
         api::log,
         stream::follow_log,
         api::verify_log,

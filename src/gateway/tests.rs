@@ -46,6 +46,7 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
         ("POST", "/v1/inbox/consumers") => ("", r#"{"consumer":"a"}"#, Right::Administer),
         ("POST", "/v1/inbox/consume") => ("", r#"{"up_to":1}"#, Right::Receive),
         ("POST", "/v1/inbox/forget") => ("", r#"{"consumer":"a"}"#, Right::Administer),
+        ("POST", "/v1/quarantine/lift") => ("", "", Right::Administer),
         ("GET", "/v1/route") => ("?to=a", "", Right::Inspect),
         ("POST", "/v1/bulletin") => ("", r#"{"bulletin_base64":"AA=="}"#, Right::Administer),
         ("POST", "/v1/identity/rotate") => ("", "{}", Right::Administer),

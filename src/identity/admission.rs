@@ -3,7 +3,7 @@
 //! The node publishes an immutable [`AdmissionView`], and the transport judges hellos against it before libp2p's Swarm
 //! learns of the connection. The cheap checks come first, so that an invalid hello costs no signature verification: the
 //! hello decodes · a protocol version in common · the credential's version, realm, issuer and time · its key is the
-//! connection's · the issuer's signature · the device is not revoked · a segment in common.
+//! connection's · not in quarantine here · the issuer's signature · the device is not revoked · a segment in common.
 //!
 //! **Without the time.** A device that is not sure of the time judges a hello at the time that this names as its sender's, no earlier than the
 //! floor of its own clock, and answers with its credential of that time. It judges anew once it is sure. What an outsider gains by
@@ -24,6 +24,7 @@ use crate::wire::encode;
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, Hello, MAX_HELLO};
 use core::fmt;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a device needs to judge the hello of another and to write its own: the bulletin in force and its own
@@ -36,6 +37,16 @@ pub struct AdmissionView {
     clock: NodeClock,
     /// Handles of this device under its other pseudonyms: no member to link to.
     others: Arc<[Handle]>,
+    shunned: Arc<Shunned>,
+}
+
+/// Members that are let in for now by nobody here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shunned {
+    /// Their pseudonyms.
+    pub keys: BTreeSet<Pseudonym>,
+    /// The handles that they may have under other pseudonyms.
+    pub handles: BTreeSet<Handle>,
 }
 
 /// A member that has been let in, with what its hello says.
@@ -56,12 +67,17 @@ pub struct AdmittedPeer {
 impl AdmissionView {
     /// Makes a view of the bulletin in force and this device's credentials, which are in the order of their epochs.
     pub fn new(bulletin: Arc<VerifiedBulletin>, own: Vec<Arc<OwnCredential>>) -> Self {
-        Self { bulletin, own, clock: NodeClock::default(), others: [].into() }
+        Self { bulletin, own, clock: NodeClock::default(), others: [].into(), shunned: Arc::default() }
     }
 
     /// The same with the handles that this device has under its other pseudonyms.
     pub fn besides(self, others: Arc<[Handle]>) -> Self {
         Self { others, ..self }
+    }
+
+    /// The same with members that are not let in for now.
+    pub fn without(self, shunned: Arc<Shunned>) -> Self {
+        Self { shunned, ..self }
     }
 
     /// Whether a handle is this device's under another pseudonym.
@@ -141,6 +157,9 @@ impl AdmissionView {
         let (document, body) = self.bulletin.screen_credential(&hello.credential, at)?;
         if body.key != *peer {
             return Err(Reason::WrongPeer);
+        }
+        if self.shunned.keys.contains(peer) || self.shunned.handles.contains(&body.handle) {
+            return Err(Reason::Quarantined);
         }
         let credential = self.bulletin.finish_credential(&hello.credential, &document, body)?;
         if !self.shares_segment(&credential, at) {
@@ -237,11 +256,14 @@ pub enum Reason {
     /// Neither device may reach a segment that the other is in.
     #[error("no segment in common")]
     Segment,
+    /// The device is in quarantine for what it has sent.
+    #[error("the device is in quarantine")]
+    Quarantined,
 }
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Version,
         Self::Realm,
@@ -252,6 +274,7 @@ impl Reason {
         Self::WrongPeer,
         Self::Revoked,
         Self::Segment,
+        Self::Quarantined,
     ];
 
     /// The reason's code in the event log and in counters, in kebab case.
@@ -267,6 +290,7 @@ impl Reason {
             Self::WrongPeer => "wrong-peer",
             Self::Revoked => "revoked",
             Self::Segment => "segment",
+            Self::Quarantined => "quarantined",
         }
     }
 }

@@ -340,7 +340,7 @@ impl Membership {
     }
 
     /// Accepts a session by an opener that was made for `own`, to receive under the id with one of the suites; see
-    /// [`Session::accept`].
+    /// [`Session::accept`]. A device of which `may` says that it may not open one counts as no contact.
     pub fn accept_session(
         &mut self,
         rng: &mut ChaCha20Rng,
@@ -348,9 +348,13 @@ impl Membership {
         opener: &Opener,
         own: &OwnCredential,
         at: Unix,
+        may: &mut dyn FnMut(&Handle) -> bool,
     ) -> Result<(Session, PeerCredential), SessionError> {
         let Self { contact, contacts, bulletin, .. } = self;
-        let mut contact_key_of = |handle: &Handle| contacts.resolve(handle, at).map(|card| card.contact_key);
+        let mut contact_key_of = |handle: &Handle| {
+            let card = contacts.resolve(handle, at)?;
+            may(handle).then_some(card.contact_key)
+        };
         let end = End { id, suites, own, contact };
         Session::accept(rng, end, opener, bulletin, at, &mut contact_key_of)
     }

@@ -18,8 +18,7 @@
 //! rejects a credential for its time alone sends its own clock before it closes ([`clocks`](super::clocks)). A dialer
 //! that sends `Enrol` instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection.
 //! What the [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection. The
-//! behaviour denies a connection for which it finds no entry there, so that a connection that bypassed this wrapper
-//! would gain nothing.
+//! behaviour denies a connection without an entry there, so that nothing is gained by bypassing this wrapper.
 //!
 //! A Hello also names the process that sends it. A node that meets its own key in another process has met a copy of
 //! itself and reports it.
@@ -90,13 +89,18 @@ pub trait Gatekeeper: Send + Sync + 'static {
         None
     }
 
-    /// Returns the clock of this device in unix seconds, or `None` if it must not be compared with other clocks.
+    /// Returns the clock of this device in unix seconds; `None` if it must not be compared with other clocks.
     fn clock(&self) -> Option<u64> {
         None
     }
 
-    /// Whether to keep apart from a verified member, as if there were no connection to it. Only a lab does that.
+    /// Whether to keep apart from a verified member, as if there were no connection to it.
     fn bars(&self, _peer: &Self::Peer) -> bool {
+        false
+    }
+
+    /// Whether a member that was refused for this reason is to be dialled more seldom than after any failure.
+    fn shuns(&self, _reason: &str) -> bool {
         false
     }
 
@@ -176,11 +180,11 @@ impl<G: Gatekeeper> libp2p::Transport for Admission<G> {
             self.inner.dial(address.clone(), options).map_err(|error| error.map(AdmissionError::Transport))?;
         let gate = self.gate.clone();
         // The permit is taken when the dial is first polled: the Swarm may make dials that it never begins.
-        Ok(async move {
+        let dial = async move {
             let permit = gate.permits.outbound();
             gate.pass(upgrade, options.role, address, None, permit).await
-        }
-        .boxed())
+        };
+        Ok(dial.boxed())
     }
 
     fn poll(

@@ -41,6 +41,7 @@
 mod detour;
 mod entry;
 mod multicast;
+mod shunned;
 mod solitude;
 mod sought;
 mod tellers;
@@ -116,6 +117,8 @@ struct Entry {
     full: bool,
     /// It came from multicast DNS, where any host of the network may claim anything.
     multicast: bool,
+    /// Until when it is not dialled, since its member is shunned.
+    rests_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,20 +318,6 @@ impl Discovery {
             self.hasten();
         }
         self.changed = true;
-    }
-
-    /// Shortens rests since the node is alone, except of hearsay, of members without room and where bytes cost money.
-    fn hasten(&mut self) {
-        for entry in self.addresses.values_mut() {
-            if let State::Idle(due) = entry.state
-                && !entry.full
-                && !entry.is_hearsay()
-                && !self.sorter.is_metered(entry.bearer)
-            {
-                entry.state =
-                    State::Idle(due.min(Instant::now() + draw(self.solitude.hastened(LONGEST, None), &mut self.rng)));
-            }
-        }
     }
 
     /// Lets all idle addresses be dialled at once, as if none had failed.

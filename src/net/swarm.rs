@@ -279,6 +279,12 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
+    /// Leaves the addresses of a member alone for so long; for no time, dials them again.
+    pub fn shun(&mut self, peer: PeerId, rest: Duration) {
+        self.swarm.attend();
+        self.discovery.shun(peer, rest);
+    }
+
     /// Closes a link at once; `LinkDown` with this reason follows.
     pub fn close(&mut self, link: LinkId, reason: &str) {
         let Some(link) = self.links.get(link) else { return };

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::event_log::Event;
 use crate::gateway::dto;
 use crate::id::{OuterId, Pseudonym};
-use crate::identity::admission::{AdmissionView, AdmittedPeer};
+use crate::identity::admission::{AdmissionView, AdmittedPeer, Reason};
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::issuer::{Answered, Issuer};
 use crate::identity::kdf::Secret;
@@ -180,6 +180,10 @@ impl Gatekeeper for Gate {
 
     fn process(&self, peer: Option<&AdmittedPeer>) -> u64 {
         peer.map_or(self.process, |peer| peer.process)
+    }
+
+    fn shuns(&self, reason: &str) -> bool {
+        reason == Reason::Quarantined.code()
     }
 
     fn bars(&self, peer: &AdmittedPeer) -> bool {

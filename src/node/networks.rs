@@ -10,12 +10,13 @@
 use super::Gate;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
-use crate::net::{LinkCounters, Multiaddr, NetEvent, Network, PeerId, SendError, reach};
+use crate::net::{LinkCounters, Multiaddr, NetEvent, Network, PeerId, SendError, peer_id, reach};
 use crate::time::Unix;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A network that is open.
 pub struct OpenNetwork {
@@ -149,6 +150,13 @@ impl Networks {
     /// Every gatekeeper with the pseudonym of its network.
     pub(super) fn gates(&self) -> impl Iterator<Item = (&Pseudonym, &Arc<Gate>)> {
         self.open.iter().map(|one| (&one.own, &one.gate))
+    }
+
+    /// Leaves the addresses of a member alone for so long; for no time, dials them again.
+    pub(super) fn shun(&mut self, peer: &Pseudonym, rest: Duration) {
+        if let Some(peer) = peer_id(peer) {
+            self.open.iter_mut().for_each(|one| one.network.shun(peer, rest));
+        }
     }
 
     /// Lets all wanted addresses be dialled at once, as if none had failed.

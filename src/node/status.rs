@@ -1,7 +1,7 @@
 //! Status and peers: what the node reports about itself.
 
 use super::{EventLoop, Host, preflight};
-use crate::client::{Peer, Status};
+use crate::client::{Peer, Quarantined, Status};
 use crate::counter::Counter;
 use crate::identity::clock::Standing;
 use crate::metrics::Gauges;
@@ -17,7 +17,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let counters = counted.chain(cut).map(|(counter, count)| (counter.name().to_owned(), count)).collect();
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
-        let (routers, twins) = (self.engine.routers(), self.twins());
+        let (routers, twins, quarantined) = (self.engine.routers(), self.twins(), self.quarantined());
         let clock_difference = self.clock_difference();
         let identity = self.engine.identity();
         let clock = match self.engine.clock() {
@@ -46,6 +46,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             clock_differs: clock_difference.is_some().into(),
             store_failing: self.store_failure.is_some().into(),
             twin_identities: twins.len() as u64,
+            quarantined_neighbours: quarantined.len() as u64,
             memory: self.host.memory(),
         };
         Status {
@@ -66,8 +67,20 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             gauges,
             store_failure: self.store_failure.clone(),
             twins,
+            quarantined,
             counters,
         }
+    }
+
+    fn quarantined(&self) -> Vec<Quarantined> {
+        let held = self.engine.quarantined().into_iter().map(|held| Quarantined {
+            name: held.name.map(|name| name.to_string()),
+            peer_id: net::peer_id(&held.peer).map_or_else(String::new, |peer| peer.to_string()),
+            left_s: held.left.as_secs(),
+            offences: held.offences,
+            reason: held.reason.to_owned(),
+        });
+        held.collect()
     }
 
     pub(super) fn peers(&self) -> Vec<Peer> {

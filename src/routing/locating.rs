@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! 1. At most [`MAX_QUESTIONS`] questions of others are under way. Drop policy: the oldest of the link that has asked most
-//!    goes (`locate_dropped`). A link may ask [`BURST`] questions at once, and one more in [`PACE`]. Drop policy: the newest is not
+//!    goes (`locate_dropped`). A neighbour may ask [`BURST`] questions at once, and one more in [`PACE`]. Drop policy: the newest is not
 //!    taken (`locate_too_often`).
 //! 2. What frames of others make a router ask is bounded in the same way ([`MAX_SOUGHT`], [`SEEK_BURST`], [`SEEK_PACE`]), and
 //!    one handle is sought again after a pause that doubles up to [`SOUGHT`]: frames to a device that nobody knows are no flood of
@@ -16,7 +16,7 @@
 //!    questions of its own. Drop policy: the newest is not asked (`locate_dropped`).
 //! 4. An answer whose credential is accepted no more is no answer.
 
-use crate::id::{CredentialHash, Handle, LinkId, OuterId};
+use crate::id::{CredentialHash, Handle, LinkId, OuterId, Pseudonym};
 use crate::identity::credential::PeerCredential;
 use crate::share::{Rates, Shares};
 use crate::time::{Time, Unix};
@@ -25,13 +25,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Most questions of others that are under way.
 pub const MAX_QUESTIONS: usize = 1_024;
-/// Questions that one link may ask at once.
+/// Questions that one neighbour may ask at once.
 pub const BURST: u32 = 256;
 /// After these, one question in this time.
 pub const PACE: Duration = Duration::from_millis(25);
 /// Most handles that are sought for the sake of frames of others.
 pub const MAX_SOUGHT: usize = 1_024;
-/// Handles that the frames of one link may have sought at once.
+/// Handles that the frames of one neighbour may have sought at once.
 pub const SEEK_BURST: u32 = 32;
 /// After these, one handle in this time.
 pub const SEEK_PACE: Duration = Duration::from_millis(250);
@@ -220,9 +220,9 @@ impl Locating {
         self.seekers.leave(handle);
     }
 
-    /// Whether a link may have another question passed on: it uses up one of its turns.
-    pub fn take_turn(&mut self, from: LinkId, now: Time) -> bool {
-        self.rates.take(from, now)
+    /// Whether a neighbour may have another question passed on: it uses up one of its turns.
+    pub fn take_turn(&mut self, by: &Pseudonym, now: Time) -> bool {
+        self.rates.take(by, now)
     }
 
     /// A question under way.
@@ -258,17 +258,18 @@ impl Locating {
         });
     }
 
-    /// Whether a handle is to be sought now for a frame that came over a link; it is not if it was sought of late.
+    /// Whether a handle is to be sought now for a frame that a neighbour sent over a link; it is not if it was sought of
+    /// late.
     ///
     /// # Errors
-    /// The link has had too many handles sought.
-    pub fn may_seek(&mut self, from: LinkId, handle: Handle, now: Time) -> Result<bool, TooMany> {
+    /// The neighbour has had too many handles sought.
+    pub fn may_seek(&mut self, (from, by): (LinkId, &Pseudonym), handle: Handle, now: Time) -> Result<bool, TooMany> {
         let pause = match self.sought.get(&handle) {
             Some((again, _)) if *again > now => return Ok(false),
             Some((_, pause)) => (*pause * 2).min(SOUGHT),
             None => AGAIN,
         };
-        if !self.seek_rates.take(from, now) {
+        if !self.seek_rates.take(by, now) {
             return Err(TooMany);
         }
         self.sought.insert(handle, (now + pause, pause));
@@ -276,12 +277,6 @@ impl Locating {
             self.sought.remove(&gone);
         }
         Ok(true)
-    }
-
-    /// A link is gone.
-    pub fn forget_link(&mut self, link: LinkId) {
-        self.rates.forget(link);
-        self.seek_rates.forget(link);
     }
 }
 
@@ -293,6 +288,10 @@ mod tests {
     use crate::time::EpochLength;
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
+
+    fn neighbour(number: u8) -> Pseudonym {
+        Pseudonym([number; Pseudonym::LEN])
+    }
 
     fn credential() -> PeerCredential {
         let now = Unix::from_seconds(1_800_000_000);
@@ -351,7 +350,7 @@ mod tests {
         assert_eq!(gone, 1);
         assert!(locating.question(&id(0)).is_some() && locating.question(&id(1)).is_none());
         let turns =
-            |locating: &mut Locating, link, at| (0..1_000).filter(|_| locating.take_turn(LinkId(link), at)).count();
+            |locating: &mut Locating, by, at| (0..1_000).filter(|_| locating.take_turn(&neighbour(by), at)).count();
         assert_eq!((turns(&mut locating, 1, at(0)), turns(&mut locating, 2, at(0))), (256, 256));
         assert_eq!(turns(&mut locating, 1, at(100)), 4);
     }
@@ -376,12 +375,17 @@ mod tests {
     #[test]
     fn a_handle_is_sought_ever_more_seldom_and_each_link_has_its_share() {
         let mut locating = Locating::default();
-        let sought = |locating: &mut Locating, millis| locating.may_seek(LinkId(1), handle(1), at(millis)) == Ok(true);
+        let (from, one) = (LinkId, neighbour(1));
+        let sought =
+            |locating: &mut Locating, millis| locating.may_seek((from(1), &one), handle(1), at(millis)) == Ok(true);
         let times: Vec<u64> = (0..200_000).step_by(500).filter(|millis| sought(&mut locating, *millis)).collect();
         assert_eq!(times, [0, 500, 1_500, 3_500, 7_500, 15_500, 31_500, 63_500, 123_500, 183_500]);
-        let many = (2..100).filter(|number| locating.may_seek(LinkId(1), handle(*number), at(200_000)).is_ok()).count();
+        // Over another link it has no other share.
+        let many = (2..100)
+            .filter(|number| locating.may_seek((from(*number % 2), &one), handle(*number), at(200_000)).is_ok())
+            .count();
         assert_eq!(many, SEEK_BURST as usize);
-        assert_eq!(locating.may_seek(LinkId(2), handle(200), at(200_000)), Ok(true));
+        assert_eq!(locating.may_seek((from(2), &neighbour(2)), handle(200), at(200_000)), Ok(true));
     }
 
     /// Invariants 3 and 4.

@@ -18,5 +18,6 @@ mod openapi_client;
 mod readme;
 mod support;
 mod tidy;
+mod twins;
 mod two_machines;
 mod wire;

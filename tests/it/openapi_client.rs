@@ -44,6 +44,7 @@ fn status() -> Status {
         gauges: Gauges { links: 4, ..Gauges::default() },
         store_failure: None,
         twins: vec![],
+        quarantined: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
 }

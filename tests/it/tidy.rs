@@ -66,7 +66,6 @@ const UNTESTED_COUNTERS: &[&str] = &[
     "pulls_failed",
     "receipts_without_way",
     "sessions_of_strangers",
-    "sessions_refused",
     "trees_refused",
 ];
 

@@ -285,6 +285,7 @@ const HOSTILE: &[&str] = &[
     "how = \"delay\"\nafter = \"700ms\"",
     "how = \"replay\"\nafter = \"9s\"",
     "how = \"flood\"\ntimes = 4",
+    "how = \"pester\"\ntimes = 30",
     "how = \"blackhole\"",
     "how = \"lie\"",
     "how = \"return\"",

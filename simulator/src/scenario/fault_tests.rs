@@ -40,6 +40,8 @@ fn faults_strike_whom_they_name_when_they_say() {
         let found = faults(&format!("kind = \"hostile\"\ndevices = \"node-1\"\nhow = \"{how}\"\nat = \"1m\"\n"));
         assert_eq!(found[0].what, FaultKind::Hostile { devices: vec![0], how: planned });
     }
+    let pesters = faults("kind = \"hostile\"\ndevices = \"node-1\"\nhow = \"pester\"\ntimes = 50\nat = \"1m\"\n");
+    assert_eq!(pesters[0].what, FaultKind::Hostile { devices: vec![0], how: Hostility::Pester(50) });
     let impostor = faults("kind = \"impostor\"\ndevices = \"node-2\"\nat = \"1m\"\n");
     assert_eq!((&impostor[0].what, impostor[0].what.outsider()), (&FaultKind::Impostor(vec![1]), Some(&[1][..])));
     let revoked = faults("kind = \"revoke\"\ndevices = \"node-2\"\nthrough = \"node-5\"\nat = \"1m\"\n");

@@ -366,6 +366,7 @@ pub enum HostilityName {
     Return,
     Stretch,
     Blackhole,
+    Pester,
     Lie,
 }
 

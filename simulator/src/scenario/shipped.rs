@@ -42,6 +42,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("multicast-star", include_str!("../../../scenarios/multicast-star.toml")),
     ("multicast-flood", include_str!("../../../scenarios/multicast-flood.toml")),
     ("multicast-churn", include_str!("../../../scenarios/multicast-churn.toml")),
+    ("sybil-eclipse", include_str!("../../../scenarios/sybil-eclipse.toml")),
+    ("member-flood", include_str!("../../../scenarios/member-flood.toml")),
     ("late-listeners", include_str!("../../../scenarios/late-listeners.toml")),
     ("groups-1000", include_str!("../../../scenarios/groups-1000.toml")),
     ("slow-links", include_str!("../../../scenarios/slow-links.toml")),

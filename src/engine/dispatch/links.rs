@@ -5,13 +5,14 @@
 
 use crate::counter::Counter;
 use crate::engine::Engine;
+use crate::engine::neighbours::allowances::Asked;
 use crate::engine::neighbours::clocks::Clocks;
 use crate::engine::neighbours::links::{LeafTags, Link};
 use crate::engine::routing::Reroute;
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
-use crate::identity::credential::{self, PeerCredential};
+use crate::identity::credential::{self, CredentialError, PeerCredential};
 use crate::routing::graph::Metrics;
 use crate::wire::bulletin::BulletinRequest;
 use crate::wire::frame::Kind;
@@ -31,6 +32,9 @@ impl Engine {
             return;
         }
         let name = self.neighbours.name_of(&mut self.core, &peer.credential.body.handle);
+        if self.neighbours.is_quarantined(&peer.credential.body.key, name.as_ref()) {
+            return self.neighbours.close(&mut self.core, id, "it is in quarantine");
+        }
         let clocks = Clocks::of_link(peer.seconds, self.core.now.unix.seconds(), age);
         self.core.record(Event::LinkUp {
             name: name.clone(),
@@ -89,8 +93,6 @@ impl Engine {
         self.member.forget_link_in_relays(id);
         self.member.forget_link_in_documents(&mut self.core, &mut self.neighbours, id);
         self.routing.forget_link_in_routing(&mut self.core, &mut self.neighbours, id);
-        self.routing.forget_link_in_locating(id);
-        self.groups.repair.forget_link(id);
         self.groups.publishing.release(id);
         if self.neighbours.links.of(&link.peer.body.key).next().is_some() {
             // What was on its way over this one is lost.
@@ -101,9 +103,8 @@ impl Engine {
         let gone = self.neighbours.links.of(&link.peer.body.key).next().is_none();
         self.member.clock.forget_link(id, gone.then_some(&link.peer.body.key));
         self.neighbours.fragments.forget(id);
-        self.messages.sessions.nacks.forget(id);
-        self.neighbours.forgeries.forget(id);
         self.neighbours.successors.forget(id);
+        self.neighbours.formers.remove(&id);
         self.neighbours.peers.forget_link(id);
     }
 
@@ -176,7 +177,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_credential(&mut self, body: &[u8]) {
+    pub(super) fn handle_credential(&mut self, link: LinkId, body: &[u8]) {
         let hash = credential::hash(body);
         if !self.neighbours.peers.take_asked(&hash, self.core.now.time) {
             return self.core.count(Counter::CredentialsUnasked, 1);
@@ -186,6 +187,10 @@ impl Engine {
                 self.routing.learn_credential(&mut self.core, &mut self.neighbours, credential);
                 self.groups.release_waiting(&mut self.core, &mut self.neighbours, &mut self.routing, hash);
                 self.routing.release_lsas(&mut self.core, &mut self.neighbours, hash);
+            }
+            // By another clock or bulletin it may be good; the issuer's signature is there for all.
+            Err(CredentialError::Signature) => {
+                self.neighbours.note_forgery(&mut self.core, link, Counter::CredentialsRefused);
             }
             Err(_) => self.core.count(Counter::CredentialsRefused, 1),
         }
@@ -228,7 +233,9 @@ impl Engine {
         if said.restarted {
             // The link stayed up at our end.
             self.core.count(Counter::NeighboursRestarted, 1);
-            self.greet_again(link);
+            if self.neighbours.may_ask(&mut self.core, link, Asked::Digest) {
+                self.greet_again(link);
+            }
         }
         if said.meets {
             self.groups.compare_groups(&mut self.core, &mut self.neighbours, link);

@@ -9,6 +9,7 @@ use crate::engine::exchange::Origin;
 use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::LinkId;
+use crate::identity::bulletin::BulletinError;
 use crate::wire::hello::EnrolReply;
 
 impl Engine {
@@ -19,7 +20,14 @@ impl Engine {
                 self.take_up_bulletin(Some(from));
             }
             Ok(false) => {}
-            Err(_) => self.core.count(Counter::BulletinsRefused, 1),
+            // Nobody hands on what the operator has not signed; one of a later format may come from a later version.
+            Err(BulletinError::Signature | BulletinError::Realm) => {
+                self.neighbours.note_forgery(&mut self.core, from, Counter::BulletinsRefused);
+            }
+            Err(BulletinError::Malformed(_)) => {
+                self.neighbours.note_malformed(&mut self.core, from, Counter::BulletinsRefused);
+            }
+            Err(BulletinError::Format(_)) => self.core.count(Counter::BulletinsRefused, 1),
         }
     }
 
@@ -94,6 +102,7 @@ impl Engine {
         self.member.begin_epoch(&mut self.core);
         self.learn_own();
         self.neighbours.send_refresh(&mut self.core);
+        self.neighbours.renew_quarantine(&mut self.core);
         self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
         self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.member.plan_renewal(&self.core);

@@ -191,7 +191,9 @@ impl Groups {
         link: LinkId,
         body: &[u8],
     ) {
-        let Some((again, data)) = Again::split(body) else { return core.count(Counter::GroupFramesMalformed, 1) };
+        let Some((again, data)) = Again::split(body) else {
+            return neighbours.note_malformed(core, link, Counter::GroupFramesMalformed);
+        };
         let came = core.now.time - Duration::from_millis(again.kept.into());
         let most = i64::try_from(core.skew().as_micros()).unwrap_or(i64::MAX);
         let behind = Some((i64::from(again.behind) * 1_000).clamp(-most, most));
@@ -207,7 +209,9 @@ impl Groups {
         data: &[u8],
         arrival: Arrival,
     ) {
-        let Some((_, frame)) = parse(data) else { return core.count(Counter::GroupFramesMalformed, 1) };
+        let Some((_, frame)) = parse(data) else {
+            return neighbours.note_malformed(core, link, Counter::GroupFramesMalformed);
+        };
         if Unix(frame.expiry) + core.skew() < core.now.unix {
             return core.count(Counter::GroupFramesExpired, 1);
         }

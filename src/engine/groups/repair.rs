@@ -19,7 +19,7 @@
 //! has then are wanted anew.
 //!
 //! Invariants
-//! 1. The requests and digests that a link may send are limited in rate, and so are the digests that a neighbour is
+//! 1. The requests and digests that a neighbour may send are limited in rate, and so are the digests that a neighbour is
 //!    sent.
 //! 2. A frame is given only over links that its publisher's policy allows, if this device is the publisher, and that
 //!    admit its segment.
@@ -92,7 +92,7 @@ struct Silent {
     groups: BTreeSet<Tag>,
 }
 
-/// The state of repair: digests that are owed, frames that are wanted, and the rates of each link.
+/// The state of repair: digests that are owed, frames that are wanted, and the rates of each neighbour.
 #[derive(Debug)]
 pub(in crate::engine) struct Repair {
     pub(in crate::engine) owed: BTreeMap<Pseudonym, Owed>,
@@ -195,12 +195,6 @@ impl Repair {
         }
     }
 
-    /// Forgets the rates of a link that is gone.
-    pub(in crate::engine) fn forget_link(&mut self, link: LinkId) {
-        self.rates.forget(link);
-        self.digests.forget(link);
-    }
-
     /// Forgets the doubts about a neighbour whose last link is gone; its next link begins with a comparison.
     pub(in crate::engine) fn forget_neighbour(&mut self, neighbour: &Pseudonym) {
         self.silent.remove(neighbour);
@@ -264,8 +258,8 @@ impl Groups {
         let Some(teller) = self.neighbour_at(neighbours, link) else { return };
         let have =
             wire::decode::<GroupHave>(body).ok().filter(|have| have.tell.len() <= MAX_ASKED && sound(&have.flows));
-        let Some(have) = have else { return core.count(Counter::GroupFramesMalformed, 1) };
-        if !self.repair.digests.take(link, core.now.time) {
+        let Some(have) = have else { return neighbours.note_malformed(core, link, Counter::GroupFramesMalformed) };
+        if !self.repair.digests.take(&teller, core.now.time) {
             return core.count(Counter::GroupRequestsTooOften, 1);
         }
         let now = core.now.time;
@@ -326,8 +320,9 @@ impl Groups {
         body: &[u8],
     ) {
         let want = wire::decode::<GroupWant>(body).ok().filter(|want| sound(&want.flows));
-        let Some(want) = want else { return core.count(Counter::GroupFramesMalformed, 1) };
-        if !self.repair.rates.take(link, core.now.time) {
+        let Some(want) = want else { return neighbours.note_malformed(core, link, Counter::GroupFramesMalformed) };
+        let Some(by) = self.neighbour_at(neighbours, link) else { return };
+        if !self.repair.rates.take(&by, core.now.time) {
             return core.count(Counter::GroupRequestsTooOften, 1);
         }
         let numbers = want.flows.iter().flat_map(|flow| {

@@ -272,7 +272,7 @@ impl Wants {
 mod tests {
     use super::*;
     use crate::engine::groups::repair::REQUESTS;
-    use crate::id::{CredentialHash, LinkId};
+    use crate::id::CredentialHash;
     use crate::share::Rates;
     use std::collections::VecDeque;
 
@@ -299,7 +299,7 @@ mod tests {
         let (mut now, mut last, mut came) = (Time(0), Time(0), BTreeSet::new());
         while wants.len() > 0 && now < Time(0) + Duration::from_secs(60) {
             for (of, frames) in wants.due(now).0 {
-                assert!(rates.get_mut(&of).expect("known").take(LinkId(1), now), "a request too many at {now:?}");
+                assert!(rates.get_mut(&of).expect("known").take(&of, now), "a request too many at {now:?}");
                 let kept = frames.into_iter().filter(|(_, _, number)| has(&of, *number));
                 answers.get_mut(&of).expect("known").extend(kept);
             }

@@ -12,6 +12,7 @@ use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::allowances::Asked;
 use crate::event_log::Event;
 use crate::id::LinkId;
 use crate::time::{Time, Unix};
@@ -67,11 +68,10 @@ impl Member {
         body: &[u8],
     ) {
         match wire::decode::<BulletinRequest>(body) {
-            Ok(request) if request.have < core.membership.bulletin().version() => {
-                self.send_bulletin(core, neighbours, link)
-            }
+            Ok(request) if request.have >= core.membership.bulletin().version() => {}
+            Ok(_) if neighbours.may_ask(core, link, Asked::Document) => self.send_bulletin(core, neighbours, link),
             Ok(_) => {}
-            Err(_) => core.count(Counter::ControlMalformed, 1),
+            Err(_) => neighbours.note_malformed(core, link, Counter::ControlMalformed),
         }
     }
 

@@ -109,7 +109,6 @@ impl Beacons {
 
     pub(in crate::engine) fn forget_link(&mut self, link: LinkId, neighbour: Option<&Pseudonym>) {
         self.asked.remove(&link);
-        self.answers.forget(link);
         if let Some(gone) = neighbour {
             self.told.remove(gone);
         }
@@ -206,8 +205,10 @@ impl Member {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(TimeRequest { nonce }) = wire::decode(body) else { return core.count(Counter::ControlMalformed, 1) };
-        if !self.clock.answers.take(link, core.now.time) {
+        let Ok(TimeRequest { nonce }) = wire::decode(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
+        if neighbours.key_of(link).is_none_or(|by| !self.clock.answers.take(&by, core.now.time)) {
             return core.count(Counter::TimeRequestsDropped, 1);
         }
         let error = match core.clock.standing() {

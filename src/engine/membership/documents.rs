@@ -19,6 +19,7 @@ use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::allowances::Asked;
 use crate::id::LinkId;
 use crate::identity::kdf;
 use crate::time::Time;
@@ -113,8 +114,11 @@ impl Member {
         body: &[u8],
     ) {
         let Ok(request) = wire::decode::<DocumentRequest>(body) else {
-            return core.count(Counter::ControlMalformed, 1);
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
         };
+        if !neighbours.may_ask(core, link, Asked::Document) {
+            return;
+        }
         if let Some(document) = core.membership.bulletin().document(&request.hash).cloned() {
             return self.send_piece(core, neighbours, link, request.hash, request.piece, &document);
         }
@@ -196,7 +200,7 @@ impl Member {
         body: &[u8],
     ) -> bool {
         let Ok(piece) = wire::decode::<DocumentPiece<'_>>(body) else {
-            core.count(Counter::ControlMalformed, 1);
+            neighbours.note_malformed(core, link, Counter::ControlMalformed);
             return false;
         };
         let Some(fetch) = self.documents.fetches.get_mut(&piece.hash) else { return false };

@@ -269,7 +269,7 @@ impl Member {
         body: &[u8],
     ) {
         let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else {
-            return core.count(Counter::ControlMalformed, 1);
+            return neighbours.note_malformed(core, from, Counter::ControlMalformed);
         };
         let known = self.relaying.relays.contains_key(&relay.id);
         if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || known {
@@ -333,7 +333,9 @@ impl Member {
     ) {
         let decoded = decode_within::<Signed<'_>>(body, PIECE + PIECE_OVERHEAD);
         let answer = decoded.and_then(|signed| Ok((wire::decode::<EnrolAnswer<'_>>(signed.body)?, signed)));
-        let Ok((answer, signed)) = answer else { return core.count(Counter::ControlMalformed, 1) };
+        let Ok((answer, signed)) = answer else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Some(relay) = self.relaying.relays.get_mut(&answer.id) else { return };
         if relay.answered || relay.party() == Some(link) || relay.liars.contains(&link) {
             return;

@@ -33,7 +33,9 @@ impl Messages {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(ack) = wire::decode::<HopAck>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Ok(ack) = wire::decode::<HopAck>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Some(by) = neighbours.links.get(link).map(|link| link.peer.body.key) else { return };
         let mut ends = Vec::new();
         for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
@@ -77,8 +79,7 @@ impl Messages {
         buffer: &Bytes,
     ) {
         let Ok(data) = DataFrame::parse(body) else {
-            core.count(Counter::DataMalformed, 1);
-            return;
+            return neighbours.note_malformed(core, link, Counter::DataMalformed);
         };
         if !neighbours.admits(core, link, data.header.segment) {
             return core.count(Counter::DataOfOtherSegments, 1);

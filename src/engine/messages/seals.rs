@@ -27,10 +27,11 @@ use crate::engine::messages::Messages;
 use crate::engine::messages::receipts::Back;
 use crate::engine::messages::sessions::Early;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::allowances::Asked;
 use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::path_of;
 use crate::engine::routing::routes::Route;
-use crate::id::{LinkId, Lsn, Name, OuterId, SessionId};
+use crate::id::{Handle, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::credential::{OwnCredential, PeerCredential, acceptance};
 use crate::identity::session::{End, Session, SessionError, Suite, early_id};
 use crate::identity::sign::verify_signed;
@@ -191,7 +192,7 @@ impl Messages {
         session: SessionId,
         data: &DataFrame<'_>,
     ) {
-        if !self.sessions.nacks.take(link, core.now.time) {
+        if neighbours.key_of(link).is_none_or(|by| !self.sessions.nacks.take(&by, core.now.time)) {
             return core.count(Counter::NacksWithheld, 1);
         }
         let unix = core.now.unix;
@@ -210,9 +211,11 @@ impl Messages {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Ok(signed) = wire::decode::<Signed<'_>>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Ok(nack) = wire::decode::<SessionNack>(signed.body) else {
-            return core.count(Counter::ControlMalformed, 1);
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
         };
         let by = neighbours.peers.get(&nack.by).map(|peer| (peer.body.handle, peer.body.key));
         let known = by.and_then(|(handle, key)| Some((neighbours.name_of(core, &handle)?, key)));
@@ -281,9 +284,21 @@ impl Messages {
             return None;
         };
         let own = core.membership.credential_of(&data.header.to, core.now.unix)?.clone();
+        let by = neighbours.key_of(link)?;
+        if !neighbours.may_ask(core, link, Asked::Opener) {
+            return None;
+        }
         let (id, suites) = (self.sessions.fresh_id(&mut core.rng), self.suites(core));
-        let (rng, unix) = (&mut core.rng, core.now.unix);
-        match core.membership.accept_session(rng, (id, suites), &opener, &own, unix) {
+        let (rng, now, mut too_often) = (&mut core.rng, core.now, false);
+        let mut may = |handle: &Handle| {
+            too_often = !neighbours.allowances.may_open(by, handle, now.time);
+            !too_often
+        };
+        match core.membership.accept_session(rng, (id, suites), &opener, &own, now.unix, &mut may) {
+            Err(_) if too_often => {
+                core.count(Counter::OpenersTooOften, 1);
+                None
+            }
             Ok((_, peer)) if !neighbours.takes_from(core, &peer, data.header.segment) => {
                 core.count(Counter::DataOfOtherSegments, 1);
                 None

@@ -44,7 +44,7 @@ pub(in crate::engine) const MAX_FAILURES: u32 = 16;
 const QUIET: Duration = Duration::from_secs(10);
 /// How long an answer to an opener is given to arrive before it is sent again on its own.
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
-/// How many NACKs may leave over one link at once; after that, one in each [`NACK_PACE`].
+/// How many NACKs one neighbour may cause at once; after that, one in each [`NACK_PACE`].
 const NACK_BURST: u32 = 256;
 /// See [`NACK_BURST`].
 const NACK_PACE: Duration = Duration::from_millis(10);
@@ -94,7 +94,7 @@ pub(in crate::engine) struct Sessions {
     /// The sessions that have brought something in this turn although our answer has not arrived, each with the relays
     /// that the frame has passed.
     owing: BTreeMap<SessionId, Vec<CredentialPrefix>>,
-    /// How often each link may cause a NACK.
+    /// How often each neighbour may cause a NACK.
     pub nacks: Rates,
 }
 

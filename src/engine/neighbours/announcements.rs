@@ -6,6 +6,10 @@
 //! a connection of the link broke, or the neighbour's process is another ─▶ both greet again
 //! ```
 //!
+//! **A process that has followed another** on a link that stood is told where that one listened, as if it were another
+//! neighbour. After a restart nobody answers there. If the other process still runs, since somebody has copied the
+//! device's directory, the two meet, and both tell their operators.
+//!
 //! Invariants
 //! - Of what a neighbour announces, no more is kept than the protocol allows a device to announce.
 
@@ -38,8 +42,9 @@ impl Neighbours {
             .map(|(_, link)| (link.peer.body.key, link.addresses.as_slice()))
             .collect();
         let mut known = BTreeSet::new();
+        let former = self.formers.get(&to).into_iter().flatten();
         let in_turn = (0..MAX_ADDRESSES).flat_map(|at| told.values().filter_map(move |addresses| addresses.get(at)));
-        in_turn.filter(|address| known.insert(*address)).take(MAX_OTHERS).cloned().collect()
+        former.chain(in_turn).filter(|address| known.insert(*address)).take(MAX_OTHERS).cloned().collect()
     }
 
     pub(in crate::engine) fn handle_listening(&mut self, core: &mut Core, own: Pseudonym, addresses: Vec<Vec<u8>>) {
@@ -107,7 +112,7 @@ impl Neighbours {
         body: &[u8],
     ) -> Option<Announced> {
         let Ok(announce) = wire::decode::<Announce>(body) else {
-            core.count(Counter::ControlMalformed, 1);
+            self.note_malformed(core, link, Counter::ControlMalformed);
             return None;
         };
         let Announce { forwarding, addresses, others, services, groups, area, process, set_forward } = announce;
@@ -117,7 +122,8 @@ impl Neighbours {
         };
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
         let neighbour = self.links.get_mut(link)?;
-        neighbour.addresses.clone_from(&own);
+        let mut former = std::mem::replace(&mut neighbour.addresses, own.clone());
+        former.retain(|address| !own.contains(address));
         neighbour.clocks.theirs_set_forward = set_forward.saturating_mul(1_000);
         core.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
@@ -128,6 +134,9 @@ impl Neighbours {
         let news = (neighbour.forwarding, neighbour.area, &neighbour.tags.services, &neighbour.tags.groups)
             != (forwarding, area, &services, &groups);
         let restarted = neighbour.process.replace(process).is_some_and(|before| before != process);
+        if restarted {
+            self.formers.insert(link, former);
+        }
         let meets = forwarding && (!neighbour.forwarding || neighbour.area != area || restarted);
         (neighbour.forwarding, neighbour.area) = (forwarding, area);
         neighbour.tags = LeafTags { services, groups };

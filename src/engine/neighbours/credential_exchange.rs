@@ -13,6 +13,7 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::allowances::Asked;
 use crate::id::{CredentialHash, LinkId, Pseudonym};
 use crate::identity::credential::{self, CredentialError, PeerCredential};
 use crate::wire;
@@ -39,8 +40,11 @@ impl Neighbours {
 
     pub(in crate::engine) fn handle_credential_request(&mut self, core: &mut Core, link: LinkId, body: &[u8]) {
         let Ok(request) = wire::decode::<CredentialRequest>(body) else {
-            return core.count(Counter::ControlMalformed, 1);
+            return self.note_malformed(core, link, Counter::ControlMalformed);
         };
+        if !self.may_ask(core, link, Asked::Credential) {
+            return;
+        }
         let present = core.membership.credential(core.now.unix);
         let own = [present, core.credential()].into_iter().flatten().find(|own| own.hash == request.hash);
         let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.peers.signed(&request.hash));

@@ -124,7 +124,7 @@ impl Neighbours {
     /// Adds a piece that has arrived; returns the frame if it was the last one.
     pub(in crate::engine) fn handle_fragment(&mut self, core: &mut Core, link: LinkId, body: &[u8]) -> Option<Bytes> {
         let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else {
-            core.count(Counter::DataMalformed, 1);
+            self.note_malformed(core, link, Counter::DataMalformed);
             return None;
         };
         match self.fragments.take(link, &fragment) {

@@ -1,5 +1,6 @@
 //! Neighbours: the devices at the other end of this device's links, what they announce, and the metrics of their links.
 
+pub(super) mod allowances;
 pub(super) mod announcements;
 pub(super) mod clocks;
 pub(super) mod credential_exchange;
@@ -8,13 +9,13 @@ pub(super) mod fragments;
 pub(super) mod link_metrics;
 pub(super) mod links;
 pub(super) mod peer_credentials;
+pub(super) mod quarantine;
 pub(super) mod segments;
 pub(super) mod successors;
 
 use crate::engine::settings::Settings;
 use crate::engine::store::{Read, ReadError};
-use crate::id::{Pseudonym, Tag};
-use crate::share::Rates;
+use crate::id::{LinkId, Pseudonym, Tag};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,10 +25,14 @@ pub(super) struct Neighbours {
     pub(super) peers: peer_credentials::PeerCredentials,
     pub(super) link_metrics: link_metrics::LinkMetrics,
     pub(super) fragments: fragments::Fragments,
-    /// How many forged frames each link may still bring.
-    pub(super) forgeries: Rates,
     /// The successors that neighbours have named.
     pub(super) successors: successors::Successors,
+    pub(super) allowances: allowances::Allowances,
+    /// How many forged and malformed frames each neighbour may still bring.
+    pub(super) forgeries: forgeries::Forgeries,
+    pub(super) quarantine: quarantine::Quarantine,
+    /// The addresses of the process of a neighbour that the present one has followed while its link stood.
+    pub(super) formers: BTreeMap<LinkId, Vec<Vec<u8>>>,
     /// The addresses at which this device listens.
     pub(super) addresses: BTreeMap<Pseudonym, Vec<Vec<u8>>>,
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
@@ -45,8 +50,11 @@ impl Neighbours {
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
             link_metrics: link_metrics::LinkMetrics::load(&settings.bearers, store, now)?,
             fragments: fragments::Fragments::default(),
-            forgeries: forgeries::rates(),
             successors: successors::Successors::default(),
+            allowances: allowances::Allowances::default(),
+            forgeries: forgeries::Forgeries::default(),
+            quarantine: quarantine::Quarantine::default(),
+            formers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
             links_changed: true,

@@ -26,6 +26,7 @@
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::allowances::Asked;
 use crate::engine::routing::Routing;
 
 mod flooding;
@@ -271,11 +272,14 @@ impl Routing {
         if !core.settings.forwarding {
             return;
         }
-        let Ok(digest) = wire::decode::<LsaDigest>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Ok(digest) = wire::decode::<LsaDigest>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         match digest.entries {
             Some(entries) => self.handle_offer(core, neighbours, link, &entries),
             None if digest.summary == self.link_state.lsdb.summary() => {}
-            None => self.send_digest(core, neighbours, link, true),
+            None if neighbours.may_ask(core, link, Asked::Digest) => self.send_digest(core, neighbours, link, true),
+            None => {}
         }
     }
 
@@ -287,9 +291,11 @@ impl Routing {
         body: &[u8],
     ) {
         let Ok(request) = wire::decode::<LsaRequest>(body) else {
-            return core.count(Counter::ControlMalformed, 1);
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
         };
-        for signed in self.link_state.lsdb.answer(&request.origins) {
+        let known = self.link_state.lsdb.answer(&request.origins);
+        let given = neighbours.lsas_given(core, link, known.len());
+        for signed in known.into_iter().take(given) {
             neighbours.send_frame(core, link, frame::raw(Kind::Lsa, &signed));
         }
     }
@@ -304,7 +310,9 @@ impl Routing {
         if !core.settings.forwarding {
             return;
         }
-        let Some((signed, lsa)) = parse(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Some((signed, lsa)) = parse(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let (origin, sequence) = (lsa.origin, lsa.sequence);
         if self.link_state.lsdb.get(&origin).is_some_and(|entry| *entry.signed == *body) {
             self.note_arrival(core, neighbours, link, origin, sequence);
@@ -361,7 +369,7 @@ impl Routing {
             Inserted::SecondOfHandle => core.count(Counter::LsasSecondOfHandle, 1),
             Inserted::OtherArea => core.count(Counter::LsasOfOtherAreas, 1),
             Inserted::Expired => core.count(Counter::LsasExpired, 1),
-            Inserted::Malformed(_) => core.count(Counter::ControlMalformed, 1),
+            Inserted::Malformed(_) => neighbours.note_malformed(core, link, Counter::ControlMalformed),
         }
     }
 

@@ -58,11 +58,6 @@ impl Routing {
         entry.is_some_and(|entry| !entry.lsa.borders.is_empty())
     }
 
-    /// A link is gone, and with it who is answered over it.
-    pub(in crate::engine) fn forget_link_in_locating(&mut self, link: LinkId) {
-        self.locating.forget_link(link);
-    }
-
     /// Borders of every area beyond, some of each.
     fn borders_to_ask(&self) -> Vec<Pseudonym> {
         let mut asked: BTreeMap<u32, usize> = BTreeMap::new();
@@ -280,7 +275,8 @@ impl Routing {
         if near || !self.routers_towards(core, neighbours, &handle).is_empty() || self.locating.asks_for(&handle) {
             return;
         }
-        match self.locating.may_seek(from, handle, core.now.time) {
+        let Some(by) = neighbours.key_of(from) else { return };
+        match self.locating.may_seek((from, &by), handle, core.now.time) {
             Ok(true) => drop(self.ask_around(core, neighbours, handle)),
             Ok(false) => {}
             Err(TooMany) => core.count(Counter::LocateTooOften, 1),
@@ -295,7 +291,7 @@ impl Routing {
         body: &[u8],
     ) {
         let Ok(mut question) = wire::decode::<Locate>(body) else {
-            return core.count(Counter::ControlMalformed, 1);
+            return neighbours.note_malformed(core, from, Counter::ControlMalformed);
         };
         let segments =
             u64::from_be_bytes(question.segments) & neighbours.reach_of(core, from) & neighbours.own_reach(core);
@@ -306,11 +302,12 @@ impl Routing {
         if !core.settings.forwarding || self.locating.question(&question.id).is_some() {
             return;
         }
+        let Some(by) = neighbours.key_of(from) else { return };
         match self.answer_for(core, neighbours, from, &question.handle, segments) {
             Some((credential, via, delay)) => {
                 self.answer_question(core, neighbours, from, question.id, via, delay, &credential)
             }
-            None if self.locating.take_turn(from, core.now.time) => {
+            None if self.locating.take_turn(&by, core.now.time) => {
                 self.pass_question(core, neighbours, &question, Some(from));
             }
             None => core.count(Counter::LocateTooOften, 1),
@@ -375,7 +372,9 @@ impl Routing {
         link: LinkId,
         body: &[u8],
     ) {
-        let Ok(answer) = wire::decode::<Located>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Ok(answer) = wire::decode::<Located>(body) else {
+            return neighbours.note_malformed(core, link, Counter::ControlMalformed);
+        };
         let Some(question) = self.locating.question(&answer.id) else { return };
         let Question { handle, from, told, segments, .. } = *question;
         let verified = neighbours.verify_credential(core, &answer.credential);

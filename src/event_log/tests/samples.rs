@@ -66,6 +66,14 @@ pub(super) fn samples() -> Vec<Event> {
         Event::ClockLearnt { from: text("2 members"), at: 1_800_007_200 },
         Event::PseudonymChanged { epoch: 500_000 },
         Event::RotationFailed { reason: text("no port is free") },
+        Event::NeighbourQuarantined {
+            name: Name::new("mast").ok(),
+            credential,
+            reason: text("it hands on what others have not signed"),
+            seconds: 120,
+            offences: 3,
+        },
+        Event::QuarantineLifted { neighbours: 1 },
     ]
 }
 

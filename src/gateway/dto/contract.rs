@@ -136,11 +136,18 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
         },
         store_failure: None,
         twins: vec![],
+        quarantined: vec![client::Quarantined {
+            name: None,
+            peer_id: "12D3".into(),
+            left_s: 60,
+            offences: 2,
+            reason: "r".into(),
+        }],
         counters: [("busy".to_owned(), 2)].into(),
     };
     pinned(
         &Status::from(status),
-        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"memory":0,"store_failure":null,"twins":[],"counters":{"busy":2}}"#,
+        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"counters":{"busy":2}}"#,
     );
     let identity = view::IdentityView {
         pseudonym: Pseudonym([1; 32]),

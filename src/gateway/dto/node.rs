@@ -53,6 +53,9 @@ pub struct Status {
     /// Identities that two processes use at once, one sentence each: somebody has copied a device's directory.
     #[serde(default)]
     pub twins: Vec<String>,
+    /// Neighbours in quarantine.
+    #[serde(default)]
+    pub quarantined: Vec<Quarantined>,
     /// Counters of everything dropped or refused, by name. Those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }
@@ -77,6 +80,7 @@ impl From<client::Status> for Status {
             gauges,
             store_failure,
             twins,
+            quarantined,
             counters,
         } = status;
         Self {
@@ -97,6 +101,7 @@ impl From<client::Status> for Status {
             gauges,
             store_failure,
             twins,
+            quarantined: quarantined.into_iter().map(Quarantined::from).collect(),
             counters,
         }
     }
@@ -107,6 +112,28 @@ impl Status {
     pub fn samples(&self) -> Vec<Sample> {
         let about = [("name", &self.name), ("realm", &self.realm), ("version", &self.version)];
         metrics::samples(about.map(|(label, text)| (label, text.clone())), &self.gauges, &self.counters)
+    }
+}
+
+/// A neighbour in quarantine: it is neither dialled nor admitted for a while, for what it has sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quarantined {
+    /// Its name, if it is a contact.
+    pub name: Option<String>,
+    /// The libp2p PeerId that it had.
+    pub peer_id: String,
+    /// How much longer, in seconds.
+    pub left_s: u64,
+    /// How often its links were closed for what it had sent. One is forgiven for every hour without another.
+    pub offences: u32,
+    /// For what they were closed the last time.
+    pub reason: String,
+}
+
+impl From<client::Quarantined> for Quarantined {
+    fn from(held: client::Quarantined) -> Self {
+        let client::Quarantined { name, peer_id, left_s, offences, reason } = held;
+        Self { name, peer_id, left_s, offences, reason }
     }
 }
 

@@ -278,6 +278,20 @@ fn segments_are_kept_apart_unless_one_reaches_the_other() {
     assert_eq!(verify(&view), Ok(()));
 }
 
+#[test]
+fn who_is_in_quarantine_is_refused_by_its_pseudonym_and_by_its_handle_and_nobody_else_is() {
+    let realm = realm(1);
+    let (hello, pseudonym) = (realm.one.admission_view().hello(now(), 7), realm.one.pseudonym(now()));
+    let handle = realm.verify(&hello, now()).expect("a member").credential.body.handle;
+    let without = |keys: &[Pseudonym], handles: &[Handle]| {
+        let shunned = Shunned { keys: keys.iter().copied().collect(), handles: handles.iter().copied().collect() };
+        realm.two.admission_view().without(Arc::new(shunned)).verify(&hello, &pseudonym, now()).map(|_| ())
+    };
+    assert_eq!(without(&[pseudonym], &[]), Err(Reason::Quarantined));
+    assert_eq!(without(&[], &[handle]), Err(Reason::Quarantined));
+    assert_eq!(without(&[Pseudonym([1; 32])], &[Handle([1; 16])]), Ok(()));
+}
+
 /// Invariant 2.
 #[test]
 fn codes_are_distinct_and_in_kebab_case() {

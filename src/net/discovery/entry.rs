@@ -15,6 +15,7 @@ impl Entry {
             told_by: None,
             full: false,
             multicast: false,
+            rests_until: None,
         }
     }
 
@@ -70,7 +71,7 @@ impl Entry {
             false => bound / 2 + draw(bound / 2, rng),
         };
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Idle(Instant::now() + rest);
+        self.state = State::Idle(self.after_rest(Instant::now() + rest));
     }
 }
 

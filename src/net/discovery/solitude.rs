@@ -6,6 +6,7 @@
 //! must, and a long one costs no more than the usual back-off. The same holds for an address where a link was lost,
 //! however many other links there are: that neighbour may have been the only connection between two parts of the mesh.
 
+use super::{Discovery, LONGEST, State, draw};
 use crate::id::LinkId;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -67,6 +68,22 @@ impl Solitude {
 
 /// The longest rest at the moment when the node becomes alone, or loses a link at the address.
 const LEAST: Duration = Duration::from_secs(2);
+
+impl Discovery {
+    /// Shortens rests since the node is alone, except of hearsay, of members without room and where bytes cost money.
+    pub(super) fn hasten(&mut self) {
+        for entry in self.addresses.values_mut() {
+            if let State::Idle(due) = entry.state
+                && !entry.full
+                && !entry.is_hearsay()
+                && !self.sorter.is_metered(entry.bearer)
+            {
+                let sooner = due.min(Instant::now() + draw(self.solitude.hastened(LONGEST, None), &mut self.rng));
+                entry.state = State::Idle(entry.after_rest(sooner));
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -127,6 +127,31 @@ fn where_a_link_was_lost_is_dialled_again_soon_and_ever_less_often() {
 }
 
 #[test]
+fn a_member_that_is_shunned_is_dialled_at_none_of_its_addresses_until_its_time_is_over() {
+    let mut discovery = discovery(&[port(1)], 8);
+    let (shunned, other, minute) = (PeerId::random(), PeerId::random(), Duration::from_secs(60));
+    assert_eq!(next(&mut discovery, 0), Some(port(1)));
+    for (link, peer, of) in [(1, shunned, 2), (2, other, 3)] {
+        discovery.handle_link_up(LinkId(link), peer, 0);
+        assert!(discovery.handle_neighbour(LinkId(link), &port(of)));
+    }
+    discovery.handle_linked(&port(1), LinkId(1));
+    discovery.shun(shunned, minute);
+    [1, 2].into_iter().for_each(|link| discovery.handle_link_down(LinkId(link)));
+    // Alone, it would dial all of them within two seconds.
+    discovery.hasten();
+    let rest = |discovery: &Discovery, of: u32| match discovery.addresses[&port(of)].state {
+        State::Idle(due) => due.saturating_duration_since(Instant::now()),
+        state => unreachable!("{state:?}"),
+    };
+    let rests = [1, 2, 3].map(|of| rest(&discovery, of) > minute - Duration::from_secs(10));
+    assert_eq!(rests, [true, true, false]);
+    discovery.shun(shunned, Duration::ZERO);
+    let dialled: BTreeSet<_> = std::iter::from_fn(|| next(&mut discovery, 0)).collect();
+    assert!(dialled.contains(&port(1)) && dialled.contains(&port(2)), "{dialled:?}");
+}
+
+#[test]
 fn a_forgotten_back_off_is_no_rest() {
     let mut discovery = discovery(&[port(1)], 8);
     for _ in 0..20 {

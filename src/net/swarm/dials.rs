@@ -62,6 +62,9 @@ impl<G: Gatekeeper> Network<G> {
         match refusal(error) {
             Some(Reason::Own) if !names::is_name(&trial.of) => self.discovery.handle_own(&trial.of),
             Some(Reason::Full) => self.discovery.handle_failed(&trial.of, Failure::Full),
+            Some(Reason::Verdict(reason)) if self.gatekeeper.shuns(reason) => {
+                self.discovery.handle_failed(&trial.of, Failure::Full);
+            }
             Some(Reason::Twin) => {
                 self.discovery.handle_failed(&trial.of, Failure::Full);
                 self.meet_itself(trial.of);

@@ -191,7 +191,7 @@ fn talk(hostile: Option<Hostile>, ticks: u64, for_: Option<Duration>) -> (Mesh, 
     let mut hostile = hostile;
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let (began, mut tick, mut told) = (Instant::now(), 0, Duration::ZERO);
-    let mut memory = Vec::new();
+    let (mut memory, mut quarantined) = (Vec::new(), 0);
     while for_.map_or(tick < ticks, |for_| began.elapsed() < for_) {
         traffic.tick(&mut mesh, tick);
         if let Some(hostile) = &mut hostile {
@@ -206,6 +206,11 @@ fn talk(hostile: Option<Hostile>, ticks: u64, for_: Option<Duration>) -> (Mesh, 
             for _ in 0..BURST {
                 let victim = HONEST[rng.next_u32() as usize % HONEST.len()];
                 if mesh.link(victim, INSIDER).is_none() {
+                    // Where it would be in quarantine by now, it is let off, so that it can go on.
+                    if mesh.admits(victim, INSIDER).is_err() {
+                        mesh.command(victim, Command::LiftQuarantine);
+                        quarantined += 1;
+                    }
                     mesh.connect(victim, INSIDER);
                 }
                 strike(hostile, &mut mesh, victim);
@@ -230,6 +235,7 @@ fn talk(hostile: Option<Hostile>, ticks: u64, for_: Option<Duration>) -> (Mesh, 
             told += Duration::from_secs(30);
         }
     }
+    assert_eq!(quarantined > 0, hostile.is_some(), "{quarantined} times in quarantine");
     // What is under way arrives, and calls that come meanwhile are answered.
     for _ in 0..60 {
         mesh.run(Duration::from_secs(1));

@@ -4,7 +4,7 @@ use super::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::api::{InboxMessage, InboxRecord, Reply, Token};
 use m2mesh::engine::store::{Read, Table};
-use m2mesh::event_log::{Logged, Record};
+use m2mesh::event_log::{Event, Logged, Record};
 
 impl Mesh {
     /// What a node's event log holds durably.
@@ -16,6 +16,15 @@ impl Mesh {
         });
         read.expect("readable");
         events
+    }
+
+    /// The events in it.
+    pub fn events(&self, at: usize) -> Vec<Event> {
+        let known = |logged| match logged {
+            Logged::Known(event) => Some(event),
+            _ => None,
+        };
+        self.log(at).into_iter().filter_map(known).collect()
     }
 
     /// Messages that lie durably in a node's inbox.

@@ -41,6 +41,8 @@ pub struct Node {
     pub saves: usize,
     /// Commits that it has made.
     pub commits: usize,
+    /// Whom it wanted dialled by nobody, and for how long.
+    pub shunned: Vec<(Pseudonym, Duration)>,
 }
 
 /// A frame on its way.
@@ -167,6 +169,7 @@ impl Mesh {
             sent: Vec::new(),
             saves: 0,
             commits: 0,
+            shunned: Vec::new(),
         }
     }
 
@@ -382,6 +385,7 @@ impl Mesh {
                 self.nodes[at].replies.push((Token(u64::MAX - id), enrolled(reply)));
             }
             Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
+            Output::Shun { peer, rest } => self.nodes[at].shunned.push((peer, rest)),
             Output::Addresses { .. } => {}
             Output::Network { own, .. } => {
                 self.handle(at, Input::Networked { own, result: Ok(Vec::new()) });

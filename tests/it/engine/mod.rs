@@ -1,5 +1,6 @@
 //! What the engine promises, shown on engines that are joined by queues in virtual time.
 
+mod allowances;
 mod areas;
 mod bounds;
 mod causes;
@@ -27,6 +28,7 @@ mod multicast_bounds;
 mod overload;
 mod pieces;
 mod policies;
+mod quarantine;
 mod revocation;
 mod rotation;
 mod segments;

@@ -196,7 +196,8 @@ fn a_neighbour_that_hands_on_what_is_forged_is_left_and_publications_go_round_it
     }
     mesh.run(seconds(1));
     assert_eq!(heard(&mesh, 2, listens), all(0..20));
-    // It may come back, and is taken at its word again.
+    // It may come back, and is taken at its word again once it has earned it.
+    mesh.run(seconds(5));
     mesh.connect(3, 2);
     mesh.run(seconds(3));
     publish(&mut mesh, 0, "plant/x", 20, seconds(60));

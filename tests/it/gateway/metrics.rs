@@ -35,6 +35,7 @@ fn status() -> Status {
         gauges: Gauges { links: 4, routers: 3, inbox: 12, uptime_s: 86_400, memory: 20_971_520, ..Gauges::default() },
         store_failure: None,
         twins: vec![],
+        quarantined: Vec::new(),
         counters: [(Counter::DataLooped.name().to_owned(), 2)].into(),
     }
 }

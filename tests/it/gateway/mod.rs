@@ -234,6 +234,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         gauges: Gauges { links: 4, routers: 3, contacts: 4, log_records: 2, uptime_s: 3, ..Gauges::default() },
         store_failure: None,
         twins: vec![],
+        quarantined: Vec::new(),
         counters: [("busy".to_owned(), 2)].into(),
     };
     let contact = Contact { name: "meter".into(), neighbour: true, changed: None };

@@ -109,15 +109,25 @@ pub async fn attack(
     attack: Attack,
     patience: Duration,
 ) -> bool {
-    let message = attack.message(realm, seed);
     let streams = if attack == Attack::EarlyStreams { 12 } else { 1 };
+    say(transport, address, &attack.message(realm, seed), streams, patience).await
+}
+
+/// Shows a hello on the admission substream, and stays until the other end hangs up, or for `patience`. Says whether
+/// anything was answered.
+pub async fn show(transport: Transport, address: Multiaddr, hello: &[u8], patience: Duration) -> bool {
+    say(transport, address, &framed(Kind::Member as u8, hello), 1, patience).await
+}
+
+/// Says something on so many substreams at once.
+async fn say(transport: Transport, address: Multiaddr, message: &[u8], streams: usize, patience: Duration) -> bool {
     with_connection(transport, address, patience, async |muxer| {
         let mut open = Vec::new();
         for _ in 0..streams {
             let Some(mut stream) = open_stream(muxer).await else { return false };
             // A stream is seen by the other end only when something is sent on it.
             if drive(muxer, async {
-                stream.write_all(&message).await?;
+                stream.write_all(message).await?;
                 stream.flush().await
             })
             .await

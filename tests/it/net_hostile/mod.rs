@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
 
+mod admissions;
 mod flood;
 mod hostile;
 mod realm;

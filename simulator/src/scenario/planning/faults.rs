@@ -51,6 +51,7 @@ impl Planning<'_> {
         let of_links = matches!(kind, Cut | Flap | Degrade | Asymmetric);
         let of_devices = !of_links && !matches!(kind, Partition | Overload);
         let how = |name| fault.how.as_ref().is_some_and(|how| *how.get_ref() == name);
+        let counts = how(HostilityName::Flood) || how(HostilityName::Pester);
         let waits = how(HostilityName::Delay) || how(HostilityName::Replay);
         let hostile = |fits| kind == Hostile && fits;
         let called = format!("kind = \"{}\"", called(kind));
@@ -72,7 +73,7 @@ impl Planning<'_> {
                 Key::new("how", &fault.how, kind == Hostile, "\"hostile\""),
                 Key::new("share", &fault.share, hostile(how(HostilityName::Drop)), "\"hostile\" with how = \"drop\""),
                 Key::new("after", &fault.after, hostile(waits), "\"hostile\" with how = \"delay\" or \"replay\""),
-                Key::new("times", &fault.times, hostile(how(HostilityName::Flood)), "\"hostile\" with how = \"flood\""),
+                Key::new("times", &fault.times, hostile(counts), "\"hostile\" with how = \"flood\" or \"pester\""),
                 Key::new("through", &fault.through, kind == Revoke, "\"revoke\""),
             ],
         )?;
@@ -210,13 +211,14 @@ impl Planning<'_> {
             HostilityName::Lie => Hostility::Lie,
             HostilityName::Delay => Hostility::Delay(after("a hostile member that delays")?),
             HostilityName::Replay => Hostility::Replay(after("a hostile member that replays")?),
-            HostilityName::Flood => {
+            name @ (HostilityName::Flood | HostilityName::Pester) => {
                 let times = self.needed(&fault.times, "a hostile member that floods", span, "times = 10")?;
                 if !(2..=MOST_TIMES).contains(times.get_ref()) {
                     let what = format!("{} times is no flood", times.get_ref());
                     return Err(self.document.problem(&times.span(), what, format!("write 2 to {MOST_TIMES}")));
                 }
-                Hostility::Flood(*times.get_ref())
+                let times = *times.get_ref();
+                if *name == HostilityName::Flood { Hostility::Flood(times) } else { Hostility::Pester(times) }
             }
         })
     }

@@ -6,6 +6,7 @@
 //! so that its links stay up, except those about its own links.
 
 use super::path::{came_from, is_of_others, stretched};
+use super::pester::openers;
 use super::purpose::{Classifier, Purpose};
 use super::{Medium, now};
 use crate::plan::Hostility;
@@ -76,9 +77,15 @@ impl Tamper {
                 sent.push((frame, Duration::ZERO));
             } else if let Some(liar) = liar.as_ref().filter(|_| tells) {
                 let lies = hostile == Some(Hostility::Lie);
-                let told = liar.lock().unwrap_or_else(PoisonError::into_inner).told(frame.clone(), lies);
+                let mut liar = liar.lock().unwrap_or_else(PoisonError::into_inner);
+                let told = liar.told(frame.clone(), lies);
                 medium.note_misdeeds(self.device, usize::from(told != frame));
                 sent.push((told, Duration::ZERO));
+                if let Some(Hostility::Pester(times)) = hostile {
+                    let more = liar.pester(times, &mut self.chance);
+                    medium.note_misdeeds(self.device, more.len());
+                    sent.extend(more.into_iter().map(|frame| (frame, Duration::ZERO)));
+                }
             } else {
                 self.treat(medium, hostile, purpose, frame, &mut sent);
             }
@@ -130,6 +137,12 @@ impl Tamper {
                 let again = &mut medium.lock().devices[self.device].again;
                 again.entry(self.peer).or_default().keep(&frame, now(), super::super::nanos(after));
                 sent.push((frame, Duration::ZERO));
+            }
+            Some(Hostility::Pester(times)) => {
+                let more = openers(&frame, times, &mut self.chance);
+                medium.note_misdeeds(self.device, more.len());
+                sent.push((frame, Duration::ZERO));
+                sent.extend(more.into_iter().map(|frame| (frame, Duration::ZERO)));
             }
             Some(Hostility::Flood(times)) => {
                 medium.note_misdeeds(self.device, times.saturating_sub(1) as usize);

@@ -61,6 +61,23 @@ impl Liar {
         self.signed(&Lsa { sequence: last.sequence + 1, ..last })
     }
 
+    /// Returns the routers of which it has heard.
+    pub(super) fn heard(&self) -> impl Iterator<Item = &CredentialHash> {
+        self.heard.iter()
+    }
+
+    /// Returns the last LSA of its own.
+    pub(super) fn own(&self) -> Option<&Lsa> {
+        self.last.as_ref()
+    }
+
+    /// Returns an LSA of its own, signed; it is the last one from now on.
+    pub(super) fn say(&mut self, lsa: Lsa) -> Option<Vec<u8>> {
+        let frame = self.signed(&lsa)?;
+        self.last = Some(lsa);
+        Some(frame)
+    }
+
     fn lie(&mut self, body: &[u8], lies: bool) -> Option<Vec<u8>> {
         let signed: Signed<'_> = wire::decode(body).ok()?;
         let lsa: Lsa = wire::decode(signed.body).ok()?;

@@ -12,7 +12,7 @@
 //!
 //! Files: `air` interference on one channel · `books` bytes, money and energy · `classes` classes of messages ·
 //! `connection` two ends · `stream` bytes in one direction · `transport` libp2p's view · `purpose` purposes of bytes ·
-//! `kinds` kinds of control frames · `frames` whole frames, for hostile members · `path` changed paths · `lie` false
+//! `kinds` kinds of control frames · `frames` whole frames, for hostile members · `path` changed paths · `pester` requests without end · `lie` false
 //! LSAs · `processor` processing times of frames · `tell` figures of the medium · `seen` the witness's view · `standing`
 //! the links that stand, and that could · `trace` the hash · `capture` a link's bytes in a file.
 //!
@@ -29,6 +29,7 @@ mod frames;
 mod kinds;
 mod lie;
 mod path;
+mod pester;
 mod processor;
 mod purpose;
 mod seen;

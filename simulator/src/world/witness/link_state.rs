@@ -210,7 +210,7 @@ fn is_plain(plan: &Plan, edge: &Edge) -> bool {
         }
         FaultKind::Pause(devices)
         | FaultKind::PowerCut(devices)
-        | FaultKind::Hostile { devices, how: Hostility::Delay(_) | Hostility::Flood(_) } => {
+        | FaultKind::Hostile { devices, how: Hostility::Delay(_) | Hostility::Flood(_) | Hostility::Pester(_) } => {
             devices.contains(&edge.a) || devices.contains(&edge.b)
         }
         _ => false,

@@ -3,6 +3,7 @@
 use super::Mesh;
 use m2mesh::engine::Input;
 use m2mesh::id::{LinkId, Pseudonym};
+use m2mesh::identity::admission::AdmittedPeer;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -26,6 +27,20 @@ impl Mesh {
         let peer = view.verify(&hello, &key, view.judging_time(&hello, here)).expect("a member");
         self.beneath.insert(link, own);
         self.handle(from, Input::LinkUp { own, link, peer, transport: "memory", bearer, age: Duration::ZERO });
+    }
+
+    /// Whether a node admits another now, or the reason code why it does not.
+    pub fn admits(&self, at: usize, of: usize) -> Result<(), &'static str> {
+        self.admitted(at, of).map(|_| ())
+    }
+
+    /// What a node finds out about another at admission.
+    pub fn admitted(&self, at: usize, of: usize) -> Result<AdmittedPeer, &'static str> {
+        let [own, key] = [at, of].map(|node| self.nodes[node].own);
+        let (here, there) = (self.now_at(at), self.now_at(of));
+        let hello = self.nodes[of].engine.admission_view_of(&key).hello(there.unix, 1);
+        let verdict = self.nodes[at].engine.admission_view_of(&own).verify(&hello, &key, here.unix);
+        verdict.map_err(|reason| reason.code())
     }
 
     /// A node's network under another pseudonym is open: it links to whom it has links to.
