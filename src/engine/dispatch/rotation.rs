@@ -1,12 +1,14 @@
 //! What becomes of the pseudonym: the steps of a rotation, and what each means for links, routes, groups and messages.
 
 use crate::engine::membership::rotation::{Phase, Step};
+use crate::engine::neighbours::links::Link;
 use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::anonymity::Anonymity;
 use crate::identity::credential::{OwnCredential, acceptance};
 use crate::time::Unix;
+use crate::wire::lsa::Lsa;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ impl Engine {
         };
         let Some(told) = core.membership.credential(at).filter(fits) else { return };
         if !core.carries(&told.pseudonym()) {
-            rotation.begin_told(at, core.now.time);
+            rotation.begin_told(at, core.skew(), core.now.time);
         }
     }
 
@@ -55,7 +57,8 @@ impl Engine {
                 let seed = self.core.membership.libp2p_seed(at);
                 self.core.outputs.push_back(Output::Network { own: next, seed });
             }
-            Step::Take(next) => self.take_pseudonym(next),
+            Step::Take(next, last) if last || self.is_joined(&next) => self.take_pseudonym(next),
+            Step::Take(..) => self.member.rotation.note_missing(now.time),
             Step::Abandon(next) => {
                 self.neighbours.addresses.remove(&next);
                 self.core.outputs.push_back(Output::Leave { own: next });
@@ -63,7 +66,7 @@ impl Engine {
             }
             Step::Retire(last) if last || self.all_linked(&self.core.former, &self.core.own) => {
                 self.routing.leave_as(&mut self.core, &mut self.neighbours);
-                self.member.rotation.note_retired(self.core.skew(), now.time);
+                self.member.rotation.note_retired(now.time);
             }
             Step::Retire(_) => self.member.rotation.note_missing(now.time),
             Step::Leave(former) => {
@@ -121,11 +124,29 @@ impl Engine {
     /// A link has come up.
     pub(super) fn note_rotation_link(&mut self, own: &Pseudonym) {
         let Phase::Joining(next, _) = self.member.rotation.phase() else { return };
-        let all = self.all_linked(&Some(self.core.own), &next);
-        self.member.rotation.note_link(own, all, self.core.now.time);
-        if self.member.rotation.step(self.core.now.time) == Step::Take(next) {
+        self.member.rotation.note_link(own, self.core.now.time);
+        if next == *own && self.is_joined(&next) {
             self.take_pseudonym(next);
         }
+    }
+
+    /// Whether every neighbour of the pseudonym in force has a link to the next one, and advertises it: from then on paths lead there as soon as the
+    /// device advertises its end.
+    fn is_joined(&self, next: &Pseudonym) -> bool {
+        let (core, lsdb) = (&self.core, &self.routing.link_state.lsdb);
+        let at = self.member.rotation.told().unwrap_or(core.now.unix);
+        let Some(own) = core.membership.credential(at).filter(|own| own.pseudonym() == *next) else { return false };
+        let is_told = |lsa: &Lsa| match core.settings.forwarding {
+            true => lsa.links.iter().any(|link| link.to == own.hash),
+            false => lsa.leaves.contains(&own.body.handle),
+        };
+        let mut links = self.neighbours.links.iter().map(|(_, link)| link).filter(|link| link.own == *next);
+        let is_known = |link: &Link| {
+            let router = link.forwarding && link.area == core.settings.area;
+            let advertises = || lsdb.entry(&link.peer.body.key).is_some_and(|entry| is_told(&entry.lsa));
+            link.process.is_some() && (!router || advertises())
+        };
+        links.all(is_known) && self.all_linked(&Some(core.own), next)
     }
 
     /// Takes part under another pseudonym from now on. Links of the one before carry what is under way.
@@ -133,7 +154,7 @@ impl Engine {
         let former = self.core.own;
         self.routing.take_pseudonym(&self.core, next);
         (self.core.own, self.core.former) = (next, Some(former));
-        self.member.rotation.note_taken(former, self.core.skew(), self.core.now.time);
+        self.member.rotation.note_taken(former, self.core.now.time);
         self.neighbours.assess_all(&mut self.core);
         self.learn_own();
         self.core.outputs.push_back(Output::MembershipChanged { save: false });

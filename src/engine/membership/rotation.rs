@@ -3,7 +3,7 @@
 //! ```text
 //! settled ── the credential of the present epoch is under another pseudonym ──▶ due, after a jitter
 //! due ── Output::Network: a second network with the new key ──▶ opening ── it listens ──▶ joining
-//! joining ── every neighbour is linked to the new pseudonym, or time is up ──▶ the engine takes part under it
+//! joining ── every neighbour is linked to the new pseudonym and advertises that, or time is up ──▶ the engine takes part under it
 //!         ──▶ draining: frames for the old pseudonym still arrive over its links ──▶ every neighbour is linked, or time is up:
 //!             it advertises that it leaves ──▶ closing: what was sent before others heard of that still arrives ──▶ Output::Leave ──▶ settled
 //! ```
@@ -31,8 +31,10 @@ use rand_chacha::rand_core::Rng;
 
 /// How long a network that does not come up is waited for before it is asked for again.
 const RETRY: Duration = Duration::from_secs(10);
-/// How long neighbours are given to link to the new pseudonym once one of them has.
-const JOIN: Duration = Duration::from_secs(2);
+/// How long neighbours are given to link to the new pseudonym, and to advertise that, once one of them has linked.
+const JOIN: Duration = Duration::from_secs(5);
+/// How often it is seen whether they have.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long a pseudonym of a time that others have told is given to get a link.
 const TOLD: Duration = Duration::from_secs(30);
 /// How long the links of the old pseudonym are kept for frames that are under way,
@@ -54,8 +56,8 @@ pub(in crate::engine) enum Phase {
     Due,
     /// Its network has been asked for.
     Opening(Pseudonym),
-    /// Its network is open; whether it has a link.
-    Joining(Pseudonym, bool),
+    /// Its network is open; once it has a link, neighbours are waited for until then at the latest.
+    Joining(Pseudonym, Option<Time>),
     /// It is in force, and the one before is being drained, until then at the latest.
     Draining(Pseudonym, Time),
     /// The one before has been advertised as leaving.
@@ -69,8 +71,8 @@ pub(in crate::engine) enum Step {
     Wait,
     /// The network of the new pseudonym is to be opened.
     Open,
-    /// The device is to take part under this pseudonym.
-    Take(Pseudonym),
+    /// The device is to take part under this pseudonym, if every neighbour is linked to it and advertises that, or if the time is up, as this says.
+    Take(Pseudonym, bool),
     /// The network of this pseudonym is to be closed again: nobody has linked to it.
     Abandon(Pseudonym),
     /// The pseudonym before is to be advertised as leaving, if every neighbour that has a link to it has one to that in force, or if the time
@@ -88,6 +90,8 @@ pub(in crate::engine) struct Rotation {
     at: Option<Time>,
     /// When the old pseudonym's links must be left whatever has become of the new one's.
     latest: Time,
+    /// What the epoch allows clocks to differ.
+    skew: Duration,
     /// The time that others have told, while this device is not sure of it.
     told: Option<Unix>,
 }
@@ -111,8 +115,7 @@ impl Rotation {
         }
         let span = u64::try_from(skew.as_micros() / 2).unwrap_or(u64::MAX).max(1);
         let jitter = if lapses <= now { Duration::ZERO } else { Duration::from_micros(rng.next_u64() % span) };
-        self.phase = Phase::Due;
-        self.at = Some(now + jitter);
+        (self.phase, self.at, self.skew) = (Phase::Due, Some(now + jitter), skew);
         self.latest = Time(lapses.0.saturating_sub(u64::try_from(skew.as_micros() / 2).unwrap_or(0))).max(now + jitter);
     }
 
@@ -127,9 +130,10 @@ impl Rotation {
     }
 
     /// Others have told another time than this device supposes: the pseudonym of that is to be taken if it gets a link.
-    pub(in crate::engine) fn begin_told(&mut self, told: Unix, now: Time) {
+    pub(in crate::engine) fn begin_told(&mut self, told: Unix, skew: Duration, now: Time) {
         if self.phase == Phase::Settled {
-            (self.phase, self.at, self.latest, self.told) = (Phase::Due, Some(now), now + TOLD, Some(told));
+            (self.phase, self.at, self.skew) = (Phase::Due, Some(now), skew);
+            (self.latest, self.told) = (now + TOLD, Some(told));
         }
     }
 
@@ -154,7 +158,7 @@ impl Rotation {
     pub(in crate::engine) fn note_open(&mut self, of: &Pseudonym, open: bool, now: Time) -> bool {
         match self.phase {
             Phase::Opening(next) if next == *of && open => {
-                (self.phase, self.at) = (Phase::Joining(next, false), Some(self.latest.max(now)));
+                (self.phase, self.at) = (Phase::Joining(next, None), Some(self.latest.max(now)));
                 true
             }
             Phase::Opening(next) if next == *of => {
@@ -165,33 +169,35 @@ impl Rotation {
         }
     }
 
-    /// A neighbour is linked to a pseudonym of this device. `all` tells whether every neighbour of the old pseudonym is linked to the new one.
-    pub(in crate::engine) fn note_link(&mut self, own: &Pseudonym, all: bool, now: Time) {
-        if let Phase::Joining(next, linked) = self.phase
+    /// A neighbour is linked to a pseudonym of this device: it is to be seen whether all are.
+    pub(in crate::engine) fn note_link(&mut self, own: &Pseudonym, now: Time) {
+        if let Phase::Joining(next, until) = self.phase
             && next == *own
         {
-            let first = if linked { self.at.unwrap_or(now) } else { now + JOIN };
-            self.phase = Phase::Joining(next, true);
-            self.at = Some(if all { now } else { first });
+            self.phase = Phase::Joining(next, until.or(Some(now + JOIN.min(self.skew))));
+            self.at = Some(now);
         }
     }
 
     /// The pseudonym that was joined is in force, instead of `former`.
-    pub(in crate::engine) fn note_taken(&mut self, former: Pseudonym, skew: Duration, now: Time) {
-        (self.phase, self.at) = (Phase::Draining(former, now + (DRAIN + WAIT).min(skew)), Some(now + DRAIN.min(skew)));
+    pub(in crate::engine) fn note_taken(&mut self, former: Pseudonym, now: Time) {
+        let until = now + (DRAIN + WAIT).min(self.skew);
+        (self.phase, self.at) = (Phase::Draining(former, until), Some(now + DRAIN.min(self.skew)));
     }
 
-    /// Neighbours have no link to the pseudonym in force yet: they are waited for.
+    /// Neighbours lack a link to the new pseudonym, or do not advertise it yet: they are waited for.
     pub(in crate::engine) fn note_missing(&mut self, now: Time) {
-        if let Phase::Draining(_, until) = self.phase {
-            self.at = Some(until.min(now + MISSING));
-        }
+        self.at = match self.phase {
+            Phase::Joining(_, Some(until)) => Some(until.min(now + LOOK)),
+            Phase::Draining(_, until) => Some(until.min(now + MISSING)),
+            _ => self.at,
+        };
     }
 
     /// The pseudonym before has been advertised as leaving.
-    pub(in crate::engine) fn note_retired(&mut self, skew: Duration, now: Time) {
+    pub(in crate::engine) fn note_retired(&mut self, now: Time) {
         if let Phase::Draining(former, _) = self.phase {
-            (self.phase, self.at) = (Phase::Closing(former), Some(now + CLOSE.min(skew)));
+            (self.phase, self.at) = (Phase::Closing(former), Some(now + CLOSE.min(self.skew)));
         }
     }
 
@@ -208,8 +214,8 @@ impl Rotation {
         match self.phase {
             Phase::Settled => Step::Wait,
             Phase::Due | Phase::Opening(_) => Step::Open,
-            Phase::Joining(next, false) if self.told.is_some() => Step::Abandon(next),
-            Phase::Joining(next, _) => Step::Take(next),
+            Phase::Joining(next, None) if self.told.is_some() => Step::Abandon(next),
+            Phase::Joining(next, until) => Step::Take(next, until.is_none_or(|until| now >= until)),
             Phase::Draining(_, until) => Step::Retire(now >= until),
             Phase::Closing(former) => Step::Leave(former),
         }
@@ -244,18 +250,22 @@ mod tests {
         rotation.note_asked(NEW, at(150));
         assert_eq!((rotation.step(at(159)), rotation.step(at(160))), (Step::Wait, Step::Open));
         assert!(!rotation.note_open(&OLD, true, at(151)) && rotation.note_open(&NEW, true, at(151)));
-        rotation.note_link(&OLD, true, at(152));
-        assert_eq!(rotation.step(at(152)), Step::Wait);
-        rotation.note_link(&NEW, false, at(152));
-        rotation.note_link(&NEW, false, at(153));
-        assert_eq!((rotation.step(at(153)), rotation.step(at(154))), (Step::Wait, Step::Take(NEW)));
-        rotation.note_taken(OLD, SKEW, at(154));
+        rotation.note_link(&OLD, at(149));
+        assert_eq!(rotation.step(at(149)), Step::Wait);
+        rotation.note_link(&NEW, at(149));
+        assert_eq!(rotation.step(at(149)), Step::Take(NEW, false));
+        rotation.note_missing(at(149));
+        assert_eq!((rotation.step(at(149)), rotation.step(at(150))), (Step::Wait, Step::Take(NEW, false)));
+        rotation.note_link(&NEW, at(153));
+        rotation.note_missing(at(153));
+        assert_eq!((rotation.step(at(153)), rotation.step(at(154))), (Step::Wait, Step::Take(NEW, true)));
+        rotation.note_taken(OLD, at(154));
         assert_eq!((rotation.step(at(158)), rotation.step(at(159))), (Step::Wait, Step::Retire(false)));
         rotation.note_missing(at(159));
         assert_eq!((rotation.step(at(159)), rotation.step(at(160))), (Step::Wait, Step::Retire(false)));
         rotation.note_missing(at(173));
         assert_eq!((rotation.step(at(173)), rotation.step(at(174))), (Step::Wait, Step::Retire(true)));
-        rotation.note_retired(SKEW, at(174));
+        rotation.note_retired(at(174));
         assert_eq!((rotation.step(at(175)), rotation.step(at(176))), (Step::Wait, Step::Leave(OLD)));
         rotation.note_left();
         assert_eq!((rotation.phase(), rotation.next_wake()), (Phase::Settled, None));
@@ -274,9 +284,9 @@ mod tests {
         let mut rotation = begun();
         rotation.note_asked(NEW, at(150));
         rotation.note_open(&NEW, true, at(151));
-        assert_eq!((rotation.step(at(449)), rotation.step(at(450))), (Step::Wait, Step::Take(NEW)));
-        rotation.note_link(&NEW, true, at(200));
-        assert_eq!(rotation.step(at(200)), Step::Take(NEW), "all have linked");
+        assert_eq!((rotation.step(at(449)), rotation.step(at(450))), (Step::Wait, Step::Take(NEW, true)));
+        rotation.note_link(&NEW, at(200));
+        assert_eq!(rotation.step(at(200)), Step::Take(NEW, false), "it is to be seen whether all have linked");
     }
 
     /// Invariant 1.
@@ -284,14 +294,14 @@ mod tests {
     fn a_pseudonym_of_a_time_that_was_told_is_taken_with_a_link_only() {
         for linked in [false, true] {
             let mut rotation = Rotation::default();
-            rotation.begin_told(Unix::from_seconds(7_200), at(10));
+            rotation.begin_told(Unix::from_seconds(7_200), SKEW, at(10));
             assert_eq!((rotation.step(at(10)), rotation.told()), (Step::Open, Some(Unix::from_seconds(7_200))));
             rotation.note_asked(NEW, at(10));
             rotation.note_open(&NEW, true, at(11));
             if linked {
-                rotation.note_link(&NEW, false, at(12));
+                rotation.note_link(&NEW, at(12));
             }
-            let step = if linked { Step::Take(NEW) } else { Step::Abandon(NEW) };
+            let step = if linked { Step::Take(NEW, true) } else { Step::Abandon(NEW) };
             assert_eq!(rotation.step(at(40)), step);
         }
     }
