@@ -272,3 +272,39 @@ fn what_the_operator_changes_reaches_the_others_by_the_issuers_node() {
     assert_eq!(bulletin("meter"), 5);
     drop(meter);
 }
+
+/// A device that joins rotates, unless its settings say otherwise; the realm's first device is stable, since others begin there. The mode is told, and set
+/// while the node runs.
+#[test]
+fn a_device_rotates_unless_its_settings_say_otherwise() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let _gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    std::fs::create_dir(at.join("pump")).expect("a directory");
+    std::fs::write(at.join("pump/config.toml"), "anonymity = \"stable\"\n").expect("written");
+    for name in ["meter", "pump"] {
+        let ticket = done(&["realm", "invite", "plant", "--name", name], at);
+        done(&["join", &ticket, "--dir", name], at);
+    }
+    let local = "/ip4/127.0.0.1/tcp/0";
+    let _nodes =
+        ["meter", "pump"].map(|name| Running::start(&["run", "--dir", name, "--no-mdns", "--listen", local], at));
+    let identity = |dir: &str, more: &[&str]| -> serde_json::Value {
+        let arguments = [&["identity"], more, &["--json", "--dir", dir]].concat();
+        serde_json::from_str(&done(&arguments, at)).expect("JSON")
+    };
+    for (name, mode) in [("plant", "stable"), ("meter", "rotating"), ("pump", "stable")] {
+        let told = identity(name, &["show"]);
+        assert_eq!(
+            (&told["anonymity"], told["next_change"].is_null()),
+            (&mode.into(), mode == "stable"),
+            "{name}: {told}"
+        );
+    }
+    let told = identity("pump", &["rotate", "--anonymity", "strict"]);
+    assert!(told["anonymity"] == "strict" && told["next_change"] == told["in_force_from"], "{told}");
+    let shown = done(&["identity", "show", "--dir", "pump"], at);
+    assert!(shown.contains("strict, in force from"), "{shown}");
+    assert!(done(&["status", "--dir", "meter"], at).contains("rotating, next change soon after"));
+}

@@ -195,6 +195,7 @@ impl Mesh {
 
     /// Crash and restart: what was not flushed is gone, links break.
     pub fn restart(&mut self, at: usize) {
+        self.drop_beside(at);
         for other in 0..self.nodes.len() {
             if self.links.contains_key(&(at, other)) {
                 self.disconnect(at, other);

@@ -124,6 +124,45 @@ fn a_restart_or_a_leap_of_the_clock_in_the_middle_of_a_turn_costs_no_message() {
     assert_eq!(mesh.nodes[0].engine.membership().pseudonym(now), own);
 }
 
+/// A process that is killed at any moment of a turn, at an end or on the way, costs no message, and none arrives twice.
+#[test]
+fn a_process_may_be_killed_at_any_moment_of_a_turn() {
+    let mut mesh = rotating(&["a", "relay", "b"], |_| true);
+    row(&mut mesh, 3);
+    let mut tokens = Vec::new();
+    for turn in 0..9 {
+        let left = HOUR - mesh.now.unix.seconds() % HOUR;
+        mesh.run(seconds(left - 5));
+        let killed = turn % 3;
+        // The device changes within 150 s of the turn; a third of the moments are before that, a third after.
+        let begins = mesh.now.unix;
+        let mut killed_at = None;
+        for second in 0..200_u64 {
+            tokens.push(mesh.send(0, "b", &(1_000 * turn as u64 + second).to_be_bytes(), Ack::End, 120));
+            mesh.run(seconds(1));
+            let changing = identity(&mut mesh, killed, Command::Identity).changing;
+            let due = changing && second > 5 + 7 * turn as u64;
+            if killed_at.is_none() && (due || second == 190) {
+                killed_at = Some(mesh.now.unix.since(begins));
+                mesh.restart(killed);
+                if killed != 1 {
+                    mesh.connect(killed.min(1), killed.max(1));
+                } else {
+                    mesh.connect(0, 1);
+                    mesh.connect(1, 2);
+                }
+            }
+        }
+        mesh.run(seconds(150));
+    }
+    let lost: Vec<_> =
+        tokens.iter().filter(|token| !matches!(mesh.ended.get(token), Some(Outcome::Delivered { .. }))).collect();
+    // The sender's own tokens end with its process; what it had accepted is delivered all the same.
+    let payloads: Vec<Vec<u8>> = mesh.inbox(2).iter().map(|message| message.payload.clone()).collect();
+    let once: BTreeSet<&Vec<u8>> = payloads.iter().collect();
+    assert_eq!((once.len(), payloads.len()), (tokens.len(), tokens.len()), "{} told otherwise", lost.len());
+}
+
 /// A publication is heard by every subscriber once, whenever in a turn it is published.
 #[test]
 fn publications_are_heard_through_a_turn() {

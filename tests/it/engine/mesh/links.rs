@@ -60,6 +60,19 @@ impl Mesh {
         }
     }
 
+    /// The process of a node ends: those to whom it has links of a further network see them go.
+    pub(super) fn drop_beside(&mut self, at: usize) {
+        let of = |(link, _): &(&LinkId, &(usize, LinkId))| self.ends.get(*link) == Some(&at);
+        let ended: Vec<(LinkId, (usize, LinkId))> =
+            self.beside.iter().filter(of).map(|(link, to)| (*link, *to)).collect();
+        for (here, (other, there)) in ended {
+            self.events.retain(|(_, event)| event.link != here && event.link != there);
+            self.beside.remove(&here);
+            self.beside.remove(&there);
+            self.handle(other, Input::LinkDown { link: there, reason: "ended".into() });
+        }
+    }
+
     /// A node's network under a pseudonym is closed, with all its links.
     pub(super) fn leave(&mut self, at: usize, own: Pseudonym) {
         let direct: Vec<usize> = self
