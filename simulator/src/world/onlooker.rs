@@ -108,23 +108,20 @@ impl Onlooker {
             plan.devices.iter().enumerate().map(|(index, device)| (device.name.clone(), index)).collect();
         let at = |epoch: usize| self.start + Duration::from_secs(plan.epoch.seconds() * epoch as u64 + 1);
         let members: Vec<Membership> = devices.iter().map(Device::membership).collect::<Result<_, _>>()?;
-        let handles: Vec<Vec<Option<Handle>>> = members
-            .iter()
-            .map(|member| {
-                let of = |epoch| member.credential(at(epoch)).map(|own| own.body.handle);
-                (0..self.observed.epochs).map(of).collect()
-            })
+        // By epoch and device.
+        let handle = |member: &Membership, epoch| member.credential(at(epoch)).map(|own| own.body.handle);
+        let handles: Vec<Vec<Option<Handle>>> = (0..self.observed.epochs)
+            .map(|epoch| members.iter().map(|member| handle(member, epoch)).collect())
             .collect();
         let mut all = vec![Vec::new(); devices.len()];
         for (device, mut member) in members.into_iter().enumerate() {
             let cards: Vec<_> = member.contact_book().iter().map(|card| card.name.clone()).collect();
             let mut follows: BTreeMap<usize, bool> = BTreeMap::new();
-            for epoch in 0..self.observed.epochs {
+            for (epoch, handles) in handles.iter().enumerate() {
                 for name in &cards {
                     let Some(contact) = names.get(name) else { continue };
                     let found = member.contacts().handle_of(name, at(epoch));
-                    let right = found.is_some() && found == handles[*contact][epoch];
-                    *follows.entry(*contact).or_insert(true) &= right;
+                    *follows.entry(*contact).or_insert(true) &= found.is_some() && found == handles[*contact];
                 }
             }
             all[device] = follows.into_iter().collect();
