@@ -13,7 +13,7 @@ use super::revocations::Revocations;
 use super::sampler::{Sampler, Warm};
 use super::selections::{asked_of_nodes, of_messages};
 use super::verdicts::judge;
-use crate::plan::Plan;
+use crate::plan::{FaultKind, Plan};
 use crate::record::{self, Carrier, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,7 +249,9 @@ fn of_all(
         }
     }
     let watch = medium.watch();
-    let over = plan.faults.iter().map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
+    // Who is revoked stays so, and there is nothing to heal from.
+    let heals = plan.faults.iter().filter(|fault| !matches!(fault.what, FaultKind::Revoke { .. }));
+    let over = heals.map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
     let over = over.map(|over| (plan.warmup + over).as_secs_f64());
     match (over, watch.missing + watch.turned.apart) {
         (None, _) => put("converged", 0.0),

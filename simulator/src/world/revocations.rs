@@ -66,6 +66,9 @@ impl World {
     /// Revokes devices, and brings the bulletin to one of the others.
     pub(super) fn revoke(&mut self, fault: usize, devices: Vec<usize>, through: usize) {
         let Some(realm) = self.devices.first().and_then(Device::realm) else { return };
+        // Of those that were drawn, some may be no members any more.
+        let devices: Vec<usize> =
+            devices.into_iter().filter(|device| !self.revocations.revoked.contains_key(device)).collect();
         let names: Vec<Name> = devices.iter().map(|device| self.plan.devices[*device].name.clone()).collect();
         let mut rng = ChaCha20Rng::from_seed(seed_of(self.plan.seed, REVOKING ^ fault as u64));
         let unix = self.plan.start + Duration::from_nanos(now().saturating_sub(NANOS));
