@@ -39,7 +39,7 @@ pub(super) async fn run(
     }
     let status: Status = shell.client()?.get("/v1/status", &()).await?;
     for held in &status.quarantined {
-        shell.note(format!("in quarantine: {}", sentence(held)));
+        shell.note(format_args!("in quarantine: {}", sentence(held)));
     }
     if peers.is_empty() {
         shell.note("no neighbours; check the addresses under [net] in config.toml, and that the others run");

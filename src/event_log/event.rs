@@ -305,7 +305,7 @@ events! {
         seconds: u64,
         /// How often it has done such a thing, what has been forgiven left out.
         offences: u64,
-    } => "{name} is in quarantine for {seconds} s, for the {offences}th offence: {reason}; look at the device, `m2mesh peers --lift-quarantine` lets it come back (credential {credential})";
+    } => "{name} is in quarantine for {seconds} s, offence {offences}: {reason}; look at the device, `m2mesh peers --lift-quarantine` lets it come back (credential {credential})";
 
     /// The operator has lifted the quarantine of all neighbours.
     QuarantineLifted = "quarantine-lifted" {

@@ -6,6 +6,7 @@ use m2mesh::counter::Counter;
 use m2mesh::engine::api::Outcome;
 use m2mesh::id::{CredentialHash, Handle, OuterId, SessionId, Tag};
 use m2mesh::identity::session::early_id;
+use m2mesh::wire;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::bulletin::BulletinRequest;
 use m2mesh::wire::credential_exchange::CredentialRequest;
@@ -13,7 +14,6 @@ use m2mesh::wire::data::{Class, DataFrame, Form, Header, Path, Policy, put_prefi
 use m2mesh::wire::frame::{self, Kind};
 use m2mesh::wire::lsa::{LsaDigest, LsaRequest};
 use m2mesh::wire::opener::{MESSAGE, Opener};
-use m2mesh::wire::{self};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::time::Duration;
