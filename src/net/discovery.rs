@@ -293,6 +293,14 @@ impl Discovery {
             if let State::Linked(link, since) = entry.state
                 && link == gone
             {
+                // The member that claims to listen there may have another link, under the key that it goes on with.
+                let goes_on =
+                    |(_, ends): &(&LinkId, &(PeerId, u8))| entry.of.map(|peer| (peer, entry.bearer)) == Some(**ends);
+                let other = self.links.iter().find(goes_on).map(|(link, _)| *link);
+                if let Some(other) = other.filter(|_| !entry.bootstrap) {
+                    entry.state = State::Linked(other, Instant::now());
+                    continue;
+                }
                 entry.bearer = self.sorter.carrying(address, None);
                 let bearer = self.sorter.profile(entry.bearer);
                 if since.elapsed() >= if bearer.metered { LASTING_METERED } else { LASTING } {
