@@ -187,6 +187,8 @@ counters! {
     GroupFramesDuplicate: Frames = "group_frames_duplicate",
     /// Group frames whose time was over when they came.
     GroupFramesExpired: Frames = "group_frames_expired",
+    /// Group frames of a restricted group without a permit that holds.
+    GroupFramesForbidden: Frames = "group_frames_forbidden",
     /// Group frames whose signature does not verify.
     GroupFramesForged: Frames = "group_frames_forged",
     /// Group frames sent no later than what subscribers may have heard of their publisher, in streams of which nothing else is known.

@@ -121,6 +121,10 @@ byte_id!(
     /// An Ed25519 signature.
     Signature, 64
 );
+byte_id!(
+    /// An issuer's id, and its signature by which a pseudonym may publish to a restricted group in one epoch.
+    Permit, 72
+);
 
 impl Default for OuterId {
     /// Zeros, the id of no attempt.

@@ -68,6 +68,9 @@ impl Engine {
             // Where there is no room for it, the publisher counts one less.
             self.messages.submit(&mut self.core, Token(0), &to, confirmation);
         }
+        if ::core::mem::take(&mut self.groups.publishing.wants_permits) {
+            self.member.ask_for_permits(&mut self.core);
+        }
         if ::core::mem::take(&mut self.messages.asks.newer_cards) {
             self.member.pull_cards(&mut self.core);
         }

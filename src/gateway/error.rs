@@ -95,7 +95,7 @@ impl ApiError {
             | Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Denied(_) | Self::Refused(Refused::NoRight(_)) => StatusCode::FORBIDDEN,
             Self::Lab(LabRefused::NotKept(_)) | Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -119,6 +119,7 @@ impl ApiError {
             Self::Refused(Refused::PathPolicy { .. }) => "publish under a policy that weighs, or avoids bearers",
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
+            Self::Refused(Refused::NoRight(_)) => "`m2mesh realm group DIR list` shows who may publish to which group",
             Self::Refused(Refused::Filter(_)) => "a filter looks like plant/+/temperature or plant/#",
             Self::Refused(Refused::Service(_)) => {
                 "choose another service name, or stop the other offer of it on this device"

@@ -26,7 +26,7 @@ use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::contact::ContactCard;
 use crate::wire::credential::{CONTEXT, Credential, SEALED_ID};
-use crate::wire::enrolment::{DeviceKeys, Grant, GroupKeyGrant, PathKeys};
+use crate::wire::enrolment::{DeviceKeys, Grant, GroupKeyGrant, PathKeys, Permits};
 use crate::wire::{Signed, encode};
 use core::fmt;
 use ed25519_dalek::SigningKey;
@@ -72,6 +72,9 @@ pub struct Batch {
     /// The bulletin of which its contact cards are.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     pub(super) cards_of: u64,
+    /// The permits of the restricted groups that the device may publish to, as of the last grant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) permits: Vec<Permits>,
 }
 
 /// Whether a generation is the first: of which nothing is written.
@@ -185,6 +188,7 @@ impl Granted {
             documents,
             cards,
             time,
+            permits,
         } = grant;
         let mut bulletin = VerifiedBulletin::verify(realm, &bulletin)?;
         for document in documents {
@@ -240,6 +244,7 @@ impl Granted {
             source,
             generation,
             cards_of: bulletin.version(),
+            permits,
         };
         Ok(Self { batch, bulletin, cards })
     }

@@ -77,6 +77,11 @@ impl Certified {
         any
     }
 
+    /// The epochs that have keys, in ascending order, each with its pseudonym.
+    pub fn epochs(&self) -> impl Iterator<Item = (Epoch, Pseudonym)> {
+        self.runs.iter().flat_map(|run| (run.first.0..run.end()).map(|epoch| (Epoch(epoch), run.pseudonym)))
+    }
+
     /// The pseudonyms of all runs.
     pub fn pseudonyms(&self) -> impl Iterator<Item = Pseudonym> {
         self.runs.iter().map(|run| run.pseudonym)

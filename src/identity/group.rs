@@ -14,14 +14,16 @@
 //! 1. A (key, nonce) pair is used once: the salt is fresh in every [`GroupSender`], and its counter never repeats.
 //! 2. A group's name leaves the device only inside a seal.
 
-use crate::id::{CredentialHash, Pseudonym, RealmId, Tag};
+use crate::id::{CredentialHash, Permit, Pseudonym, RealmId, Tag};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::credential::OwnCredential;
 use crate::identity::group_tree::open_version;
 use crate::identity::group_versions::{VersionedKey, Versions};
 use crate::identity::kdf::{self, Secret, label};
+use crate::identity::permit::{self, Allowed, OwnPermits, PublishingKey};
 use crate::identity::seal;
 use crate::time::{Epoch, Unix};
+use crate::wire::bulletin::GroupVersion;
 use crate::wire::encode;
 use crate::wire::enrolment::{GroupKeyGrant, PathKeys};
 use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame};
@@ -39,9 +41,23 @@ pub struct GroupKeys {
     root: Versions,
     /// Groups that the bulletin lists, by the tag of their name.
     listed: BTreeMap<Tag, Versions>,
+    permits: Arc<OwnPermits>,
     /// The time by which versions are chosen.
     at: Unix,
     skew: Duration,
+}
+
+/// Whether this device may publish to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Whoever has the group's key may.
+    Everybody,
+    /// The group is restricted, and this device has a permit.
+    Permitted,
+    /// The group is restricted, and this device has permits of the present generation, but none for this epoch.
+    RunOut,
+    /// The group is restricted, and this device has no permit.
+    None,
 }
 
 /// Why a group frame cannot be sealed or opened.
@@ -50,6 +66,9 @@ pub enum GroupError {
     /// The bulletin's group keys do not reach this device.
     #[error("this device is cut off from the group's key")]
     NoKey,
+    /// The group is restricted, and this device has no permit for it.
+    #[error("this device has no right to publish to the group")]
+    NoRight,
     /// The frame's tag is that of another group or epoch.
     #[error("the frame belongs to another group")]
     Group,
@@ -80,15 +99,15 @@ impl GroupKeys {
     ) -> Result<Self, GroupError> {
         let mut all: BTreeMap<Option<Tag>, Versions> = BTreeMap::new();
         for (named, document) in bulletin.group_versions() {
-            let granted = || {
-                let same = |grant: &&GroupKeyGrant| grant.group == named.group && grant.version == named.version;
-                granted.iter().find(same).map(|grant| Secret::new(grant.key))
-            };
-            let key = document.and_then(|document| open_version(path, document)).or_else(granted);
+            let same = |grant: &&GroupKeyGrant| grant.group == named.group && grant.version == named.version;
+            let granted = granted.iter().find(same);
+            let key = document.and_then(|document| open_version(path, document));
+            let key = key.or_else(|| granted.map(|grant| Secret::new(grant.key)));
+            let (key, publishing) = restricted(key, document, granted);
             // Without its document it is unknown whether the version reaches this device.
             if document.is_some() || key.is_some() {
                 let (version, from) = (named.version, Unix::from_seconds(named.from));
-                all.entry(named.group).or_default().put(VersionedKey { version, from, key });
+                all.entry(named.group).or_default().put(VersionedKey { version, from, key, publishing });
             } else {
                 all.entry(named.group).or_default();
             }
@@ -106,9 +125,63 @@ impl GroupKeys {
             realm: bulletin.realm(),
             root: root.ok_or(GroupError::NoKey)?,
             listed: all.into_iter().filter_map(|(group, versions)| Some((group?, versions))).collect(),
+            permits: before.map(|before| before.permits.clone()).unwrap_or_default(),
             at: before.map_or(Unix(0), |before| before.at),
             skew: bulletin.epoch_length().skew(),
         })
+    }
+
+    /// The same keys with these permits.
+    pub(super) fn with_permits(self, permits: OwnPermits) -> Self {
+        Self { permits: Arc::new(permits), ..self }
+    }
+
+    /// Whether this device may publish to a group in an epoch of the realm's default length.
+    pub fn right(&self, group: &str, epoch: Epoch) -> Right {
+        if self.listed.is_empty() {
+            return Right::Everybody;
+        }
+        let name = name_tag(self.realm, group);
+        let listed = self.listed.get(&name).filter(|listed| listed.begun(self.at));
+        match listed.map_or(0, |listed| listed.generation(self.at)) {
+            0 => Right::Everybody,
+            generation if self.permits.has(name, generation, epoch) => Right::Permitted,
+            generation if self.permits.holds(name, generation) => Right::RunOut,
+            _ => Right::None,
+        }
+    }
+
+    /// Whether there are permits for a group whose present generation is another.
+    pub(super) fn permits_are_stale(&self) -> bool {
+        self.permits.rights().any(|(group, generation)| {
+            let newest = self.listed.get(&group).and_then(|versions| versions.0.last());
+            newest.is_none_or(|newest| newest.generation() != generation)
+        })
+    }
+
+    /// The tags that a group had in an epoch under the generations of the right to publish before the present one, as far as they are known.
+    pub fn former_tags(&self, group: &str, epoch: Epoch) -> Vec<Tag> {
+        let mut tags: Vec<Tag> = self.former_keys(group).iter().map(|key| key.tag(epoch)).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+
+    /// Opens a frame of one of these generations, as [`Self::open`] opens those of the present one; `None` if it does not open.
+    pub fn open_former(&self, frame: &GroupFrame<'_>, group: &str, sender: &Pseudonym) -> Option<Vec<u8>> {
+        let keys = self.former_keys(group);
+        let key = keys.iter().find(|key| key.version == frame.version && key.tag(frame.epoch) == frame.group)?;
+        open_with(key, frame, sender)
+    }
+
+    fn former_keys(&self, group: &str) -> Vec<GroupKey> {
+        let Some(listed) = self.listed.get(&name_tag(self.realm, group)).filter(|listed| listed.begun(self.at)) else {
+            return Vec::new();
+        };
+        let former = listed.former(self.at).filter_map(|key| GroupKey::of(key, None));
+        // Before its version 1 the group derived its key from the root's.
+        let derived = self.root.0.iter().filter(|_| listed.generation(self.at) != 0);
+        former.chain(derived.filter_map(|key| GroupKey::of(key, Some(group)))).collect()
     }
 
     /// Sets the time by which versions are chosen.
@@ -130,7 +203,9 @@ impl GroupKeys {
 
     /// The group's tags in an epoch under all versions that open at present.
     pub fn tags(&self, group: &str, epoch: Epoch) -> Vec<Tag> {
-        self.open_keys(group).into_iter().map(|key| key.tag(epoch)).collect()
+        let mut tags: Vec<Tag> = self.open_keys(group).into_iter().map(|key| key.tag(epoch)).collect();
+        tags.dedup();
+        tags
     }
 
     /// The tag under which a service is offered in an epoch of the realm's default length.
@@ -143,7 +218,7 @@ impl GroupKeys {
     /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`, in frames of a segment.
     ///
     /// # Errors
-    /// Returns [`GroupError::NoKey`] if this device is cut off from the group.
+    /// Returns [`GroupError::NoKey`] if this device is cut off from the group, [`GroupError::NoRight`] if the group is restricted and it has no permit.
     pub fn sender(
         &self,
         rng: &mut ChaCha20Rng,
@@ -152,10 +227,18 @@ impl GroupKeys {
         own: Arc<OwnCredential>,
     ) -> Result<GroupSender, GroupError> {
         let key = self.key(group).ok_or(GroupError::NoKey)?;
+        let publisher = own.pseudonym();
+        let allowed = Allowed { epoch, publisher: &publisher, group: key.tag(epoch) };
+        let permit = key.publishing.as_ref().map(|publishing| {
+            let of = (name_tag(self.realm, group), publishing.generation);
+            self.permits.find(self.realm, of, &allowed).ok_or(GroupError::NoRight)
+        });
+        let permit = permit.transpose()?;
         let mut salt = [0; 16];
         rng.fill_bytes(&mut salt);
         let cipher = sender_cipher(&key.key, &own.pseudonym(), &salt);
-        Ok(GroupSender { tag: key.tag(epoch), segment, version: key.version, epoch, salt, counter: 0, cipher, own })
+        let (tag, version) = (key.tag(epoch), key.version);
+        Ok(GroupSender { tag, segment, version, epoch, salt, counter: 0, cipher, own, permit })
     }
 
     /// Opens a frame of a group that this device listens to: `group` is the name whose tag the frame bears, `sender`
@@ -170,11 +253,7 @@ impl GroupKeys {
         let mut versions = keys.iter().filter(|key| key.version == frame.version).peekable();
         versions.peek().ok_or(GroupError::Version { found: frame.version, have })?;
         let key = versions.find(|key| key.tag(frame.epoch) == frame.group).ok_or(GroupError::Group)?;
-        let (sealed, tag) = frame.sealed.split_last_chunk::<{ seal::TAG }>().ok_or(GroupError::Opening)?;
-        let cipher = sender_cipher(&key.key, sender, &frame.salt);
-        let mut plain = sealed.to_vec();
-        let opened = seal::decrypt(&cipher, frame.counter, &associated_data(frame), &mut plain, tag);
-        opened.then_some(plain).ok_or(GroupError::Opening)
+        open_with(key, frame, sender).ok_or(GroupError::Opening)
     }
 
     /// The version of the group's key that frames are sealed with at present; `None` if this device is cut off from it.
@@ -193,7 +272,10 @@ impl GroupKeys {
     /// The keys that open frames at present.
     fn open_keys(&self, group: &str) -> Vec<GroupKey> {
         let listed = self.listed.get(&name_tag(self.realm, group));
-        let derives = listed.is_none_or(|listed| listed.begins_after(self.at, self.skew));
+        // To a group that has become restricted nobody publishes as before, not even for a while.
+        let restricted = |listed: &Versions| listed.begun(self.at) && listed.generation(self.at) != 0;
+        let derives =
+            listed.is_none_or(|listed| listed.begins_after(self.at, self.skew) && !restricted(listed));
         let own = listed.filter(|listed| listed.begun(self.at + self.skew));
         let own = own.into_iter().flat_map(|listed| listed.open(self.at, self.skew));
         let derived = self.root.open(self.at, self.skew).filter(|_| derives);
@@ -207,6 +289,7 @@ impl GroupKeys {
 struct GroupKey {
     version: u32,
     key: Secret,
+    publishing: Option<PublishingKey>,
 }
 
 impl GroupKey {
@@ -215,11 +298,15 @@ impl GroupKey {
     fn of(key: &VersionedKey, derived: Option<&str>) -> Option<Self> {
         let secret = key.key.as_ref()?;
         let key_of = |group: &str| kdf::derive(secret.as_slice(), label::GROUP_KEY, &[group.as_bytes()]);
-        Some(Self { version: key.version, key: derived.map_or_else(|| secret.clone(), key_of) })
+        let publishing = key.publishing.clone();
+        Some(Self { version: key.version, key: derived.map_or_else(|| secret.clone(), key_of), publishing })
     }
 
     fn tag(&self, epoch: Epoch) -> Tag {
-        Tag(kdf::tag(self.key.as_slice(), label::GROUP_TAG, &[&epoch.0.to_be_bytes()]))
+        match &self.publishing {
+            Some(publishing) => publishing.tag(epoch),
+            None => permit::unrestricted(kdf::tag(self.key.as_slice(), label::GROUP_TAG, &[&epoch.0.to_be_bytes()])),
+        }
     }
 }
 
@@ -239,6 +326,7 @@ pub struct GroupSender {
     counter: u64,
     cipher: seal::Cipher,
     own: Arc<OwnCredential>,
+    permit: Option<Permit>,
 }
 
 impl GroupSender {
@@ -257,6 +345,7 @@ impl GroupSender {
             salt: self.salt,
             counter: self.counter,
             sealed: &[],
+            permit: self.permit,
         };
         self.counter += 1;
         let tag = seal::encrypt(&self.cipher, frame.counter, &associated_data(&frame), &mut sealed);
@@ -310,6 +399,32 @@ impl fmt::Debug for GroupSender {
 /// The tag of a group's name, by which the bulletin lists the group.
 pub fn name_tag(realm: RealmId, group: &str) -> Tag {
     Tag(kdf::tag(&realm.0, label::GROUP_NAME, &[group.as_bytes()]))
+}
+
+/// A version's key with the publishing key that belongs to it: of a restricted group none is of use without the other.
+fn restricted(
+    key: Option<Secret>,
+    document: Option<&GroupVersion>,
+    granted: Option<&GroupKeyGrant>,
+) -> (Option<Secret>, Option<PublishingKey>) {
+    let Some(key) = key else { return (None, None) };
+    let publishing = match document {
+        Some(document) => document.restriction.as_ref().map(|one| PublishingKey::open(&key, document, one)),
+        None => granted.and_then(|grant| grant.publishing.as_ref()).map(|one| Some(PublishingKey::granted(one))),
+    };
+    match publishing {
+        None => (Some(key), None),
+        Some(None) => (None, None),
+        Some(publishing) => (Some(key), publishing),
+    }
+}
+
+fn open_with(key: &GroupKey, frame: &GroupFrame<'_>, sender: &Pseudonym) -> Option<Vec<u8>> {
+    let (sealed, tag) = frame.sealed.split_last_chunk::<{ seal::TAG }>()?;
+    let cipher = sender_cipher(&key.key, sender, &frame.salt);
+    let mut plain = sealed.to_vec();
+    let opened = seal::decrypt(&cipher, frame.counter, &associated_data(frame), &mut plain, tag);
+    opened.then_some(plain)
 }
 
 fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> seal::Cipher {

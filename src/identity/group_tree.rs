@@ -16,6 +16,7 @@
 
 use crate::id::Tag;
 use crate::identity::kdf::{self, Secret, label};
+use crate::identity::permit::PublishingKey;
 use crate::identity::seal;
 use crate::wire::bulletin::{Cover, GroupReference, GroupVersion};
 use crate::wire::encode;
@@ -74,7 +75,7 @@ impl GroupTree {
         key: &Secret,
         (leaves, nodes): (u32, Vec<u32>),
     ) -> GroupVersion {
-        let mut document = GroupVersion { format: FORMAT, group, version, leaves, salt: [0; 16], cover: Vec::new() };
+        let mut document = GroupVersion { format: FORMAT, group, version, leaves, salt: [0; 16], cover: Vec::new(), restriction: None };
         rng.fill_bytes(&mut document.salt);
         document.cover = nodes
             .into_iter()
@@ -88,6 +89,17 @@ impl GroupTree {
             })
             .collect();
         document
+    }
+
+    /// Restricts a version of a group's key: only who has a permit of this generation may publish. The root cannot be restricted.
+    pub fn restrict(&self, version: &mut GroupVersion, key: &Secret, generation: u32) {
+        let publishing = version.group.map(|group| self.publishing_key(group, generation));
+        version.restriction = publishing.map(|publishing| publishing.seal(key, version));
+    }
+
+    /// The publishing key of a group, by the tag of its name.
+    pub(super) fn publishing_key(&self, group: Tag, generation: u32) -> PublishingKey {
+        PublishingKey::derive(&self.secret, group, generation)
     }
 
     /// Opens a group's key with the tree secret; `None` if no seal of the cover opens.
@@ -201,7 +213,7 @@ fn open_cover(node_key: &Secret, version: &GroupVersion, cover: &Cover) -> Optio
 }
 
 fn cover_key(node_key: &Secret, version: &GroupVersion, node: u32) -> Secret {
-    let GroupVersion { format: _, group, version, leaves: _, salt, cover: _ } = version;
+    let GroupVersion { format: _, group, version, leaves: _, salt, cover: _, restriction: _ } = version;
     let group = group.map_or([0; 8], |tag| tag.0);
     kdf::derive(node_key.as_slice(), label::COVER, &[&group, &version.to_be_bytes(), &node.to_be_bytes(), salt])
 }

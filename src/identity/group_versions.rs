@@ -10,9 +10,11 @@
 //! 1. Of the versions whose time has come the highest seals, whatever their order in the bulletin. Before the time of
 //!    the first version the first one seals, unless the group had a derived key before it.
 //! 2. A version opens from S before its time to S after the time of the next one, S being the allowed clock skew.
-//! 3. The key that a group derived from the root key before its version 1 counts as the version before it.
+//! 3. Of a restricted group, versions of another generation than that of the one that seals do not open.
+//! 4. The key that a group derived from the root key before its version 1 counts as the version before it.
 
 use crate::identity::kdf::Secret;
+use crate::identity::permit::PublishingKey;
 use crate::time::Unix;
 use core::time::Duration;
 
@@ -27,6 +29,15 @@ pub(super) struct VersionedKey {
     pub(super) from: Unix,
     /// The key; `None` for a member that is cut off from it.
     pub(super) key: Option<Secret>,
+    /// The publishing key of a restricted group.
+    pub(super) publishing: Option<PublishingKey>,
+}
+
+impl VersionedKey {
+    /// The generation of the right to publish; 0 of a group that is not restricted.
+    pub(super) fn generation(&self) -> u32 {
+        self.publishing.as_ref().map_or(0, |publishing| publishing.generation)
+    }
 }
 
 impl Versions {
@@ -65,13 +76,26 @@ impl Versions {
 
     /// The versions that open frames at the time `at`.
     pub(super) fn open(&self, at: Unix, skew: Duration) -> impl Iterator<Item = &VersionedKey> {
-        let holding = self.holding(at).map_or(0, |holding| holding.version);
+        let (holding, generation) =
+            self.holding(at).map_or((0, 0), |holding| (holding.version, holding.generation()));
         let next = |place: usize| self.0.get(place + 1).map(|next| next.from);
         self.0.iter().enumerate().filter_map(move |(place, version)| {
             let begun = version.version <= holding || version.from <= at + skew;
             let over = version.version < holding && next(place).is_some_and(|next| next + skew < at);
-            (begun && !over).then_some(version)
+            (begun && !over && version.generation() == generation).then_some(version)
         })
+    }
+
+    /// The generation of the version that frames are sealed with; 0 if the group is not restricted.
+    pub(super) fn generation(&self, at: Unix) -> u32 {
+        self.holding(at).map_or(0, VersionedKey::generation)
+    }
+
+    /// The versions of other generations that were in force before.
+    pub(super) fn former(&self, at: Unix) -> impl Iterator<Item = &VersionedKey> {
+        let (holding, generation) =
+            self.holding(at).map_or((0, 0), |holding| (holding.version, holding.generation()));
+        self.0.iter().filter(move |version| version.version < holding && version.generation() != generation)
     }
 
     /// The times at which another version seals, or one begins or ceases to open.

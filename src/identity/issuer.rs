@@ -14,7 +14,7 @@
 //!    keys of this device, or for a key of another device; the same keys are granted again.
 //! 6. For each epoch the handle is computed and the device's id sealed *here*, so that nobody can have another's handle
 //!    certified; then the credential is signed. The answer holds sealed ids and signatures only; the device assembles
-//!    the rest itself.
+//!    the rest itself. So are the permits of the groups that it may publish to ([`permit`](super::permit)).
 
 use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
@@ -47,8 +47,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use x25519_dalek::StaticSecret;
 
+mod permits;
 mod revoking;
 
+pub use permits::publishing_generation;
 pub use revoking::{LEAD, RevokeError, Revoking};
 
 /// Signs credentials for the devices of a ledger.
@@ -157,6 +159,11 @@ impl Issuer {
         self.tree.seal_version_to(rng, version, key, readers)
     }
 
+    /// Lets only those publish to whom a permit of this generation is given, under a version of a group's key that was sealed here.
+    pub fn restrict_group(&self, version: &mut GroupVersion, key: &Secret, generation: u32) {
+        self.tree.restrict(version, key, generation);
+    }
+
     /// Steps 1 and 2.
     fn open(&self, hello: &EnrolHello) -> Result<Asked, Refusal> {
         if hello.realm != self.realm || hello.issuer != self.id {
@@ -237,6 +244,7 @@ impl Issuer {
             path,
             cards,
             time: now.seconds(),
+            permits: self.permits(&device, ledger, bulletin, now)?,
         };
         Ok((grant, served))
     }
@@ -368,7 +376,10 @@ impl Issuer {
         let grant = |document: &GroupVersion| {
             let entitled = path.leaf >= document.leaves || open_version(path, document).is_some();
             let key = self.tree.open(document).filter(|_| entitled)?;
-            Some(GroupKeyGrant { group: document.group, version: document.version, key: *key })
+            let restriction = document.group.zip(document.restriction.as_ref());
+            let publishing = restriction
+                .map(|(group, restriction)| self.tree.publishing_key(group, restriction.generation).to_granted());
+            Some(GroupKeyGrant { group: document.group, version: document.version, key: *key, publishing })
         };
         bulletin.group_versions().filter_map(|(_, document)| grant(document?)).collect()
     }

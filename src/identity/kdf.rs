@@ -125,8 +125,14 @@ pub mod label {
     pub const GROUP_NAME: &str = "m2mesh/1 group name";
     /// K_group of a group that the bulletin does not list = derive(root key; name).
     pub const GROUP_KEY: &str = "m2mesh/1 group key";
-    /// Tag of a group in an epoch = tag(K_group; epoch:8), 8 bytes.
+    /// Tag of a group in an epoch = tag(K_group; epoch:8), 8 bytes, the first bit set to 0.
     pub const GROUP_TAG: &str = "m2mesh/1 group tag";
+    /// Publishing key of a restricted group = derive(tree secret; group name's tag:8, generation:4).
+    pub const PUBLISHING_KEY: &str = "m2mesh/1 publishing key";
+    /// Tag of a restricted group in an epoch = tag(publishing key; epoch:8), 8 bytes, the first bit set to 1.
+    pub const PUBLISHING_TAG: &str = "m2mesh/1 publishing tag";
+    /// Key that seals a publishing key = derive(K_group; group name's tag:8, version:4, generation:4, salt:16).
+    pub const PUBLISHING_SEAL: &str = "m2mesh/1 publishing seal";
     /// Tag of a service in an epoch = tag(root key; epoch:8, name), 8 bytes.
     pub const SERVICE: &str = "m2mesh/1 service";
     /// Key of one sender to a group = derive(K_group; pseudonym:32, salt:16).

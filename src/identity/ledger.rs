@@ -16,11 +16,13 @@ mod revoking;
 
 pub use revoking::{Reach, RevocationRecord};
 
+mod publishers;
 mod segments;
 
-use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
+use crate::id::{AgreementKey, DeviceId, Name, Pseudonym, Tag};
 use crate::identity::certified::{Certified, EPOCH_KEYS};
 use crate::identity::group_tree::LEAVES;
+use crate::identity::permit::MAX_GROUPS;
 use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::contact::MailPrekey;
 use crate::wire::enrolment::DeviceKeys;
@@ -90,6 +92,11 @@ pub enum LedgerError {
     /// A device in force or an open ticket has this name.
     #[error("the name {0} is taken by a device or an open ticket; choose another")]
     NameTaken(Name),
+    /// A device would have a right for too many restricted groups.
+    #[error(
+        "{0} has the right to publish to {MAX_GROUPS} restricted groups already, the most that there can be; take one from it first"
+    )]
+    TooManyGroups(Name),
     /// Every leaf of the group key tree has been given.
     #[error("the realm has had all the {LEAVES} devices that it can have")]
     Full,
@@ -191,6 +198,9 @@ pub struct DeviceRecord {
     /// Who has cut it off, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RevocationRecord>,
+    /// The restricted groups that it may publish to, by the tags of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publishes: Vec<Tag>,
 }
 
 /// What a device is about to be granted.
@@ -382,6 +392,7 @@ impl Ledger for Book {
             certified: Certified::default(),
             reach: Vec::new(),
             revocation: None,
+            publishes: Vec::new(),
         };
         self.load_device(device.clone());
         Ok(Enrolled::New(device))

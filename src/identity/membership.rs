@@ -12,7 +12,10 @@
 //! - Of two bulletins the newer one is in force; a device never goes back to an older one.
 //! - There is always at least one credential; whether it is still accepted is a question of time.
 
+mod permits;
 mod pseudonyms;
+
+pub use permits::MayPublish;
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
@@ -25,6 +28,7 @@ use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
 use crate::identity::kdf::{self, label};
+use crate::identity::permit::OwnPermits;
 use crate::identity::session::{ContactSecret, End, Session, SessionError};
 use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};
@@ -125,7 +129,8 @@ impl Membership {
         let credentials = batch.open(&secrets)?;
         // Their files may be older than the bulletin's.
         contacts.heed(&bulletin.body().revocations);
-        let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
+        let permits = OwnPermits::new(&batch.permits, batch.issuer, &bulletin);
+        let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?.with_permits(permits);
         let contact = ContactSecret::new(*secrets.contact);
         let stable = sign::public(&SigningKey::from_bytes(&secrets.pseudonym));
         Ok(Self {
@@ -186,9 +191,9 @@ impl Membership {
 
     /// Opens the group keys anew. A device that is cut off keeps those it had; nobody else uses them any more.
     fn open_groups(&mut self) {
-        let Batch { path, group_keys, .. } = &self.batch;
+        let Batch { path, group_keys, permits, issuer, .. } = &self.batch;
         if let Ok(groups) = GroupKeys::new(path, group_keys, &self.bulletin, Some(&self.groups)) {
-            self.groups = groups;
+            self.groups = groups.with_permits(OwnPermits::new(permits, *issuer, &self.bulletin));
         }
     }
 

@@ -41,9 +41,11 @@
 //! ```text
 //! K_resolve ── resolution (device, generation) ─► RK(0) ── day ─► RK(1) ── day ─► … RK(d)
 //!                                                                          RK(d) ── handle (epoch) ─► handle
+//! tree secret ── publishing key (name's tag, generation) ─► publishing key ── publishing tag (epoch) ─► tag on frames of a restricted group
 //! tree secret ── tree node (n) ─► node key ── group cover (group, version, n) ─► seals the group key in the bulletin
 //! root group key ── group key (name) ─► K_group ── group tag (epoch) ─► tag on frames
-//!                │                              └─ group sender (pseudonym, salt) ─► key of one sender's frames
+//!                │                              ├─ group sender (pseudonym, salt) ─► key of one sender's frames
+//!                 │                              └─ publishing seal (version, generation) ─► seals the publishing key, see [`permit`]
 //!                ├─ group topic (tag, segment) ─► gossip topic
 //!                └─ service (epoch, name) ─► tag of a service
 //! DH(contact keys) ── session psk (both) ─► pre-shared key of the handshake, see [`session`]
@@ -101,6 +103,7 @@ pub mod ledger;
 pub mod membership;
 mod noise;
 pub mod passphrase;
+pub mod permit;
 pub mod realm;
 mod record;
 pub mod replay_window;

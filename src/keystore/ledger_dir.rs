@@ -9,6 +9,7 @@
 //! - What a call reports has been synced to disk, file and directory; within a batch, this holds when the batch
 //!   returns.
 
+mod publishers;
 mod segments;
 
 use super::private_file::{self, FileError};

@@ -18,6 +18,7 @@
 
 pub mod amending;
 pub mod groups;
+pub mod publishers;
 pub mod segments;
 
 use super::device_dir::{DeviceDir, DeviceDirError};

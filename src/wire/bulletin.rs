@@ -150,6 +150,19 @@ pub struct GroupVersion {
     /// The key, sealed once for each subtree.
     #[serde(with = "covers")]
     pub cover: Vec<Cover>,
+    /// Present if only some may publish to the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restriction: Option<Restriction>,
+}
+
+/// The publishing key of a group to which only some may publish, for those who have the group's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restriction {
+    /// Generation of the right to publish, which only grows.
+    pub generation: u32,
+    /// The publishing key, sealed under the version's key: 32 bytes and a tag.
+    #[serde(with = "serde_bytes")]
+    pub sealed: [u8; 48],
 }
 
 /// A key sealed to one node of the key tree. Covers travel as one byte string, [`COVER`] bytes each: a realm with many excluded devices

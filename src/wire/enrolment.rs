@@ -165,6 +165,43 @@ pub struct Grant {
     pub cards: Vec<ContactCard>,
     /// The issuer's clock, in unix seconds: a lower bound for the device's.
     pub time: u64,
+    /// For each restricted group that the device may publish to: its permits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permits: Vec<Permits>,
+}
+
+/// A device's permits for one restricted group.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permits {
+    /// Tag of the group's name.
+    pub group: Tag,
+    /// Generation of the right to publish.
+    pub generation: u32,
+    /// For each permit, by epochs: its epoch (8 bytes) and the issuer's signature (64 bytes).
+    #[serde(with = "serde_bytes")]
+    pub permits: Vec<u8>,
+}
+
+impl core::fmt::Debug for Permits {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Permits").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// The publishing key of a restricted group, granted to a device.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publishing {
+    /// Generation of the right to publish.
+    pub generation: u32,
+    /// The key.
+    #[serde(with = "serde_bytes")]
+    pub key: [u8; 32],
+}
+
+impl core::fmt::Debug for Publishing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Publishing").field("generation", &self.generation).finish_non_exhaustive()
+    }
 }
 
 /// One version of a group's key, granted to a device.
@@ -178,6 +215,9 @@ pub struct GroupKeyGrant {
     /// The key.
     #[serde(with = "serde_bytes")]
     pub key: [u8; 32],
+    /// Present if only some may publish to the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publishing: Option<Publishing>,
 }
 
 impl core::fmt::Debug for GroupKeyGrant {

@@ -5,7 +5,7 @@
 //! number a sender's frames, so that nodes can tell each other which they have
 //! ([`GroupHave`](super::group_repair::GroupHave)).
 
-use crate::id::{CredentialHash, StreamId, Tag};
+use crate::id::{CredentialHash, Permit, StreamId, Tag};
 use crate::time::Epoch;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct GroupFrame<'a> {
     /// The sealed [`GroupBatch`].
     #[serde(borrow, with = "serde_bytes")]
     pub sealed: &'a [u8],
+    /// By which the sender may publish to a restricted group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Permit>,
 }
 
 /// The sealed part of a group frame.

@@ -8,19 +8,24 @@ use crate::cli::shell::{self, Shell};
 use crate::id::Name;
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::keystore::realm_dir::groups::{GroupEntry, LONG_DOCUMENT, Made, Readers, Rekey};
+use crate::keystore::realm_dir::publishers::Change;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod publishers;
+
 /// Gives groups keys of their own, and says who reads them
 ///
-/// A group is the first level of a topic. Without a key of its own every member reads it. Who has its key can publish to it, and nobody
-/// else can.
+/// A group is the first level of a topic. Without a key of its own every member reads it. Of those who have its key all can publish to it, or
+/// those alone that are named.
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   m2mesh realm group ./plant add alarms --readers hub pump-3
   m2mesh realm group ./plant rekey alarms --readers hub
   m2mesh realm group ./plant rekey --root
+  m2mesh realm group ./plant add orders --publish hub
+  m2mesh realm group ./plant publishers orders --add pump-3
   m2mesh realm group ./plant list")]
 pub(super) struct Arguments {
     /// The realm's directory
@@ -34,20 +39,24 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Lists the groups that have a key of their own, its versions, and who reads them
+    /// Lists the groups that have a key of their own, its versions, and who reads them and publishes to them
     #[command(after_help = "Example:\n  m2mesh realm group ./plant list --json")]
     List,
     /// Gives a group a key of its own
     #[command(after_help = "Examples:
   m2mesh realm group ./plant add alarms
-  m2mesh realm group ./plant add alarms --readers hub pump-3")]
+  m2mesh realm group ./plant add alarms --readers hub pump-3
+  m2mesh realm group ./plant add orders --publish hub")]
     Add {
         /// The group: the first level of its topics
         #[arg(value_name = "NAME")]
         name: String,
-        /// The devices that may read it, and so publish to it; all members, also later ones, if nothing is said
-        #[arg(long, value_name = "DEVICE", num_args = 1.., value_parser = super::name)]
+        /// The devices that may read it; all members, also later ones, if nothing is said
+        #[arg(long, alias = "read", value_name = "DEVICE", num_args = 1.., value_parser = super::name)]
         readers: Vec<Name>,
+        /// Those of them that may publish to it; all, if nothing is said. With this the key is sealed with at once
+        #[arg(long, value_name = "DEVICE", num_args = 1.., value_parser = super::name, conflicts_with = "after")]
+        publish: Vec<Name>,
         #[command(flatten)]
         when: When,
     },
@@ -70,6 +79,29 @@ enum Action {
         root: bool,
         #[command(flatten)]
         when: When,
+    },
+    /// Says who may publish to a group, of those who read it; without an option, who may now
+    ///
+    /// Relays and readers drop what others publish. A right that is taken ends for every device as soon as the bulletin comes to it; those that
+    /// keep theirs get new permits meanwhile, and what they publish waits for that.
+    #[command(after_help = "Examples:
+  m2mesh realm group ./plant publishers orders
+  m2mesh realm group ./plant publishers orders --add hub pump-3
+  m2mesh realm group ./plant publishers orders --remove pump-3
+  m2mesh realm group ./plant publishers orders --all")]
+    Publishers {
+        /// The group
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Devices that may from now on; if all could before, these alone
+        #[arg(long, value_name = "DEVICE", num_args = 1.., value_parser = super::name)]
+        add: Vec<Name>,
+        /// Devices that may no more
+        #[arg(long, value_name = "DEVICE", num_args = 1.., value_parser = super::name)]
+        remove: Vec<Name>,
+        /// All that read it may
+        #[arg(long, conflicts_with_all = ["add", "remove"])]
+        all: bool,
     },
     /// Takes its own key from a group: every member can read it then
     #[command(after_help = "Example:\n  m2mesh realm group ./plant remove alarms")]
@@ -99,6 +131,14 @@ impl Arguments {
 pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Result<Option<VerifiedBulletin>, Failure> {
     let Arguments { place, action, key } = arguments;
     let mut realm = operator::open(&place, source)?;
+    if let Action::Publishers { name, add, remove, all: false } = &action
+        && add.is_empty()
+        && remove.is_empty()
+    {
+        let groups = realm.group_list().map_err(|error| operator::failed(error.into()))?;
+        publishers::show(shell, name, &groups)?;
+        return Ok(None);
+    }
     if let Action::List = action {
         list(shell, realm.group_list().map_err(|error| operator::failed(error.into()))?)?;
         return Ok(None);
@@ -108,9 +148,16 @@ pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Resul
     let some = |readers: Vec<Name>| if readers.is_empty() { None } else { Some(Readers::Some(readers)) };
     let (name, made) = match action {
         Action::List => return Ok(None),
-        Action::Add { name, readers, when } => {
-            let wanted = (name.as_str(), some(readers).unwrap_or(Readers::All));
-            (Some(name.clone()), realm.add_group(&operator, wanted, (now, when.after), &mut rng))
+        Action::Add { name, readers, publish, when } => {
+            let all = |names| some(names).unwrap_or(Readers::All);
+            let wanted = (name.as_str(), all(readers), all(publish));
+            (Some(name.clone()), realm.add_group_for(&operator, wanted, (now, when.after), &mut rng))
+        }
+        Action::Publishers { name, add, remove, all } => {
+            let change = if all { Change::All } else { Change::Some(add, remove) };
+            let changed = realm.set_publishers(&operator, (&name, change), now, &mut rng).map_err(operator::failed)?;
+            publishers::tell(shell, &name, &changed, realm.bulletin().version())?;
+            return Ok(changed.new.then(|| realm.bulletin().clone()));
         }
         Action::Rekey { name, readers, all, root: _, when } => {
             let readers = if all { Some(Readers::All) } else { some(readers) };
@@ -175,6 +222,8 @@ fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<(), Failure> {
             serde_json::json!({
                 "group": entry.name, "tag": entry.tag.map(|tag| tag.to_string()), "root": entry.tag.is_none(),
                 "versions": versions.collect::<Vec<_>>(), "all": all, "readers": readers,
+                "restricted": entry.publishers.as_ref().map(|publishers| *publishers != Readers::All),
+                "publishers": publishers::named(entry.publishers.as_ref()),
             })
         };
         shell.object(&groups.into_iter().map(group).collect::<Vec<_>>())?;
@@ -193,13 +242,9 @@ fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<(), Failure> {
                 (version.to_string(), from.to_string(), bytes)
             },
         );
-        let readers = match entry.readers {
-            None => "not known here".to_owned(),
-            Some(Readers::All) => "all".to_owned(),
-            Some(Readers::Some(names)) => names.iter().map(Name::to_string).collect::<Vec<_>>().join(" "),
-        };
-        vec![name, version, from, bytes, readers]
+        let (readers, publish) = (publishers::words(entry.readers.as_ref()), publishers::words(entry.publishers.as_ref()));
+        vec![name, version, from, bytes, readers, publish]
     };
-    shell.table(&["GROUP", "VERSION", "FROM", "BYTES", "READERS"], groups.into_iter().map(row).collect())?;
+    shell.table(&["GROUP", "VERSION", "FROM", "BYTES", "READERS", "PUBLISHERS"], groups.into_iter().map(row).collect())?;
     Ok(())
 }

@@ -84,6 +84,8 @@ impl Engine {
         self.member.watch_bulletin(&mut self.core);
         self.member.fetch_documents(&mut self.core, &mut self.neighbours);
         self.groups.update_tags(&mut self.core, &mut self.neighbours);
+        self.member.plan_permits(&mut self.core);
+        self.groups.take_up_rights(&mut self.core, &mut self.neighbours, &mut self.routing);
     }
 
     pub(in crate::engine) fn timeout_epochs(&mut self) {
@@ -106,6 +108,7 @@ impl Engine {
         self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
         self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.member.plan_renewal(&self.core);
+        self.member.plan_permits(&mut self.core);
         self.plan_rotation();
         self.member.watch_bulletin(&mut self.core);
     }
@@ -151,6 +154,7 @@ impl Engine {
                 self.take_up_bulletin(None);
             }
             self.groups.update_tags(&mut self.core, &mut self.neighbours);
+            self.groups.take_up_rights(&mut self.core, &mut self.neighbours, &mut self.routing);
         }
         self.member.plan_renewal(&self.core);
         self.member.plan_cards(&mut self.core);

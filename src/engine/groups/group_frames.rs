@@ -5,7 +5,7 @@
 //! frame ─▶ well-formed? in time? not here before? ──no──▶ dropped
 //!             │ publisher's credential known? ──no──▶ waits, and the neighbour that it came from is asked
 //!             ▼
-//!          signature holds? of a segment of ours? ──no──▶ dropped
+//!          permit and signature hold? of a segment of ours? ──no──▶ dropped
 //!             ▼
 //!          shelf ─▶ pushed on along the tree ─▶ of a group listened to? ─▶ open ─▶ streams
 //! ```
@@ -16,7 +16,8 @@
 //! Invariants
 //! 1. No frame is handed on, kept or opened before its publisher's signature has been verified.
 //! 2. A frame is handed on once, however often it comes, and not after its deadline.
-//! 3. A forged frame with the number of a frame that is wanted leaves that frame wanted.
+//! 3. No frame of a restricted group is handed on, kept or opened whose publisher has no permit of an issuer.
+//! 4. A forged frame with the number of a frame that is wanted leaves that frame wanted.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -31,6 +32,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
 use crate::identity::credential::{acceptance, epoch_length};
+use crate::identity::permit::Found;
 use crate::identity::sign::verify_signed;
 use crate::time::{Time, Unix};
 use crate::wire::data::Policy;
@@ -274,12 +276,20 @@ impl Groups {
         if !neighbours.trusts(core, link) {
             return;
         }
+        match self.judge_permit(core, &frame, &flow, &key) {
+            Found::Holds => {}
+            Found::UnknownIssuer => return core.count(Counter::GroupFramesForbidden, 1),
+            Found::Forged => return neighbours.note_forgery(core, link, Counter::GroupFramesForbidden),
+        }
         if !verify_signed(CONTEXT, &key, &signed) {
             return neighbours.note_forgery(core, link, Counter::GroupFramesForged);
         }
         let lag = self.lag_with(core, neighbours, link, &frame, &flow, arrival);
         let gone = self.shelf.set_lag(frame.group, flow, lag);
         self.count_gone(core, gone);
+        if let Some(permit) = frame.permit {
+            self.shelf.set_permit(&flow, (frame.epoch, permit));
+        }
         let until = self.deadline(core, &frame, &lag);
         let (Some((_, accepted)), Some(length), Some(until)) = (accepted, length, until) else {
             return core.count(Counter::GroupFramesExpired, 1);

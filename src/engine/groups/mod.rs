@@ -12,6 +12,7 @@ pub(super) mod out_streams;
 pub(super) mod past;
 pub(super) mod publishing;
 pub(super) mod repair;
+pub(super) mod rights;
 pub(super) mod shelf;
 pub(super) mod streams;
 pub(super) mod succession;

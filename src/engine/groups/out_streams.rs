@@ -19,7 +19,7 @@ use crate::engine::groups::publishing::{FRAME_OVERHEAD, MESSAGE_OVERHEAD};
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::engine::store::{Read, ReadError, Table, Write};
-use crate::id::{CredentialHash, StreamId};
+use crate::id::{CredentialHash, StreamId, Tag};
 use crate::identity::credential::OwnCredential;
 use crate::identity::group::GroupSender;
 use crate::time::{Epoch, Time, Unix};
@@ -91,6 +91,19 @@ impl OutStreams {
     /// Returns when the last frame was sealed in the open stream to a group.
     pub(in crate::engine) fn sealed(&self, group: &str) -> Option<Time> {
         self.out.get(group)?.sealed
+    }
+
+    /// Whether the open stream to a group is sealed under one of these tags, as this credential.
+    pub(in crate::engine) fn is_under(&self, group: &str, tags: &[Tag], credential: CredentialHash) -> bool {
+        let of = |out: &OutStream| tags.contains(&out.sender.tag()) && out.sender.credential() == credential;
+        self.out.get(group).is_some_and(of)
+    }
+
+    /// Has the open stream to a group go on under another sender's key, without an end.
+    pub(in crate::engine) fn go_on(&mut self, group: &str, sender: GroupSender) {
+        if let Some(out) = self.out.get_mut(group) {
+            out.sender = sender;
+        }
     }
 
     /// Puts a stream that [`Groups::stream_to`] has taken out back into the table.

@@ -25,6 +25,7 @@ use crate::engine::groups::Groups;
 use crate::engine::groups::confirmations::{self, Awaited};
 use crate::engine::groups::multicast::too_many_groups;
 use crate::engine::groups::out_streams::OutStreams;
+use crate::engine::groups::rights::PERMIT_RETRY;
 use crate::engine::groups::shelf::Kept;
 use crate::engine::groups::tree::{Handed, NextHop};
 use crate::engine::neighbours::Neighbours;
@@ -33,6 +34,7 @@ use crate::engine::routing::data_frames::inner;
 use crate::engine::store::{Read, ReadError, Write};
 use crate::id::{LinkId, Lsn, Tag};
 use crate::identity::group::GroupSender;
+use crate::identity::membership::MayPublish;
 use crate::time::{Time, Unix};
 use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
 use crate::wire::topic;
@@ -86,6 +88,8 @@ pub(in crate::engine) struct Publishing {
     /// Since when each blocked link has held publishers up.
     slow: BTreeMap<LinkId, Time>,
     pub(in crate::engine) streams: OutStreams,
+    /// Whether the issuer is to be asked for permits.
+    pub(in crate::engine) wants_permits: bool,
 }
 
 /// Whether a group's publications may leave.
@@ -120,6 +124,11 @@ impl Publishing {
     /// Returns the write that keeps the ends of this process's streams when the node stops.
     pub(in crate::engine) fn close(&mut self) -> Write {
         self.streams.close()
+    }
+
+    /// Has all groups looked at again.
+    pub(in crate::engine) fn unblock(&mut self) {
+        self.blocked.clear();
     }
 
     /// Notes that a link takes frames again or is gone, so that it no longer holds publishers up.
@@ -239,6 +248,9 @@ impl Groups {
             return;
         };
         let group = topic::group(&topic);
+        if core.membership.may_publish(group, core.now.unix) == MayPublish::No {
+            return core.finish(token, Reply::Refused(Refused::NoRight(group.to_owned())));
+        }
         if !self.tree.publishes(group) && !self.has_room_for_group(group) {
             return core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
@@ -266,6 +278,20 @@ impl Groups {
         let blocked = &self.publishing.blocked;
         let next = self.publishing.pending.keys().find(|group| !blocked.contains_key(*group)).cloned();
         let Some(group) = next else { return false };
+        match core.membership.may_publish(&group, core.now.unix) {
+            MayPublish::Now => {}
+            MayPublish::Ask => {
+                self.publishing.wants_permits = true;
+                self.publishing.blocked.insert(group, core.now.time + PERMIT_RETRY);
+                return true;
+            }
+            MayPublish::No => {
+                let reason = Refused::NoRight(group.clone()).to_string();
+                let publications = self.take_publications(&group);
+                self.end_publications(core, &group, publications, &Outcome::Refused { reason });
+                return true;
+            }
+        }
         match self.readiness(core, neighbours, routing, &group) {
             Ready::Not(until) => drop(self.publishing.blocked.insert(group, until)),
             Ready::To(next_hops) => {
@@ -359,7 +385,7 @@ impl Groups {
     }
 
     fn expire_publications(&mut self, core: &mut Core) {
-        let now = core.now.time;
+        let (now, now_unix) = (core.now.time, core.now.unix);
         let mut expired = Vec::new();
         for queue in self.publishing.pending.values_mut() {
             // Those further behind may expire earlier.
@@ -371,10 +397,14 @@ impl Groups {
         }
         self.publishing.pending.retain(|_, queue| !queue.is_empty());
         self.publishing.open -= expired.len();
-        let outcome = Outcome::Expired { reason: "its neighbours took no more until its deadline".to_owned() };
         for publication in expired {
             let topic = publication.topic.clone();
-            self.end_publications(core, topic::group(&topic), vec![publication], &outcome);
+            let group = topic::group(&topic);
+            let reason = match core.membership.may_publish(group, now_unix) {
+                MayPublish::Now => "its neighbours took no more until its deadline".to_owned(),
+                _ => format!("the issuer did not say until its deadline whether this device may publish to {group}"),
+            };
+            self.end_publications(core, group, vec![publication], &Outcome::Expired { reason });
         }
     }
 

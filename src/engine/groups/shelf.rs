@@ -16,9 +16,9 @@
 use crate::delivery::lane::SendPolicy;
 use crate::delivery::ranges::Ranges;
 use crate::engine::groups::lag::Lag;
-use crate::id::{CredentialHash, Tag};
+use crate::id::{CredentialHash, Permit, Tag};
 use crate::share::Shares;
-use crate::time::{Now, Time, Unix};
+use crate::time::{Epoch, Now, Time, Unix};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,6 +68,8 @@ struct Known {
     kept: BTreeMap<u64, Kept>,
     /// What the flow's frames tell about its publisher's clock.
     lag: Lag,
+    /// The permit that its frames carry, and the epoch for which it was found to hold.
+    permit: Option<(Epoch, Permit)>,
 }
 
 /// The flows that are known, and the frames that are kept.
@@ -142,6 +144,33 @@ impl Shelf {
         gone
     }
 
+    /// The permit of a flow of this group that was found to hold, and for which epoch.
+    pub(in crate::engine) fn permit(&self, flow: &Flow, group: &Tag) -> Option<(Epoch, Permit)> {
+        self.flows.get(flow).filter(|known| known.group == *group)?.permit
+    }
+
+    /// Notes that the permit of a flow, if there is such a flow, was found to hold.
+    pub(in crate::engine) fn set_permit(&mut self, flow: &Flow, permit: (Epoch, Permit)) {
+        if let Some(known) = self.flows.get_mut(flow) {
+            known.permit = Some(permit);
+        }
+    }
+
+    /// Takes out the frames that this device has published to a group under a credential, in the order in which it did.
+    pub(in crate::engine) fn take_own(&mut self, group: &Tag, credential: CredentialHash) -> Vec<Kept> {
+        let from = (*group, (credential, [0; 16]));
+        let flows: Vec<Flow> = self.by_group.range(from..=(*group, (credential, [0xff; 16]))).map(|(_, of)| *of).collect();
+        let mut own: Vec<(Time, Flow, u64, Kept)> = Vec::new();
+        for flow in flows {
+            let kept = self.flows.get(&flow).into_iter().flat_map(|known| &known.kept);
+            let published = kept.filter(|(_, frame)| frame.send_policy.is_some());
+            own.extend(published.map(|(number, frame)| (frame.came, flow, *number, frame.clone())));
+        }
+        own.sort_by_key(|(came, flow, number, _)| (*came, *flow, *number));
+        own.iter().for_each(|(_, flow, number, _)| self.drop_frame(flow, *number));
+        own.into_iter().map(|(.., frame)| frame).collect()
+    }
+
     /// Handles a step of this device's clock, forward by `by` microseconds: all publishers' clocks are that much
     /// further behind.
     pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
@@ -159,7 +188,7 @@ impl Shelf {
         }
         self.flows.entry(flow).or_insert_with(|| {
             self.by_group.insert((group, flow));
-            Known { group, seen: Ranges::default(), kept: BTreeMap::new(), lag: Lag::default() }
+            Known { group, seen: Ranges::default(), kept: BTreeMap::new(), lag: Lag::default(), permit: None }
         });
         gone
     }

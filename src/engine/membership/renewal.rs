@@ -34,6 +34,8 @@ const PULL_INTERVAL: Duration = Duration::from_secs(5);
 /// Cards that a new bulletin may have changed are asked for within this time, or within a quarter of an epoch, so that not all ask at
 /// once.
 const SPREAD: Duration = Duration::from_secs(120);
+/// Permits for which publications may wait are asked for within this time.
+const PERMIT_SPREAD: Duration = Duration::from_secs(1);
 /// First and longest wait after a failed renewal, the latter where the credentials soon run out.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
@@ -91,6 +93,29 @@ impl Member {
             self.ask_issuer(core, !self.is_lost(core));
         }
         self.start_pull_if_due(core);
+    }
+
+    /// Asks for permits if those at hand are of another generation than the bulletin says, or soon run out.
+    pub(in crate::engine) fn plan_permits(&mut self, core: &mut Core) {
+        if core.membership.permits_are_stale() || core.membership.permits_run_out(core.now.unix) {
+            self.ask_for_permits(core);
+        }
+    }
+
+    /// Asks the issuer within [`PERMIT_SPREAD`], since publications may wait for the answer.
+    pub(in crate::engine) fn ask_for_permits(&mut self, core: &mut Core) {
+        if self.renewal.asking.is_some() {
+            return;
+        }
+        let (spread, interval) =
+            if self.issuer.is_some() { (Duration::ZERO, Duration::ZERO) } else { (PERMIT_SPREAD, PULL_INTERVAL) };
+        let wait = match self.renewal.failures {
+            0 => Duration::from_micros(core.rng.next_u64() % u64::try_from(spread.as_micros()).unwrap_or(1).max(1)),
+            _ => self.patience(core),
+        };
+        let earliest = self.renewal.last_pull.map_or(core.now.time, |last| last + interval);
+        let at = earliest.max(core.now.time + wait);
+        self.renewal.next_pull = Some(self.renewal.next_pull.map_or(at, |planned| planned.min(at)));
     }
 
     /// A bulletin has come since the cards were asked for: a device may have been revoked, and others have new cards for it.

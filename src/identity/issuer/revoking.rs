@@ -195,13 +195,17 @@ impl Issuer {
             let excluded: BTreeSet<u32> = left_out(last, leaves).union(&revoked).copied().collect();
             let version = (group, named.version.saturating_add(1));
             let key = seal::random(rng);
-            let document = match group_tree::readers_of(last, leaves) {
+            let mut document = match group_tree::readers_of(last, leaves) {
                 // For readers again: any other would be granted to all who come later.
                 Some(readers) => {
                     self.seal_group_to(rng, version, &key, &readers.difference(&revoked).copied().collect())
                 }
                 None => self.seal_group(rng, version, &key, leaves, &excluded),
             };
+            // Permits of who is cut off are worth nothing without a credential; those of the others last.
+            if let Some(restriction) = &last.restriction {
+                self.restrict_group(&mut document, &key, restriction.generation);
+            }
             body.groups.push(group_tree::reference(&document, (now + LEAD).seconds()));
             documents.push(document);
         }

@@ -1,8 +1,8 @@
 //! Groups with a key of their own: who reads them, and how they get another key.
 //!
 //! A group that the bulletin does not list has a key that every member can derive. One that it lists has versions of a key of its own,
-//! each sealed to those who may read; whoever has the key can publish, too, and nobody else can: the formats know no
-//! readers that must not publish, nor publishers that must not read.
+//! each sealed to those who may read; whoever has the key can publish, too, unless the group is restricted to some of them
+//! ([`publishers`](super::publishers)).
 //!
 //! The bulletin names groups by a tag. Their names, and who is to read them, stand in `DIR/realm/group-readers`, which is not a secret of
 //! the realm but is private as all that lies beside it. A group without a list of readers is open to all members but the revoked, also to
@@ -18,10 +18,12 @@
 //! 2. A device that is revoked, or not among the readers, is reached by no version that is made afterwards.
 
 use super::amending::AmendError;
+use super::publishers::at_once;
 use super::{RealmDir, RealmDirError};
 use crate::id::{DeviceId, Name, Tag};
 use crate::identity::group::name_tag;
 use crate::identity::group_tree;
+use crate::identity::issuer::publishing_generation;
 use crate::identity::ledger::Book;
 use crate::identity::realm::Operator;
 use crate::identity::seal;
@@ -79,15 +81,17 @@ pub struct GroupEntry {
     pub versions: Vec<(u32, Unix, Option<usize>)>,
     /// Who reads it, if that is known here.
     pub readers: Option<Readers>,
+    /// Who publishes to it, of those who read it, if that is known here.
+    pub publishers: Option<Readers>,
 }
 
 /// A group in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stored {
-    name: String,
-    version: u32,
+pub(super) struct Stored {
+    pub(super) name: String,
+    pub(super) version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    readers: Option<Vec<DeviceId>>,
+    pub(super) readers: Option<Vec<DeviceId>>,
 }
 
 impl RealmDir {
@@ -108,7 +112,7 @@ impl RealmDir {
             let version = |named: &&crate::wire::bulletin::GroupReference| {
                 (named.version, Unix::from_seconds(named.from), bytes(&named.hash))
             };
-            let versions = versions.iter().map(version).collect();
+            let versions: Vec<(u32, Unix, Option<usize>)> = versions.iter().map(version).collect();
             let known = stored.iter().find(|group| Some(name_tag(body.realm, &group.name)) == tag);
             let readers = match known {
                 Some(Stored { readers: Some(readers), .. }) => Some(readers.clone()),
@@ -117,6 +121,7 @@ impl RealmDir {
             let open = tag.is_none() || known.is_some();
             entries.push((known.map(|group| group.name.clone()), tag, versions, open.then_some(readers)));
         }
+        let bulletin = self.bulletin.clone();
         let book = self.ledger.book()?;
         let named = |ids: Vec<DeviceId>| {
             let names = ids.iter().filter_map(|id| book.get(id)).map(|device| device.name.clone());
@@ -126,7 +131,11 @@ impl RealmDir {
             .into_iter()
             .map(|(name, tag, versions, readers)| {
                 let readers = readers.map(|readers| readers.map_or(Readers::All, named));
-                GroupEntry { name, tag, versions, readers }
+                let known = versions.first().is_some_and(|(.., bytes)| bytes.is_some());
+                let restricted = tag.filter(|tag| publishing_generation(&bulletin, *tag).is_some());
+                let may = |tag: Tag| book.publishers(tag).into_iter().collect::<Vec<_>>();
+                let publishers = known.then(|| restricted.map_or(Readers::All, |tag| named(may(tag))));
+                GroupEntry { name, tag, versions, readers, publishers }
             })
             .collect();
         entries.sort_by(|a, b| (a.tag.is_some(), &a.name, a.tag).cmp(&(b.tag.is_some(), &b.name, b.tag)));
@@ -144,6 +153,21 @@ impl RealmDir {
         (now, after): (Unix, Duration),
         rng: &mut ChaCha20Rng,
     ) -> Result<Made, AmendError> {
+        self.add_group_for(operator, (name, readers, Readers::All), (now, after), rng)
+    }
+
+    /// The same for a group to which only these devices publish, of those who read it. It is restricted at once, by every clock, if they are
+    /// not all.
+    ///
+    /// # Errors
+    /// Those of [`Self::add_group`]; or a publisher is not there, does not read it, or has the right for too many groups.
+    pub fn add_group_for(
+        &mut self,
+        operator: &Operator,
+        (name, readers, publishers): (&str, Readers, Readers),
+        (now, after): (Unix, Duration),
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Made, AmendError> {
         check_topic(name).map_err(|error| AmendError::Refused(error.to_string()))?;
         if name.contains('/') {
             let group = crate::wire::topic::group(name);
@@ -156,14 +180,20 @@ impl RealmDir {
                 return Err(AmendError::Refused(format!("the group {name} has a key of its own already; {hint}")));
             }
             let readers = realm.reader_ids(readers)?;
+            let publishers = realm.reader_ids(publishers)?;
+            realm.check_publishers(name, publishers.as_deref().unwrap_or_default(), readers.as_deref())?;
             let mut stored = realm.stored_groups()?;
             let group = entry(&mut stored, name);
             group.version += 1;
             group.readers.clone_from(&readers);
             let version = group.version;
             realm.store_groups(&stored)?;
-            let document = realm.seal((Some(tag), version), readers.as_deref(), rng)?;
-            Ok(put(body, &document, now + after))
+            let may = publishers.iter().flatten().copied().collect();
+            realm.ledger.assign_publishers(tag, &may)?;
+            let generation = publishers.is_some().then_some(version);
+            let document = realm.seal((Some(tag), version), readers.as_deref(), generation, rng)?;
+            let from = if generation.is_some() { at_once(body, now) } else { now + after };
+            Ok(put(body, &document, from))
         })
     }
 
@@ -182,8 +212,8 @@ impl RealmDir {
             let newest = |tag: Option<Tag>| {
                 body.groups.iter().filter(|named| named.group == tag).map(|named| named.version).max()
             };
-            let (tag, version, readers) = match rekey {
-                Rekey::Root => (None, newest(None).unwrap_or(0) + 1, None),
+            let (tag, version, readers, generation) = match rekey {
+                Rekey::Root => (None, newest(None).unwrap_or(0) + 1, None, None),
                 Rekey::Group(name, readers) => {
                     let tag = name_tag(body.realm, &name);
                     let listed = newest(Some(tag)).ok_or_else(|| not_listed(&name))?;
@@ -194,17 +224,22 @@ impl RealmDir {
                         return Err(AmendError::Refused(format!("who reads {name} is not known here; {hint}")));
                     }
                     let readers = readers.map(|readers| realm.reader_ids(readers)).transpose()?;
+                    let generation = realm.generation(&name)?;
+                    if let Some(readers) = readers.as_ref().filter(|_| generation.is_some()) {
+                        let may: Vec<DeviceId> = realm.ledger.book()?.publishers(tag).into_iter().collect();
+                        realm.check_publishers(&name, &may, readers.as_deref())?;
+                    }
                     let group = entry(&mut stored, &name);
                     group.version = group.version.max(listed) + 1;
                     if let Some(readers) = readers {
                         group.readers = readers;
                     }
-                    let made = (Some(tag), group.version, group.readers.clone());
+                    let made = (Some(tag), group.version, group.readers.clone(), generation);
                     realm.store_groups(&stored)?;
                     made
                 }
             };
-            let document = realm.seal((tag, version), readers.as_deref(), rng)?;
+            let document = realm.seal((tag, version), readers.as_deref(), generation, rng)?;
             Ok(put(body, &document, now + after))
         })
     }
@@ -222,21 +257,24 @@ impl RealmDir {
             let group = entry(&mut stored, name);
             (group.version, group.readers) = (group.version.max(newest), None);
             realm.store_groups(&stored)?;
+            realm.ledger.assign_publishers(tag, &BTreeSet::new())?;
             body.groups.retain(|named| named.group != Some(tag));
             Ok(((), Vec::new()))
         })
     }
 
-    /// A fresh key, sealed to all members in force, or to those of these that are.
-    fn seal(
+    /// A fresh key, sealed to all members in force, or to those of these that are; restricted to who has a permit of the generation, if
+    /// there is one.
+    pub(super) fn seal(
         &mut self,
         version: (Option<Tag>, u32),
         readers: Option<&[DeviceId]>,
+        generation: Option<u32>,
         rng: &mut ChaCha20Rng,
     ) -> Result<GroupVersion, AmendError> {
         let key = seal::random(rng);
         let book = self.ledger.book()?;
-        Ok(match readers {
+        let mut document = match readers {
             Some(readers) => {
                 let in_force = readers.iter().filter_map(|id| book.get(id)).filter(|device| !device.revoked);
                 let leaves = in_force.map(|device| device.leaf).collect();
@@ -246,10 +284,14 @@ impl RealmDir {
                 let (leaves, excluded) = assigned(book);
                 self.issuer.seal_group(rng, version, &key, leaves, &excluded)
             }
-        })
+        };
+        if let Some(generation) = generation {
+            self.issuer.restrict_group(&mut document, &key, generation);
+        }
+        Ok(document)
     }
 
-    fn reader_ids(&mut self, readers: Readers) -> Result<Option<Vec<DeviceId>>, AmendError> {
+    pub(super) fn reader_ids(&mut self, readers: Readers) -> Result<Option<Vec<DeviceId>>, AmendError> {
         let Readers::Some(names) = readers else { return Ok(None) };
         let book = self.ledger.book()?;
         let id = |name: Name| match book.named(&name) {
@@ -263,7 +305,7 @@ impl RealmDir {
             .map(|ids| Some(ids.into_iter().collect()))
     }
 
-    fn stored_groups(&self) -> Result<Vec<Stored>, RealmDirError> {
+    pub(super) fn stored_groups(&self) -> Result<Vec<Stored>, RealmDirError> {
         let path = self.readers_path();
         match private_file::read(&path) {
             Err(FileError::Missing { .. }) => Ok(Vec::new()),
@@ -271,7 +313,7 @@ impl RealmDir {
         }
     }
 
-    fn store_groups(&self, groups: &[Stored]) -> Result<(), FileError> {
+    pub(super) fn store_groups(&self, groups: &[Stored]) -> Result<(), FileError> {
         private_file::write(&self.readers_path(), &encode(&groups))
     }
 
@@ -281,7 +323,7 @@ impl RealmDir {
 }
 
 /// What is stored of a group, which may be nothing yet.
-fn entry<'a>(stored: &'a mut Vec<Stored>, name: &str) -> &'a mut Stored {
+pub(super) fn entry<'a>(stored: &'a mut Vec<Stored>, name: &str) -> &'a mut Stored {
     let at = stored.iter().position(|group| group.name == name).unwrap_or(stored.len());
     if at == stored.len() {
         stored.push(Stored { name: name.to_owned(), version: 0, readers: None });
@@ -297,7 +339,7 @@ fn assigned(book: &Book) -> (u32, BTreeSet<u32>) {
 }
 
 /// Names a document in the bulletin.
-fn put(body: &mut crate::wire::bulletin::Bulletin, document: &GroupVersion, from: Unix) -> (Made, Vec<Vec<u8>>) {
+pub(super) fn put(body: &mut crate::wire::bulletin::Bulletin, document: &GroupVersion, from: Unix) -> (Made, Vec<Vec<u8>>) {
     body.groups.push(group_tree::reference(document, from.seconds()));
     let encoded = encode(document);
     let from = Unix::from_seconds(from.seconds());
@@ -305,7 +347,7 @@ fn put(body: &mut crate::wire::bulletin::Bulletin, document: &GroupVersion, from
     (made, vec![encoded])
 }
 
-fn not_listed(name: &str) -> AmendError {
+pub(super) fn not_listed(name: &str) -> AmendError {
     AmendError::Refused(format!(
         "the group {name} has no key of its own; give it one with `m2mesh realm group DIR add {name}`"
     ))
