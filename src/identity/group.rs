@@ -274,8 +274,7 @@ impl GroupKeys {
         let listed = self.listed.get(&name_tag(self.realm, group));
         // To a group that has become restricted nobody publishes as before, not even for a while.
         let restricted = |listed: &Versions| listed.begun(self.at) && listed.generation(self.at) != 0;
-        let derives =
-            listed.is_none_or(|listed| listed.begins_after(self.at, self.skew) && !restricted(listed));
+        let derives = listed.is_none_or(|listed| listed.begins_after(self.at, self.skew) && !restricted(listed));
         let own = listed.filter(|listed| listed.begun(self.at + self.skew));
         let own = own.into_iter().flat_map(|listed| listed.open(self.at, self.skew));
         let derived = self.root.open(self.at, self.skew).filter(|_| derives);

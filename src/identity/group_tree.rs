@@ -75,7 +75,15 @@ impl GroupTree {
         key: &Secret,
         (leaves, nodes): (u32, Vec<u32>),
     ) -> GroupVersion {
-        let mut document = GroupVersion { format: FORMAT, group, version, leaves, salt: [0; 16], cover: Vec::new(), restriction: None };
+        let mut document = GroupVersion {
+            format: FORMAT,
+            group,
+            version,
+            leaves,
+            salt: [0; 16],
+            cover: Vec::new(),
+            restriction: None,
+        };
         rng.fill_bytes(&mut document.salt);
         document.cover = nodes
             .into_iter()

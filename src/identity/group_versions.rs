@@ -76,8 +76,7 @@ impl Versions {
 
     /// The versions that open frames at the time `at`.
     pub(super) fn open(&self, at: Unix, skew: Duration) -> impl Iterator<Item = &VersionedKey> {
-        let (holding, generation) =
-            self.holding(at).map_or((0, 0), |holding| (holding.version, holding.generation()));
+        let (holding, generation) = self.holding(at).map_or((0, 0), |holding| (holding.version, holding.generation()));
         let next = |place: usize| self.0.get(place + 1).map(|next| next.from);
         self.0.iter().enumerate().filter_map(move |(place, version)| {
             let begun = version.version <= holding || version.from <= at + skew;
@@ -93,8 +92,7 @@ impl Versions {
 
     /// The versions of other generations that were in force before.
     pub(super) fn former(&self, at: Unix) -> impl Iterator<Item = &VersionedKey> {
-        let (holding, generation) =
-            self.holding(at).map_or((0, 0), |holding| (holding.version, holding.generation()));
+        let (holding, generation) = self.holding(at).map_or((0, 0), |holding| (holding.version, holding.generation()));
         self.0.iter().filter(move |version| version.version < holding && version.generation() != generation)
     }
 

@@ -242,9 +242,13 @@ fn list(shell: &Shell, groups: Vec<GroupEntry>) -> Result<(), Failure> {
                 (version.to_string(), from.to_string(), bytes)
             },
         );
-        let (readers, publish) = (publishers::words(entry.readers.as_ref()), publishers::words(entry.publishers.as_ref()));
+        let (readers, publish) =
+            (publishers::words(entry.readers.as_ref()), publishers::words(entry.publishers.as_ref()));
         vec![name, version, from, bytes, readers, publish]
     };
-    shell.table(&["GROUP", "VERSION", "FROM", "BYTES", "READERS", "PUBLISHERS"], groups.into_iter().map(row).collect())?;
+    shell.table(
+        &["GROUP", "VERSION", "FROM", "BYTES", "READERS", "PUBLISHERS"],
+        groups.into_iter().map(row).collect(),
+    )?;
     Ok(())
 }

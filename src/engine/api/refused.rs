@@ -57,7 +57,9 @@ pub enum Refused {
         limit: usize,
     },
     /// The group is restricted, and the device has no permit.
-    #[error("this device has no right to publish to {0}; ask the operator: m2mesh realm group DIR publishers {0} --add DEVICE")]
+    #[error(
+        "this device has no right to publish to {0}; ask the operator: m2mesh realm group DIR publishers {0} --add DEVICE"
+    )]
     NoRight(String),
     /// Not a topic.
     #[error("{0}")]

@@ -159,7 +159,8 @@ impl Shelf {
     /// Takes out the frames that this device has published to a group under a credential, in the order in which it did.
     pub(in crate::engine) fn take_own(&mut self, group: &Tag, credential: CredentialHash) -> Vec<Kept> {
         let from = (*group, (credential, [0; 16]));
-        let flows: Vec<Flow> = self.by_group.range(from..=(*group, (credential, [0xff; 16]))).map(|(_, of)| *of).collect();
+        let flows: Vec<Flow> =
+            self.by_group.range(from..=(*group, (credential, [0xff; 16]))).map(|(_, of)| *of).collect();
         let mut own: Vec<(Time, Flow, u64, Kept)> = Vec::new();
         for flow in flows {
             let kept = self.flows.get(&flow).into_iter().flat_map(|known| &known.kept);

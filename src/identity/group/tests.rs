@@ -219,7 +219,7 @@ fn a_listed_group_has_its_own_key_for_those_it_covers() {
     assert_eq!((covered.version("plant"), covered.version("other")), (Some(5), Some(1)));
     assert_eq!((excluded.version("plant"), excluded.version("other")), (None, Some(1)));
     assert_eq!(later.version("plant"), None, "assigned later: not covered");
-    let grant = [GroupKeyGrant { group: plant, version: 5, key: [5; 32] }];
+    let grant = [GroupKeyGrant { group: plant, version: 5, key: [5; 32], publishing: None }];
     let granted = GroupKeys::new(&tree.path(2).expect("a leaf"), &grant, &bulletin, None).expect("keys");
     assert_eq!(granted.tag("plant", EPOCH), covered.tag("plant", EPOCH));
     assert_ne!(excluded.tag("plant", EPOCH), covered.tag("plant", EPOCH));

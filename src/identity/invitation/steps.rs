@@ -8,6 +8,8 @@ use crate::identity::bulletin::BulletinError;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::group::name_tag;
 use crate::identity::group_tree;
+use crate::identity::issuer::publishing_generation;
+use crate::identity::kdf::Secret;
 use crate::identity::ledger::LedgerError;
 use crate::identity::membership::Membership;
 use crate::identity::seal;
@@ -85,6 +87,74 @@ impl MemoryRealm {
             body.groups.push(named);
             body.groups.sort_by_key(|named| (named.group, named.version));
         })?)
+    }
+
+    /// Says who publishes to a listed group, of those who read it: these devices, or all. Where a right is taken, or the group becomes restricted or
+    /// ceases to be, its key is another, with a generation of its own and in force at once; that key is returned.
+    ///
+    /// # Errors
+    /// The group is not listed, or a device is not in the ledger.
+    pub fn set_publishers(
+        &mut self,
+        name: &str,
+        publishers: Option<&[Name]>,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Option<Secret>, InviteError> {
+        let tag = name_tag(self.bulletin.realm(), name);
+        let id = |name: &Name| {
+            let device = self.book.named(name).ok_or_else(|| LedgerError::NoName(name.clone()))?;
+            Ok::<_, LedgerError>(device.device)
+        };
+        let may = publishers.unwrap_or_default().iter().map(id).collect::<Result<BTreeSet<_>, _>>()?;
+        let before = self.book.publishers(tag);
+        let raises =
+            publishing_generation(&self.bulletin, tag).is_some() != publishers.is_some() || !may.is_superset(&before);
+        self.book.assign_publishers(tag, &may)?;
+        if !raises {
+            self.amend(now, |_| {})?;
+            return Ok(None);
+        }
+        let from = now - self.bulletin.epoch_length().skew() * 2;
+        self.another_version(name, (now, from), |version| publishers.map(|_| version), rng).map(Some)
+    }
+
+    /// Gives a listed group another key, sealed with at once, for those who read it; who publishes stays as it is.
+    ///
+    /// # Errors
+    /// The group is not listed.
+    pub fn rekey_group(&mut self, name: &str, now: Unix, rng: &mut ChaCha20Rng) -> Result<(), InviteError> {
+        let generation = publishing_generation(&self.bulletin, name_tag(self.bulletin.realm(), name));
+        self.another_version(name, (now, now), |_| generation, rng).map(drop)
+    }
+
+    fn another_version(
+        &mut self,
+        name: &str,
+        (now, from): (Unix, Unix),
+        generation: impl FnOnce(u32) -> Option<u32>,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Secret, InviteError> {
+        let group = Some(name_tag(self.bulletin.realm(), name));
+        let newest = self.bulletin.group_versions().filter(|(named, _)| named.group == group);
+        let newest = newest.filter_map(|(_, document)| document).max_by_key(|document| document.version);
+        let missing = || LedgerError::Storage(format!("the group {name} has no key of its own"));
+        let newest = newest.ok_or_else(missing)?.clone();
+        let leaves = self.book.devices().last().map_or(1, |device| device.leaf.saturating_add(1));
+        let (version, key) = ((group, newest.version + 1), seal::random(rng));
+        let mut document = match group_tree::readers_of(&newest, leaves) {
+            Some(readers) => self.issuer.seal_group_to(rng, version, &key, &readers),
+            None => self.issuer.seal_group(rng, version, &key, leaves, &group_tree::left_out(&newest, leaves)),
+        };
+        if let Some(generation) = generation(version.1) {
+            self.issuer.restrict_group(&mut document, &key, generation);
+        }
+        let named = group_tree::reference(&document, from.seconds());
+        self.amend_with(now, &[document], |body| {
+            body.groups.push(named);
+            body.groups.sort_by_key(|named| (named.group, named.version));
+        })?;
+        Ok(key)
     }
 
     fn amend_with(

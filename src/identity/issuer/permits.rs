@@ -31,8 +31,11 @@ impl Issuer {
         }
         let device = ledger.device(&device.renewal).map_err(unavailable)?.ok_or(Refusal::UnknownDevice)?;
         let pairs = pairs(&device, bulletin, now);
-        let groups: Vec<(Tag, u32)> =
-            device.publishes.iter().filter_map(|group| Some((*group, publishing_generation(bulletin, *group)?))).collect();
+        let groups: Vec<(Tag, u32)> = device
+            .publishes
+            .iter()
+            .filter_map(|group| Some((*group, publishing_generation(bulletin, *group)?)))
+            .collect();
         let most = MAX_PERMITS / groups.len().max(1);
         let permits = |(group, generation): (Tag, u32)| {
             let key = self.tree.publishing_key(group, generation);

@@ -339,7 +339,11 @@ fn assigned(book: &Book) -> (u32, BTreeSet<u32>) {
 }
 
 /// Names a document in the bulletin.
-pub(super) fn put(body: &mut crate::wire::bulletin::Bulletin, document: &GroupVersion, from: Unix) -> (Made, Vec<Vec<u8>>) {
+pub(super) fn put(
+    body: &mut crate::wire::bulletin::Bulletin,
+    document: &GroupVersion,
+    from: Unix,
+) -> (Made, Vec<Vec<u8>>) {
     body.groups.push(group_tree::reference(document, from.seconds()));
     let encoded = encode(document);
     let from = Unix::from_seconds(from.seconds());

@@ -59,7 +59,11 @@ impl RealmDir {
         self.refresh()?;
         let planned = self.plan_publishers(name, &change)?;
         if !planned.new {
-            return Ok(Changed { publishers: self.publishers_of(planned.restricted, &planned.may)?, new: false, made: None });
+            return Ok(Changed {
+                publishers: self.publishers_of(planned.restricted, &planned.may)?,
+                new: false,
+                made: None,
+            });
         }
         self.amend(operator, now, |realm, body| {
             // Again, now that nobody else changes the bulletin.

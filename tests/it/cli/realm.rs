@@ -104,6 +104,30 @@ fn groups_get_keys_and_readers_and_lose_them() {
 }
 
 #[test]
+fn rights_to_publish_are_given_and_taken() {
+    let plant = plant();
+    let refused = plant.realm("group", &["add", "orders", "--publish", "nobody"]);
+    assert!(text(&refused.stderr).contains("realm list"), "{}", text(&refused.stderr));
+    let said = plant.ends(0, "group", &["add", "orders", "--publish", "hub"]);
+    assert!(said.contains("orders: key version 1"), "{said}");
+    assert!(plant.ends(0, "group", &["publishers", "orders"]).contains("orders: published to by hub"));
+    let list = plant.json("group", &["list"]);
+    assert_eq!((&list[1]["restricted"], &list[1]["publishers"][0]), (&true.into(), &"hub".into()));
+    assert_eq!((&list[0]["restricted"], &list[0]["publishers"]), (&false.into(), &serde_json::Value::Null));
+    let taken = plant.json("group", &["publishers", "orders", "--remove", "hub"]);
+    assert_eq!((&taken["version"], &taken["publishers"], &taken["new"]), (&2.into(), &serde_json::json!([]), &true.into()));
+    assert!(plant.ends(0, "group", &["list"]).contains("nobody"));
+    let given = plant.json("group", &["publishers", "orders", "--add", "hub"]);
+    assert_eq!((&given["version"], &given["new"]), (&serde_json::Value::Null, &true.into()));
+    assert_eq!(plant.json("group", &["publishers", "orders", "--add", "hub"])["new"], false);
+    let all = plant.json("group", &["publishers", "orders", "--all"]);
+    assert_eq!((&all["restricted"], &all["version"]), (&false.into(), &3.into()));
+    let none = plant.realm("group", &["publishers", "yard", "--add", "hub"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("no key of its own"), "{}", text(&none.stderr));
+}
+
+#[test]
 fn an_auditor_opens_captured_credentials_and_each_opening_is_in_the_log() {
     let plant = plant();
     let captured = plant.captured();

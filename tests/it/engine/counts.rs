@@ -166,6 +166,7 @@ fn group_frames_that_are_old_or_of_somebody_else_are_not_taken() {
             salt: [0; 16],
             counter: 0,
             sealed: &[0; 64],
+            permit: None,
         };
         let body = wire::encode(&frame);
         frame::raw(Kind::Group, &wire::encode(&Signed { body: &body, signature: Signature([0; 64]) }))

@@ -339,6 +339,7 @@ fn unknown_sender(number: u64, expiry: u64, length: usize) -> Vec<u8> {
         salt: [0; 16],
         counter: 0,
         sealed: &vec![0; length],
+        permit: None,
     });
     wire::encode(&Signed { body: &body, signature: Signature([0; 64]) })
 }

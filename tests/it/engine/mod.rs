@@ -28,6 +28,7 @@ mod multicast_bounds;
 mod overload;
 mod pieces;
 mod policies;
+mod publishers;
 mod quarantine;
 mod revocation;
 mod rotation;

@@ -69,8 +69,9 @@ fn forged_publication(mesh: &mut Mesh) -> Vec<u8> {
     let sender = mesh.nodes[1].engine.membership().credential(unix).expect("a credential").hash;
     let (sent, expiry) = (unix.0, unix.0 + 30_000_000);
     let (salt, counter, sealed) = ([0; 16], 0, &[0; 64][..]);
+    let (epoch, permit) = (Epoch(1), None);
     let frame =
-        GroupFrame { epoch: Epoch(1), sender, group, segment: 0, version: 1, sent, expiry, salt, counter, sealed };
+        GroupFrame { epoch, sender, group, segment: 0, version: 1, sent, expiry, salt, counter, sealed, permit };
     let body = wire::encode(&frame);
     frame::raw(Kind::Group, &wire::encode(&Signed { body: &body, signature: Signature([0; 64]) }))
 }

@@ -1,6 +1,7 @@
 //! The key schedule, computed a second time: from the primitives, as docs/protocol.md says, with fixed secrets. What
 //! comes out is compared with what the library computes, and kept in `tests/vectors/keys.json`.
 
+mod publishing;
 mod session;
 
 use super::vectors::check;
@@ -125,6 +126,7 @@ fn the_key_schedule_is_as_specified() {
     entries.push(session::session());
     entries.extend(tree());
     entries.push(group());
+    entries.push(publishing::restricted_group());
     entries.push(mail());
     entries.push(successor());
     check("keys.json", &render(&entries));
@@ -243,7 +245,7 @@ fn sealed_version(
         let sealed = aead(&derive(None, &node_key(*node), "m2mesh/1 group cover", &parts), 0, &[], key);
         Cover { node: *node, sealed: sealed.try_into().expect("a key and a tag") }
     });
-    GroupVersion { format: 1, group, version, leaves, salt, cover: cover.collect() }
+    GroupVersion { format: 1, group, version, leaves, salt, cover: cover.collect(), restriction: None }
 }
 
 fn tree() -> Vec<Entry> {
@@ -292,7 +294,8 @@ fn tree() -> Vec<Entry> {
 fn group() -> Entry {
     let name: [u8; 8] = head(tag(&realm().0, "m2mesh/1 group name", &[b"plant"]));
     let key = derive(None, &[ROOT; 32], "m2mesh/1 group key", &[b"plant"]);
-    let epoch_tag: [u8; 8] = head(tag(&key, "m2mesh/1 group tag", &[&EPOCH.0.to_be_bytes()]));
+    let mut epoch_tag: [u8; 8] = head(tag(&key, "m2mesh/1 group tag", &[&EPOCH.0.to_be_bytes()]));
+    epoch_tag[0] &= 0x7f;
     let sender = signing_key(PSEUDONYM);
     let sender_key = derive(None, &key, "m2mesh/1 group sender", &[&sender.0, &SALT]);
     let frame = GroupFrame {
@@ -306,6 +309,7 @@ fn group() -> Entry {
         salt: SALT,
         counter: 5,
         sealed: &[],
+        permit: None,
     };
     let aad = [
         &frame.sender.0[..],

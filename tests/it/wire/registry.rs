@@ -31,9 +31,9 @@ macro_rules! types {
 
 types! {
     signed::Signed announce::Announce ping::Ping bulletin::BulletinRequest bulletin::Bulletin bulletin::IssuerCertificate
-    bulletin::Revocation bulletin::GroupReference bulletin::Manager bulletin::GroupVersion document::DocumentRequest document::DocumentPiece bulletin::Segment credential_exchange::CredentialRequest
+    bulletin::Revocation bulletin::GroupReference bulletin::Manager bulletin::GroupVersion bulletin::Restriction document::DocumentRequest document::DocumentPiece bulletin::Segment credential_exchange::CredentialRequest
     credential::Credential contact::ContactCard contact::MailPrekey enrolment::Request enrolment::DeviceKeys
-    enrolment::SignedRequest enrolment::Answer enrolment::Grant enrolment::PathKeys enrolment::GroupKeyGrant enrol_relay::EnrolRelay
+    enrolment::SignedRequest enrolment::Answer enrolment::Grant enrolment::PathKeys enrolment::GroupKeyGrant enrolment::Publishing enrolment::Permits enrol_relay::EnrolRelay
     enrol_relay::EnrolAnswer ticket::Ticket hello::Hello hello::EnrolHello hello::EnrolReply successor::Successor
     time_beacon::TimeBeacon time_beacon::TimeRequest lsa::Lsa lsa::LsaLink lsa::LsaDigest lsa::LsaKey lsa::LsaRequest fragment::Fragment locate::Locate
     locate::Located witness::Witness data::Header data::MailBox data::Policy data::Path receipt::SessionNack receipt::HopAck

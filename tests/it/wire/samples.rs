@@ -7,7 +7,8 @@ use m2mesh::time::{Day, Epoch, EpochLength};
 use m2mesh::wire::announce::Announce;
 use m2mesh::wire::batch::{Ack, Batch, Message, Purpose};
 use m2mesh::wire::bulletin::{
-    Bulletin, BulletinRequest, Cover, GroupReference, GroupVersion, IssuerCertificate, Manager, Revocation, Segment,
+    Bulletin, BulletinRequest, Cover, GroupReference, GroupVersion, IssuerCertificate, Manager, Restriction,
+    Revocation, Segment,
 };
 use m2mesh::wire::contact::{ContactCard, MailPrekey};
 use m2mesh::wire::credential::Credential;
@@ -16,7 +17,9 @@ use m2mesh::wire::custody::{Custody, CustodyVerdict};
 use m2mesh::wire::data::{Class, Form, Header, MailBox, Path, Policy};
 use m2mesh::wire::document::{DocumentPiece, DocumentRequest};
 use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
-use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest};
+use m2mesh::wire::enrolment::{
+    Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Permits, Publishing, Refusal, Request, SignedRequest,
+};
 use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::group::{GroupBatch, GroupFrame, GroupMessage};
 use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
@@ -44,7 +47,7 @@ macro_rules! arrays {
         }
     )*};
 }
-arrays!(RealmId DeviceId Pseudonym AgreementKey Handle IssuerId CredentialHash CredentialPrefix OuterId SessionId StreamId Tag Signature);
+arrays!(RealmId DeviceId Pseudonym AgreementKey Handle IssuerId CredentialHash CredentialPrefix OuterId SessionId StreamId Tag Signature Permit);
 
 macro_rules! choices {
     ($($choice:ident: $($variant:ident)*;)*) => {$(
@@ -146,7 +149,8 @@ structs! {
     Revocation { day, resolution_key = array, epoch_length, until }
     GroupReference { group = maybe, version, from, hash = array }
     Manager { key, rights = array, segments = array }
-    GroupVersion { format, group = maybe, version, leaves, salt = array, cover = some }
+    GroupVersion { format, group = maybe, version, leaves, salt = array, cover = some, restriction = maybe }
+    Restriction { generation, sealed = array }
     DocumentRequest { hash = array, piece }
     DocumentPiece<'e> { hash = array, piece, pieces, bytes = bytes }
     Cover { node, sealed = array }
@@ -168,10 +172,12 @@ structs! {
     Grant {
         name = name, device, generation, day, resolution_key = array, epoch_length, first_epoch, segments = array,
         roles = array, epochs = owned, bulletin = owned, path, group_keys = some,
-        documents = addresses, cards = some, time,
+        documents = addresses, cards = some, time, permits = some,
     }
     PathKeys { leaf, keys = owned }
-    GroupKeyGrant { group = maybe, version, key = array }
+    GroupKeyGrant { group = maybe, version, key = array, publishing = maybe }
+    Publishing { generation, key = array }
+    Permits { group, generation, permits = owned }
     EnrolRelay<'e> { id, hops, issuer, sealed = bytes }
     EnrolAnswer<'e> { id, request = array, piece, pieces, bytes = bytes }
     Ticket { version, realm, issuer, seal, secret = array, expires, addresses = |from: &mut Entropy<'_>| from.times(string) }
@@ -203,7 +209,7 @@ structs! {
     HopAck { frames = some }
     Receipts { receipts = some }
     Receipt { stream, verdict, ranges = some, visited = some, at }
-    GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes }
+    GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes, permit = maybe }
     GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks }
     GroupMessage<'e> { topic = text, number, payload = bytes }
     Flow { group, sender, salt = array, ranges = some }

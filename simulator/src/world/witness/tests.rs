@@ -208,6 +208,7 @@ fn push_under(witness: &mut Witness, counter: u64, expiry: i64, under: [Option<P
         salt: [3; 16],
         counter,
         sealed: &[7; 50],
+        permit: None,
     };
     let body = wire::encode(&Signed { body: &wire::encode(&frame), signature: m2mesh::id::Signature([0; 64]) });
     witness.handle(&Going {

@@ -241,11 +241,14 @@ fn groups() -> Vec<Vector> {
         salt: opaque_array("salt"),
         counter: 5,
         sealed: &sealed,
+        permit: None,
     };
+    let restricted = GroupFrame { permit: Some(Permit(opaque_array("permit"))), ..frame.clone() };
     vec![
         Vector::of("group-batch", "GroupBatch", "two messages to one topic", &inner),
         Vector::of("group-batch-end", "GroupBatch", "the end of a stream: its topics with their last numbers", &end),
         Vector::of("group-frame", "GroupFrame", "", &frame),
+        Vector::of("group-frame-restricted", "GroupFrame", "with a permit", &restricted),
         Vector::of("group-have", "GroupHave", "what is kept of a group, and a question for the same", &have),
         Vector::of("group-want", "GroupWant", "", &GroupWant { flows: vec![flow] }),
         Vector::raw(

@@ -96,6 +96,7 @@ fn group_versions() -> [GroupVersion; 2] {
         leaves: 6,
         salt: opaque_array(label),
         cover,
+        restriction: None,
     };
     [
         version(None, 2, "salt 1", vec![cover(2, "cover 2"), cover(12, "cover 12")]),
@@ -187,10 +188,11 @@ fn grant() -> Grant {
         .concat(),
         bulletin: signed(OPERATOR, bulletin::CONTEXT, &bulletin(false)),
         path: PathKeys { leaf: 5, keys: opaque("path keys", 4 * 32) },
-        group_keys: vec![GroupKeyGrant { group: None, version: 1, key: opaque_array("group key") }],
+        group_keys: vec![GroupKeyGrant { group: None, version: 1, key: opaque_array("group key"), publishing: None }],
         documents: vec![encode(&group_versions()[1]).into()],
         cards: vec![ContactCard { name: Name::new("gateway").expect("a name"), day: Day(29), ..card(None) }],
         time: NOW,
+        permits: vec![],
     }
 }
 
