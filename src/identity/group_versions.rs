@@ -10,8 +10,8 @@
 //! 1. Of the versions whose time has come the highest seals, whatever their order in the bulletin. Before the time of
 //!    the first version the first one seals, unless the group had a derived key before it.
 //! 2. A version opens from S before its time to S after the time of the next one, S being the allowed clock skew.
-//! 3. Of a restricted group, versions of another generation than that of the one that seals do not open.
-//! 4. The key that a group derived from the root key before its version 1 counts as the version before it.
+//! 3. The key that a group derived from the root key before its version 1 counts as the version before it.
+//! 4. Of a restricted group, versions of another generation than that of the one that seals do not open.
 
 use crate::identity::kdf::Secret;
 use crate::identity::permit::PublishingKey;

@@ -16,6 +16,7 @@
 //! | agreement key | X25519, one an epoch | the device, until its epoch is over | sessions of that epoch |
 //! | resolution key RK(day) | 32 bytes | the device and its contacts, from a day on | computes the device's handles |
 //! | path keys | 21 × 32 bytes | the device | open group keys in the bulletin |
+//! | publishing key | 32 bytes, one a generation | operator, issuers, readers of a restricted group | the group's tags derive from it |
 //!
 //! A device generates all of its private keys itself; no issuer ever sees one.
 //!

@@ -16,8 +16,8 @@
 //! Invariants
 //! 1. No frame is handed on, kept or opened before its publisher's signature has been verified.
 //! 2. A frame is handed on once, however often it comes, and not after its deadline.
-//! 3. No frame of a restricted group is handed on, kept or opened whose publisher has no permit of an issuer.
-//! 4. A forged frame with the number of a frame that is wanted leaves that frame wanted.
+//! 3. A forged frame with the number of a frame that is wanted leaves that frame wanted.
+//! 4. No frame of a restricted group is handed on, kept or opened whose publisher has no permit of an issuer.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

@@ -24,11 +24,11 @@ use crate::engine::groups::shelf::{Flow, Kept};
 use crate::engine::groups::tree::Handed;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
-use crate::id::{Pseudonym, Tag};
+use crate::id::Pseudonym;
 use crate::identity::group::GroupSender;
 use crate::identity::membership::MayPublish;
 use crate::identity::permit::{self, Allowed, Found};
-use crate::time::Unix;
+use crate::time::{Epoch, Unix};
 use crate::wire;
 use crate::wire::group::{GroupBatch, GroupFrame};
 use bytes::Bytes;
@@ -68,42 +68,48 @@ impl Groups {
         routing: &mut Routing,
     ) {
         self.publishing.unblock();
-        let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
+        let (length, unix) = (core.membership.bulletin().epoch_length(), core.now.unix);
+        // Frames of the epoch before are accepted for a while.
+        let epochs = length.epoch_at(unix - core.skew()).0..=length.epoch_at(unix).0;
         let groups: Vec<String> = self.tree.published().map(str::to_owned).collect();
         for group in groups {
-            let former = core.membership.groups().former_tags(&group, epoch);
-            if !former.is_empty() && core.membership.may_publish(&group, core.now.unix) == MayPublish::Now {
-                self.seal_again(core, neighbours, routing, &group, &former);
+            if core.membership.may_publish(&group, unix) == MayPublish::Now {
+                for epoch in epochs.clone().map(Epoch) {
+                    self.seal_again(core, neighbours, routing, &group, epoch);
+                }
             }
         }
     }
 
+    /// Seals again what was published to a group in an epoch.
     fn seal_again(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         group: &str,
-        former: &[Tag],
+        epoch: Epoch,
     ) {
-        let Some(own) = core.membership.credential(core.now.unix).cloned() else { return };
-        let mut frames: Vec<Kept> = former.iter().flat_map(|tag| self.shelf.take_own(tag, own.hash)).collect();
-        let goes_on = self.publishing.streams.is_under(group, former, own.hash);
-        let Some(segment) = neighbours.segment_of_publications(core).filter(|_| goes_on || !frames.is_empty()) else {
-            return;
-        };
-        let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
-        let key = own.pseudonym();
-        let Ok(mut sender) = core.membership.groups().sender(&mut core.rng, (group, segment), epoch, own) else {
-            return;
-        };
-        let old = frames.len().saturating_sub(MAX_AGAIN);
-        core.count(Counter::GroupFramesUnkept, old as u64);
-        for frame in frames.drain(old..) {
-            self.push_again(core, neighbours, routing, (group, &key), &mut sender, frame);
-        }
-        if goes_on {
-            self.publishing.streams.go_on(group, sender);
+        let former = core.membership.groups().former_tags(group, epoch);
+        let Some(segment) = neighbours.segment_of_publications(core).filter(|_| !former.is_empty()) else { return };
+        for own in core.membership.latest_credentials(core.now.unix) {
+            let goes_on = self.publishing.streams.is_under(group, &former, own.hash);
+            if !goes_on && !former.iter().any(|tag| self.shelf.has_own(tag, own.hash)) {
+                continue;
+            }
+            let (hash, key) = (own.hash, own.pseudonym());
+            let Ok(mut sender) = core.membership.groups().sender(&mut core.rng, (group, segment), epoch, own) else {
+                continue;
+            };
+            let mut frames: Vec<Kept> = former.iter().flat_map(|tag| self.shelf.take_own(tag, hash)).collect();
+            let old = frames.len().saturating_sub(MAX_AGAIN);
+            core.count(Counter::GroupFramesUnkept, old as u64);
+            for frame in frames.drain(old..) {
+                self.push_again(core, neighbours, routing, (group, &key), &mut sender, frame);
+            }
+            if goes_on {
+                self.publishing.streams.go_on(group, sender);
+            }
         }
     }
 

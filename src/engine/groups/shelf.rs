@@ -156,6 +156,13 @@ impl Shelf {
         }
     }
 
+    /// Whether it holds frames that this device has published to a group under a credential.
+    pub(in crate::engine) fn has_own(&self, group: &Tag, credential: CredentialHash) -> bool {
+        let flows = self.by_group.range((*group, (credential, [0; 16]))..=(*group, (credential, [0xff; 16])));
+        let published = |known: &Known| known.kept.values().any(|frame| frame.send_policy.is_some());
+        flows.filter_map(|(_, flow)| self.flows.get(flow)).any(published)
+    }
+
     /// Takes out the frames that this device has published to a group under a credential, in the order in which it did.
     pub(in crate::engine) fn take_own(&mut self, group: &Tag, credential: CredentialHash) -> Vec<Kept> {
         let from = (*group, (credential, [0; 16]));

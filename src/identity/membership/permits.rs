@@ -1,9 +1,11 @@
 //! What a device may publish, and when it asks the issuer for permits.
 
 use super::Membership;
+use crate::identity::credential::OwnCredential;
 use crate::identity::group::Right;
 use crate::identity::permit;
-use crate::time::Unix;
+use crate::time::{Epoch, Unix};
+use std::sync::Arc;
 
 /// Whether a publication may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,13 @@ impl Membership {
     /// Whether the rights that it had are those of another generation, and the issuer has not been asked since.
     pub fn permits_are_stale(&self) -> bool {
         self.cards_are_due() && self.groups.permits_are_stale()
+    }
+
+    /// Its credentials of the epoch that `at` is in and of the one before, under which it may have published what is still accepted.
+    pub fn latest_credentials(&self, at: Unix) -> Vec<Arc<OwnCredential>> {
+        let present = self.batch.epoch_length.epoch_at(at);
+        let latest = self.credentials.range(Epoch(present.0.saturating_sub(1))..=present);
+        latest.map(|(_, own)| own.clone()).collect()
     }
 
     /// Whether its permits end before its credentials do, and more than half of their time is over.

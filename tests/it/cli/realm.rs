@@ -115,7 +115,10 @@ fn rights_to_publish_are_given_and_taken() {
     assert_eq!((&list[1]["restricted"], &list[1]["publishers"][0]), (&true.into(), &"hub".into()));
     assert_eq!((&list[0]["restricted"], &list[0]["publishers"]), (&false.into(), &serde_json::Value::Null));
     let taken = plant.json("group", &["publishers", "orders", "--remove", "hub"]);
-    assert_eq!((&taken["version"], &taken["publishers"], &taken["new"]), (&2.into(), &serde_json::json!([]), &true.into()));
+    assert_eq!(
+        (&taken["version"], &taken["publishers"], &taken["new"]),
+        (&2.into(), &serde_json::json!([]), &true.into())
+    );
     assert!(plant.ends(0, "group", &["list"]).contains("nobody"));
     let given = plant.json("group", &["publishers", "orders", "--add", "hub"]);
     assert_eq!((&given["version"], &given["new"]), (&serde_json::Value::Null, &true.into()));

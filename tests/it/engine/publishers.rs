@@ -111,7 +111,8 @@ impl Plant {
         let topic = format!("plant/{at}");
         let mut stream = [number; 16];
         stream[..4].copy_from_slice(&[0; 4]);
-        let messages = vec![GroupMessage { topic: &topic, number: 1, payload: &[number] }];
+        let payload = [number];
+        let messages = vec![GroupMessage { topic: &topic, number: 1, payload: &payload }];
         let batch = GroupBatch {
             stream: StreamId(stream),
             first: 1,
@@ -145,7 +146,7 @@ impl Plant {
         ]
         .concat();
         let sender = kdf::derive(key.as_slice(), label::GROUP_SENDER, &[&own.pseudonym().0, &frame.salt]);
-        let cipher = ChaCha20Poly1305::new((&**sender).into());
+        let cipher = ChaCha20Poly1305::new((&*sender).into());
         let plain = wire::encode(&batch);
         let sealed = cipher.encrypt(&Nonce::default(), Payload { msg: &plain, aad: &aad }).expect("it seals");
         let frame = GroupFrame { sealed: &sealed, ..frame };
@@ -182,7 +183,8 @@ fn groups_sent(mesh: &Mesh, at: usize) -> usize {
     mesh.nodes[at].sent.iter().filter(|sent| kinds.contains(&sent[4])).count()
 }
 
-/// Invariant 3 of engine::groups::group_frames, at a relay and at a receiver.
+/// Invariant 4 of engine::groups::group_frames.
+/// At a relay, and at a receiver.
 #[test]
 fn who_has_the_key_and_no_permit_is_carried_and_heard_by_nobody() {
     let mut plant = plant(|_| Settings::default());

@@ -90,7 +90,8 @@ impl Rig {
     }
 }
 
-/// Invariant 1, and invariants 1 and 2 of `permit`.
+/// Invariant 1.
+/// Invariants 1 and 2 of identity::permit.
 #[test]
 fn a_permit_holds_for_one_key_one_group_and_one_epoch() {
     let (mut rig, mut a, mut b) = rig(EpochLength::HOUR);
@@ -124,6 +125,7 @@ fn a_permit_holds_for_one_key_one_group_and_one_epoch() {
     assert_eq!(a.groups().right("plant", Epoch(EpochLength::HOUR.epoch_at(last).0 + 1)), Right::RunOut);
 }
 
+/// Invariant 4 of identity::group_versions.
 /// A right that is given, or another key, leaves what there is; a right that is taken ends the permits of everybody.
 #[test]
 fn only_a_right_that_is_taken_makes_other_permits() {

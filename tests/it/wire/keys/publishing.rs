@@ -23,8 +23,12 @@ pub(super) fn restricted_group() -> Entry {
     let restriction = version.restriction.as_ref().expect("restricted");
     assert_eq!((restriction.generation, &restriction.sealed[..]), (GENERATION, &sealed[..]));
     let documents = [encode(&sealed_version((None, 1), SALT, 1, &[1], &[ROOT; 32])), encode(&version)];
-    let named = [(None, 1), (Some(Tag(name)), 3)].iter().zip(&documents).map(|((group, version), document)| {
-        GroupReference { group: *group, version: *version, from: NOW, hash: Sha256::digest(document).into() }
+    let versions = [(None, 1), (Some(Tag(name)), 3)];
+    let named = versions.iter().zip(&documents).map(|((group, version), document)| GroupReference {
+        group: *group,
+        version: *version,
+        from: NOW,
+        hash: Sha256::digest(document).into(),
     });
     let signed = signed(OPERATOR, bulletin::CONTEXT, &realm_bulletin(named.collect()));
     let mut bulletin = VerifiedBulletin::verify(realm(), &signed).expect("a sound bulletin");
