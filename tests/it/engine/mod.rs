@@ -35,6 +35,7 @@ mod segments;
 mod sessions;
 mod streams;
 mod topics;
+mod transcript;
 mod verdicts;
 
 use m2mesh::engine::Input;
