@@ -23,6 +23,7 @@ mod leaves;
 mod link_state;
 mod looks;
 mod mesh;
+mod modes;
 mod multicast;
 mod multicast_bounds;
 mod overload;
