@@ -56,6 +56,9 @@ pub enum Refused {
         /// Bytes allowed.
         limit: usize,
     },
+    /// Something about a blob.
+    #[error("{0}")]
+    Blob(String),
     /// Not a topic.
     #[error("{0}")]
     Topic(String),

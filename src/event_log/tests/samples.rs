@@ -74,6 +74,8 @@ pub(super) fn samples() -> Vec<Event> {
             offences: 3,
         },
         Event::QuarantineLifted { neighbours: 1 },
+        Event::BlobReceived { from: pump(), bytes: 1_048_576 },
+        Event::BlobFailed { with: Name::new("mast").ok(), reason: text("the disk is full") },
     ]
 }
 
