@@ -77,9 +77,9 @@ pub mod node;
 pub mod store;
 
 // What a program needs to run a node, at the root of the crate, whatever module defines it.
-pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
+pub use engine::api::{BlobView, Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
 pub use engine::view::{IdentityView, LinkView, RoutesView};
-pub use id::{Name, SendId};
+pub use id::{BlobHash, Name, SendId};
 pub use metrics::Gauges;
 pub use time::EpochLength;
 pub use wire::batch::Ack;
@@ -91,6 +91,8 @@ pub use client::{Denied, Peer, Right, Status};
 pub use gateway::dto::{LogPage, LogQuery};
 #[cfg(feature = "node")]
 pub use keystore::Keyring;
+#[cfg(feature = "node")]
+pub use node::blobs::Blobs;
 #[cfg(feature = "node")]
 pub use node::handle::{Builder, CallError, Message, News, Node, Publication, Publications, ServiceCalls};
 #[cfg(feature = "node")]

@@ -20,6 +20,7 @@
 //! - Commands are started only while the engine has room, and frames are read only while the store has.
 //! - The loop never blocks.
 
+pub mod blobs;
 mod clock;
 mod conversations;
 pub mod handle;

@@ -149,7 +149,8 @@ impl Fetch {
             return Some(*first);
         }
         let Some(shape) = self.shape else { return (self.asked.is_empty() && self.next == 0).then_some(0) };
-        let there = |chunk: &u32| self.have.contains(*chunk) || self.storing.contains(chunk) || self.asked.contains_key(chunk);
+        let there =
+            |chunk: &u32| self.have.contains(*chunk) || self.storing.contains(chunk) || self.asked.contains_key(chunk);
         (self.next..shape.chunks()).find(|chunk| !there(chunk))
     }
 
@@ -178,7 +179,20 @@ impl Fetch {
         (chunks, repeated)
     }
 
-    /// A holder cannot be reached now: it rests for so long.
+    /// What was just taken could not be asked for: it is as if it had not been taken.
+    pub fn put_back(&mut self, chunks: &[u32], repeated: u64) {
+        for (at, chunk) in (0..).zip(chunks) {
+            self.settle(*chunk);
+            match at < repeated {
+                true => {
+                    self.again.insert(*chunk);
+                }
+                false => self.next = self.next.min(*chunk),
+            }
+        }
+    }
+
+    /// A holder is asked for nothing before then.
     pub fn rest(&mut self, name: &Name, until: Time) {
         if let Some(holder) = self.holders.get_mut(name) {
             holder.rests = until;
@@ -244,7 +258,8 @@ impl Fetch {
     }
 
     fn give_up(&mut self, name: &Name) {
-        let lost: Vec<u32> = self.asked.iter().filter(|(_, asked)| asked.of == *name).map(|(chunk, _)| *chunk).collect();
+        let lost: Vec<u32> =
+            self.asked.iter().filter(|(_, asked)| asked.of == *name).map(|(chunk, _)| *chunk).collect();
         for chunk in lost {
             self.settle(chunk);
             self.again.insert(chunk);
@@ -334,7 +349,10 @@ mod tests {
     impl World {
         fn ask(&mut self) {
             for holder in self.fetch.holders_with_room(self.now) {
-                let (chunks, _) = self.fetch.take(&holder, self.now);
+                let (chunks, again) = self.fetch.take(&holder, self.now);
+                // There may be no way to it, and then there is.
+                self.fetch.put_back(&chunks, again);
+                assert_eq!(self.fetch.take(&holder, self.now), (chunks.clone(), again));
                 for chunk in chunks {
                     let twice = self.fetch.have.contains(chunk) || self.fetch.storing.contains(&chunk);
                     assert!(!twice, "asked for what is there");

@@ -182,7 +182,7 @@ impl Serving {
         }
     }
 
-    /// How many chunks wait for one asker at most, for tests of the bound.
+    /// How many chunks wait for the asker that waits for most.
     pub fn longest(&self) -> usize {
         self.queues.values().map(|queue| queue.wanted.len()).max().unwrap_or(0)
     }

@@ -61,7 +61,9 @@ impl Entry {
 
 /// There is no room for a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{wanted} bytes do not fit into the {quota} bytes for blobs, of which {pinned} are in use: remove some with `m2mesh blob remove`, receive what waits in the inbox, or raise `quota` under [blobs]")]
+#[error(
+    "{wanted} bytes do not fit into the {quota} bytes for blobs, of which {pinned} are in use: remove some with `m2mesh blob remove`, receive what waits in the inbox, or raise `quota` under [blobs]"
+)]
 pub struct NoRoom {
     /// How long it is.
     pub wanted: u64,

@@ -97,7 +97,11 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     match arguments.verb {
         Verb::Put { file, private } => {
             let taken = put(&shell, &client, Source::open(&file)?, true, !private).await?;
-            if shell.json { shell.object(&taken)? } else { shell.line(&taken.hash)? }
+            if shell.json {
+                shell.object(&taken)?
+            } else {
+                shell.line(&taken.hash)?
+            }
             Ok(Verdict::Done)
         }
         Verb::Get { hash, output, from, share, deadline } => {
@@ -252,7 +256,8 @@ async fn follow(
             shell.note("the node has gone; it is asked again when it is back");
             Instant::now()
         });
-        let absent = matches!(broken, ClientError::Broken(_) | ClientError::NotRunning(_) | ClientError::Connect { .. });
+        let absent =
+            matches!(broken, ClientError::Broken(_) | ClientError::NotRunning(_) | ClientError::Connect { .. });
         if !absent || since.elapsed() > deadline.min(PATIENCE) {
             return Err(broken.into());
         }

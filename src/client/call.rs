@@ -9,7 +9,10 @@
 //!   listener is dropped.
 
 use super::principal::Right;
-use crate::engine::api::{self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused, Send};
+use crate::engine::api::{
+    self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
+    Send,
+};
 use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
 use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
@@ -208,7 +211,8 @@ impl Command {
     /// Whether its conversation goes on until the client ends it.
     pub fn is_stream(&self) -> bool {
         let transfer = matches!(self, Self::Blob(BlobCommand::Get { .. } | BlobCommand::Send(_)));
-        let follows = matches!(self, Self::Subscribe { .. } | Self::Offer { .. } | Self::Receive { .. } | Self::FollowLog);
+        let follows =
+            matches!(self, Self::Subscribe { .. } | Self::Offer { .. } | Self::Receive { .. } | Self::FollowLog);
         transfer || follows
     }
 

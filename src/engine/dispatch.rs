@@ -115,13 +115,9 @@ impl Engine {
             Command::Bulletin { signed, documents } => self.take_bulletin(token, &signed, &documents),
             Command::Identity => self.report_identity(token),
             Command::Rotate { anonymity } => self.rotate(token, anonymity),
-            Command::Blob(command) => self.messages.command_blob(
-                &mut self.core,
-                &mut self.neighbours,
-                &mut self.routing,
-                token,
-                command,
-            ),
+            Command::Blob(command) => {
+                self.messages.command_blob(&mut self.core, &mut self.neighbours, &mut self.routing, token, command)
+            }
             Command::LiftQuarantine => {
                 self.neighbours.lift_quarantine(&mut self.core);
                 self.core.finish(token, Reply::Ready);

@@ -44,7 +44,8 @@ pub(super) async fn put_blob<R: Send + Sync + 'static>(
         upload = off_thread(move || write(upload, &bytes)).await?;
     }
     let (hash, length) = off_thread(move || upload.finish()).await?;
-    let Json(Done {}) = done(context.caller.ask(Command::Blob(BlobCommand::Put { hash, length, keep, shared })).await?)?;
+    let Json(Done {}) =
+        done(context.caller.ask(Command::Blob(BlobCommand::Put { hash, length, keep, shared })).await?)?;
     Ok(Json(BlobTaken { hash: hash.to_string(), length }))
 }
 
@@ -82,7 +83,9 @@ pub(super) async fn read_blob<R>(
     let hash = blob_hash(&hash).map_err(ApiError::Request)?;
     let disk = disk(context.caller.blobs(Filing::Out)?)?;
     let download = off_thread(move || disk.download(hash)).await.map_err(|_| {
-        ApiError::Refused(Refused::Blob(format!("no blob {hash} is here, or not all of it; `m2mesh blob get` fetches it")))
+        ApiError::Refused(Refused::Blob(format!(
+            "no blob {hash} is here, or not all of it; `m2mesh blob get` fetches it"
+        )))
     })?;
     let length = download.length();
     let chunks = stream::unfold(Some(download), |download| async {

@@ -234,7 +234,10 @@ impl BlobDisk {
 }
 
 fn failed(hash: BlobHash, error: &io::Error) -> Done {
-    Done::Failed { hash, reason: format!("{hash} in the folder `{FOLDER}`: {error}; look at the disk's room and state") }
+    Done::Failed {
+        hash,
+        reason: format!("{hash} in the folder `{FOLDER}`: {error}; look at the disk's room and state"),
+    }
 }
 
 fn read_node(file: &File, place: u64) -> io::Result<Node> {
@@ -316,6 +319,10 @@ impl Upload {
         self.file.sync_all()?;
         self.disk.write_tree(&hash, &levels)?;
         std::fs::rename(&self.path, self.disk.path(&hash, ""))?;
+        // What has been fetched of it is not needed any more.
+        for end in [".part", ".leaves"] {
+            let _ = std::fs::remove_file(self.disk.path(&hash, end));
+        }
         self.disk.sync_folder()?;
         Ok((hash, self.length))
     }

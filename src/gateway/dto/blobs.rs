@@ -164,5 +164,7 @@ impl From<api::Attached> for AttachedBlob {
 pub(in crate::gateway) fn blob_hash(text: &str) -> Result<BlobHash, String> {
     let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
     let hash = bytes.and_then(|bytes| BlobHash::from_slice(&bytes));
-    hash.ok_or_else(|| format!("{text:?} is no hash of a blob: it has 64 hexadecimal digits, as `m2mesh blob put` prints it"))
+    hash.ok_or_else(|| {
+        format!("{text:?} is no hash of a blob: it has 64 hexadecimal digits, as `m2mesh blob put` prints it")
+    })
 }

@@ -265,7 +265,9 @@ impl Mesh {
             let wake = self.nodes.iter().enumerate().filter(goes).filter_map(|(_, node)| node.wake).min();
             let event = self.events.iter().map(|(at, _)| *at).min();
             let order = self.blobs.orders.front().map(|(at, ..)| *at);
-            let Some(at) = [next, wake, event, order].into_iter().flatten().min().filter(|at| *at <= until) else { break };
+            let Some(at) = [next, wake, event, order].into_iter().flatten().min().filter(|at| *at <= until) else {
+                break;
+            };
             self.advance(at.max(self.now.time));
             self.step();
         }

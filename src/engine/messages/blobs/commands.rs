@@ -2,9 +2,7 @@
 
 use crate::blob::disk::Order;
 use crate::blob::shelf::Entry;
-use crate::engine::api::{
-    BlobCommand, BlobProgress, BlobSend, BlobView, Command, Refused, Reply, Send, Token,
-};
+use crate::engine::api::{BlobCommand, BlobProgress, BlobSend, BlobView, Command, Refused, Reply, Send, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::blobs::Blobs;

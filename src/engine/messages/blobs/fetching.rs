@@ -140,7 +140,8 @@ impl Messages {
         let Some(shape) = verified else {
             core.count(Counter::BlobChunksForged, 1);
             fetching.fetch.lied(from);
-            let reason = "it sent a chunk that is not of the blob; it is asked for nothing of this blob again".to_owned();
+            let reason =
+                "it sent a chunk that is not of the blob; it is asked for nothing of this blob again".to_owned();
             core.record(Event::BlobFailed { with: Some(from.clone()), reason });
             return self.end_offers(core, &head.hash, from, State::Damaged);
         };
@@ -175,7 +176,8 @@ impl Messages {
 
     /// A chunk proves another length than an offer has said: that offer is none of this blob.
     fn correct_length(&mut self, core: &mut Core, hash: BlobHash, shape: Shape) {
-        let wrong = |of: &&(Name, OfferId)| self.blobs.takes.get(*of).is_some_and(|taking| taking.length() != shape.length());
+        let wrong =
+            |of: &&(Name, OfferId)| self.blobs.takes.get(*of).is_some_and(|taking| taking.length() != shape.length());
         let Some(fetching) = self.blobs.fetches.get(&hash) else { return };
         let wrong: Vec<(Name, OfferId)> = fetching.offers.iter().filter(wrong).cloned().collect();
         for of in wrong {
@@ -284,6 +286,7 @@ impl Messages {
                 if chunks.is_empty() {
                     continue;
                 }
+                let taken = chunks.clone();
                 let want = Said::Want(Want { hash, chunks });
                 match self.say_now(core, neighbours, routing, &name, &want, Lsn(0)) {
                     Sent::Left { .. } => {
@@ -292,7 +295,7 @@ impl Messages {
                     }
                     Sent::Blocked | Sent::NoWay => {
                         if let Some(fetching) = self.blobs.fetches.get_mut(&hash) {
-                            fetching.fetch.broken(&name, now);
+                            fetching.fetch.put_back(&taken, again);
                             fetching.fetch.rest(&name, now + Fetch::REST);
                         }
                     }
@@ -325,7 +328,10 @@ impl Messages {
             let Some(fetching) = self.blobs.fetches.get_mut(&hash) else { continue };
             fetching.gets.remove(&token);
             let reason = match fetching.fetch.is_forsaken() {
-                true => format!("none of the {} contacts that were asked says that it gives it to this device", fetching.asked.len()),
+                true => format!(
+                    "none of the {} contacts that were asked says that it gives it to this device",
+                    fetching.asked.len()
+                ),
                 false => format!("{} bytes came in time; the next attempt goes on from there", fetching.fetch.bytes()),
             };
             core.finish(token, Reply::Outcome(Outcome::Expired { reason }));

@@ -86,11 +86,7 @@ pub(in crate::engine) struct Blobs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     /// It has left, and so many bytes with it.
-    Left {
-        bytes: u64,
-        hops: u32,
-        price: u64,
-    },
+    Left { bytes: u64, hops: u32, price: u64 },
     /// The link takes no data now.
     Blocked,
     /// There is no way to the receiver.

@@ -152,8 +152,7 @@ impl Messages {
                 if told.state == State::Fetching {
                     sending.bytes = Some(told.bytes);
                     let length = Some(sending.kept.length);
-                    let progress =
-                        BlobProgress { hash: sending.kept.hash, length, bytes: told.bytes, whole: false };
+                    let progress = BlobProgress { hash: sending.kept.hash, length, bytes: told.bytes, whole: false };
                     if let Some(token) = sending.token {
                         core.reply(token, Reply::Blob(progress));
                     }
@@ -168,12 +167,16 @@ impl Messages {
             State::Expired => Outcome::Expired { reason: format!("the blob was not at {from} by the deadline") },
             State::OverQuota => {
                 let length = sending.kept.length;
-                Outcome::Refused { reason: format!("{from} has no room for {length} bytes of this device: it can take what waits there, or raise its `quota` under [blobs]") }
+                Outcome::Refused {
+                    reason: format!(
+                        "{from} has no room for {length} bytes of this device: it can take what waits there, or raise its `quota` under [blobs]"
+                    ),
+                }
             }
             State::NotStored => Outcome::Refused { reason: format!("the disk of {from} takes no blobs at the moment") },
-            State::Damaged => {
-                Outcome::Refused { reason: format!("what came to {from} is not the blob; `m2mesh log --kind blob-failed` there says more") }
-            }
+            State::Damaged => Outcome::Refused {
+                reason: format!("what came to {from} is not the blob; `m2mesh log --kind blob-failed` there says more"),
+            },
         };
         self.end_send(core, &told.id, &outcome);
     }
@@ -203,14 +206,15 @@ impl Messages {
     pub(super) fn timeout_sends(&mut self, core: &mut Core) {
         let now = core.now.time;
         let over = self.blobs.sends.iter().filter(|(_, sending)| sending.ends <= now);
-        let over: Vec<(OfferId, Name, u64, Option<u64>)> = over
-            .map(|(id, sending)| (*id, sending.kept.to.clone(), sending.kept.length, sending.bytes))
-            .collect();
+        let over: Vec<(OfferId, Name, u64, Option<u64>)> =
+            over.map(|(id, sending)| (*id, sending.kept.to.clone(), sending.kept.length, sending.bytes)).collect();
         for (id, to, length, bytes) in over {
             let outcome = match bytes {
                 None => Outcome::Unreachable { reason: format!("nothing was heard of {to} by the deadline") },
                 Some(bytes) => Outcome::Expired {
-                    reason: format!("{to} had said that it has {bytes} of {length} bytes by the deadline; sent again, it goes on from there"),
+                    reason: format!(
+                        "{to} had said that it has {bytes} of {length} bytes by the deadline; sent again, it goes on from there"
+                    ),
                 },
             };
             self.end_send(core, &id, &outcome);
@@ -224,4 +228,3 @@ impl Messages {
         open.iter().for_each(|id| self.end_send(core, id, &outcome));
     }
 }
-

@@ -32,12 +32,7 @@ impl Messages {
     }
 
     /// Loads chunks ahead, or sends one to whose turn it is. Returns whether anything was done.
-    pub(super) fn pump_chunks(
-        &mut self,
-        core: &mut Core,
-        neighbours: &mut Neighbours,
-        routing: &mut Routing,
-    ) -> bool {
+    pub(super) fn pump_chunks(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing) -> bool {
         let loads = self.blobs.serving.loads();
         let loading = !loads.is_empty();
         for (hash, chunk) in loads {
