@@ -30,6 +30,8 @@ pub struct Config {
     pub log: event_log::Config,
     /// `[routing]`: whether this node forwards for others, and its area.
     pub routing: RoutingConfig,
+    /// `[blobs]`: large payloads that are kept.
+    pub blobs: BlobConfig,
     /// `[[policy]]`: policies that messages can be sent under.
     #[serde(rename = "policy")]
     pub policies: Vec<NamedPolicy>,
@@ -62,6 +64,20 @@ pub struct RoutingConfig {
 impl Default for RoutingConfig {
     fn default() -> Self {
         Self { forwarding: true, area: 0 }
+    }
+}
+
+/// `[blobs]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlobConfig {
+    /// Most bytes of blobs that are kept, as `2GB`.
+    pub quota: quantity::Bytes,
+}
+
+impl Default for BlobConfig {
+    fn default() -> Self {
+        Self { quota: quantity::Bytes(2_000_000_000) }
     }
 }
 
@@ -163,6 +179,7 @@ impl Config {
             bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
             anonymity: self.anonymity,
             policies: self.policies.clone(),
+            blob_quota: self.blobs.quota.0,
             clock: self.clock == ClockSource::Machine,
             ..Settings::default()
         }

@@ -24,8 +24,10 @@ pub enum Unit {
     Addresses,
     Advertisements,
     Answers,
+    Blobs,
     Bytes,
     Calls,
+    Chunks,
     Connections,
     Contacts,
     Credentials,
@@ -101,6 +103,22 @@ counters! {
     BeaconsRefused: Answers = "beacons_refused",
     /// Times told by neighbours that were not asked, or not any more.
     BeaconsUnasked: Answers = "beacons_unasked",
+    /// Chunks of blobs that this device asked for a second time, since they had not come.
+    BlobChunksAskedAgain: Chunks = "blob_chunks_asked_again",
+    /// Chunks from contacts that are not of the blob that they were said to be of.
+    BlobChunksForged: Chunks = "blob_chunks_forged",
+    /// Chunks that this device sent a second time to who had asked for them again.
+    BlobChunksServedAgain: Chunks = "blob_chunks_served_again",
+    /// Chunks that came unasked, or were there already.
+    BlobChunksUnwanted: Chunks = "blob_chunks_unwanted",
+    /// Blobs offered by contacts that were not taken: too many, too large, too late, or not what they were said to be.
+    BlobOffersRefused: Blobs = "blob_offers_refused",
+    /// Chunks that contacts asked for and may not have, or for which as many as may wait already.
+    BlobWantsDropped: Chunks = "blob_wants_dropped",
+    /// Blobs that could not be written, or are not what they were on the disk.
+    BlobsDamaged: Blobs = "blobs_damaged",
+    /// Cached blobs that had to go for others.
+    BlobsEvicted: Blobs = "blobs_evicted",
     /// Bulletins from neighbours that do not verify.
     BulletinsRefused: Documents = "bulletins_refused",
     /// Calls of services that were refused because as many as may are open.

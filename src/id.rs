@@ -114,6 +114,14 @@ byte_id!(
     SendId, 16
 );
 byte_id!(
+    /// A blob: the hash over its length and the root of the hash tree over its chunks.
+    BlobHash, 32
+);
+byte_id!(
+    /// The sending of a blob to one device: random, so that an offer that comes again is known.
+    OfferId, 16
+);
+byte_id!(
     /// First 8 bytes of a keyed hash of a group's, service's or box's name in one epoch.
     Tag, 8
 );

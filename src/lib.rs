@@ -21,7 +21,7 @@
 //! 5  net   store   keystore     libp2p · disk · secrets              (no sideways imports)
 //! ═══════════ sans-IO below: no clock, socket, disk, thread, randomness of the system ═══════════
 //! 4  engine                     composes the cores: Input in, Output out
-//! 3  link   routing   delivery   event_log          cores; they never import one another
+//! 3  link   routing   delivery   blob   event_log   cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
 //! 1  wire   metrics   share     frames and documents with their bounded codec · metrics · fair parts of bounded tables
 //! 0  id, time, counter, advice  base types; the table of counters; advice on errors of the file system
@@ -43,6 +43,7 @@
 //! `node` (default) enables floors 5 to 10. Without it the crate is the sans-IO part, without libp2p, tokio or sled,
 //! which is what fuzz targets build.
 
+pub mod blob;
 pub mod counter;
 pub mod delivery;
 pub mod engine;
@@ -76,9 +77,9 @@ pub mod node;
 pub mod store;
 
 // What a program needs to run a node, at the root of the crate, whatever module defines it.
-pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
+pub use engine::api::{BlobView, Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
 pub use engine::view::{IdentityView, LinkView, RoutesView};
-pub use id::{Name, SendId};
+pub use id::{BlobHash, Name, SendId};
 pub use metrics::Gauges;
 pub use time::EpochLength;
 pub use wire::batch::Ack;
@@ -90,6 +91,8 @@ pub use client::{Denied, Peer, Right, Status};
 pub use gateway::dto::{LogPage, LogQuery};
 #[cfg(feature = "node")]
 pub use keystore::Keyring;
+#[cfg(feature = "node")]
+pub use node::blobs::Blobs;
 #[cfg(feature = "node")]
 pub use node::handle::{Builder, CallError, Message, News, Node, Publication, Publications, ServiceCalls};
 #[cfg(feature = "node")]

@@ -20,6 +20,7 @@
 //! - Commands are started only while the engine has room, and frames are read only while the store has.
 //! - The loop never blocks.
 
+pub mod blobs;
 mod clock;
 mod conversations;
 pub mod handle;
@@ -42,6 +43,7 @@ pub use host::{Gate, Host, Issued, Parts};
 pub use networks::OpenNetwork;
 pub use system::{NodeError, Ready, RunOptions};
 
+use crate::blob::disk;
 use crate::client::{Arriving, Call, Replies};
 use crate::counter::Counter;
 use crate::engine::api::{Reply, Token};
@@ -131,6 +133,7 @@ enum Done {
     Issued { origin: Origin, issued: Issued },
     Renewed(Result<EnrolReply, String>),
     Saved(Result<(), String>),
+    Blob(Vec<disk::Done>),
     LabKept { replies: Replies, result: Result<(), String> },
     Opened { own: Pseudonym, result: Result<Box<OpenNetwork>, String> },
 }
@@ -251,6 +254,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
                 Done::LabKept { replies, result } => self.handle_lab_kept(&replies, result),
                 Done::Opened { own, result } => self.handle_opened(own, result),
+                Done::Blob(done) => done.into_iter().for_each(|done| self.handle(Input::Blob(done))),
                 Done::Saved(Ok(())) => {}
                 Done::Saved(Err(reason)) => {
                     tracing::error!(%reason, "the identity could not be saved");
@@ -347,6 +351,10 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
                 Output::Reply { token, reply, after, last } => {
                     self.when_durable(after, Held::Reply { token, reply, last });
+                }
+                Output::Blob(order) => {
+                    let done = self.host.blob(order);
+                    self.begin(done.map(Done::Blob).boxed());
                 }
                 Output::Enrolled { id, reply } => {
                     // The device may have gone meanwhile. It will ask again and get the same answer.

@@ -1,5 +1,6 @@
 //! Arguments that several verbs share.
 
+use super::blob::Source;
 use super::failure::Failure;
 use crate::gateway::dto;
 use crate::id::Name;
@@ -118,10 +119,34 @@ pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
     if bytes.len() > MAX_PAYLOAD {
         return Err(Failure::new(
             format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
-            "send it in pieces, as one message a line with --lines",
+            "`m2mesh blob send` sends up to 1 GiB; or send it in pieces, as one message a line with --lines",
         ));
     }
     Ok(dto::Payload::new(bytes))
+}
+
+/// What a payload argument gives.
+pub(super) enum Given {
+    /// What fits one message.
+    Payload(dto::Payload),
+    /// More, which is read as it is sent.
+    More(Source),
+}
+
+/// Reads a payload argument as [`payload`] does, or says where a larger one is read from.
+pub(super) fn payload_or_more(argument: &str) -> Result<Given, Failure> {
+    if let Some(file) = argument.strip_prefix('@') {
+        let source = Source::file(Path::new(file))?;
+        if source.length().is_some_and(|length| length > MAX_PAYLOAD as u64) {
+            return Ok(Given::More(source));
+        }
+    }
+    let bytes = bytes(argument)?;
+    match (bytes.len() > MAX_PAYLOAD, argument) {
+        (false, _) => Ok(Given::Payload(dto::Payload::new(bytes))),
+        (true, "-") => Ok(Given::More(Source::begun(bytes))),
+        (true, _) => payload(argument).map(Given::Payload),
+    }
 }
 
 /// Reads a text argument in the same three forms.

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod bench;
+mod blob;
 mod bulletin;
 mod completions;
 mod contacts;
@@ -108,6 +109,7 @@ enum Verb {
     Route(route::Arguments),
     Contacts(contacts::Arguments),
     Send(send::Arguments),
+    Blob(blob::Arguments),
     Request(request::Arguments),
     Offer(offer::Arguments),
     Receive(receive::Arguments),
@@ -195,6 +197,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Route(arguments) => route::run(arguments, shell).await,
         Verb::Contacts(arguments) => contacts::run(arguments, shell).await,
         Verb::Send(arguments) => send::run(arguments, shell).await,
+        Verb::Blob(arguments) => Box::pin(blob::run(arguments, shell)).await,
         Verb::Request(arguments) => request::run(arguments, shell).await,
         Verb::Offer(arguments) => until_interrupted(offer::run(arguments, shell)).await,
         Verb::Receive(arguments) => until_interrupted(receive::run(arguments, shell)).await,

@@ -8,13 +8,15 @@
 //! consumed is durable before the command ends.
 
 use super::Verdict;
+use super::blob;
 use super::failure::Failure;
-use super::shell::Shell;
+use super::shell::{self, Shell};
 use crate::gateway::client::Client;
 use crate::gateway::dto::{
-    ConsumeBody, ConsumerBody, Done, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery,
+    AttachedBlob, ConsumeBody, ConsumerBody, Done, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery,
 };
 use futures::FutureExt;
+use std::path::{Path, PathBuf};
 
 /// Prints the messages in this device's inbox and removes them
 ///
@@ -26,6 +28,7 @@ use futures::FutureExt;
   m2mesh receive
   m2mesh receive --count 1
   m2mesh receive --count 1 --raw > picture.jpg
+  m2mesh receive --follow --out received
   m2mesh receive --follow --json")]
 pub(super) struct Arguments {
     /// Only messages from this device; all messages stay in the inbox
@@ -40,6 +43,9 @@ pub(super) struct Arguments {
     /// Write each payload alone, without a line feed after it
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// Write blobs to files in this directory, under the names that their senders gave them
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Leave the messages in the inbox
     #[arg(long)]
     keep: bool,
@@ -53,8 +59,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { from, count, follow, raw, keep, consumer, forget } = arguments;
-    let reader = Reader { client: shell.client()?, from, raw, consume: !keep, consumer };
+    let Arguments { from, count, follow, raw, out, keep, consumer, forget } = arguments;
+    let reader = Reader { client: shell.client()?, from, raw, out, consume: !keep, consumer };
     if forget {
         let Done {} = reader.client.post("/v1/inbox/forget", &ForgetBody { consumer: reader.consumer }).await?;
         return Ok(Verdict::Done);
@@ -75,20 +81,21 @@ struct Reader {
     client: Client,
     from: Option<String>,
     raw: bool,
+    out: Option<PathBuf>,
     consume: bool,
     consumer: String,
 }
 
 /// Prints the messages that are there, page by page.
 async fn drain(shell: &Shell, reader: &Reader) -> Result<Verdict, Failure> {
-    let Reader { client, from, raw: _, consume, consumer } = reader;
+    let Reader { client, from, consume, consumer, .. } = reader;
     let mut from_number = None;
     loop {
         let query = InboxQuery { from_number, limit: None, from: from.clone(), consumer: consumer.clone() };
         let page: InboxPage = client.get("/v1/inbox", &query).await?;
         let last = page.messages.last().map(|message| message.number);
         for message in page.messages {
-            print(shell, reader, message)?;
+            print(shell, reader, message).await?;
         }
         if let Some(last) = last.filter(|_| *consume) {
             take(shell, reader, last, !page.more).await?;
@@ -129,7 +136,7 @@ async fn wait(shell: &Shell, reader: &Reader, count: Option<u64>) -> Result<Verd
         last = message.number;
         printed += 1;
         untaken += u64::from(reader.consume);
-        print(shell, reader, message)?;
+        print(shell, reader, message).await?;
     }
     if reader.consume && printed > 0 {
         take(shell, reader, last, true).await?;
@@ -144,15 +151,63 @@ async fn take(shell: &Shell, reader: &Reader, up_to: u64, durable: bool) -> Resu
     Ok(())
 }
 
-fn print(shell: &Shell, reader: &Reader, message: InboxMessage) -> Result<(), Failure> {
+async fn print(shell: &Shell, reader: &Reader, message: InboxMessage) -> Result<(), Failure> {
+    if let Some(blob) = &message.blob {
+        return print_blob(shell, reader, &message, blob).await;
+    }
     if shell.json {
         return shell.object(&message);
     }
     if reader.raw {
         return shell.raw(message.payload);
     }
-    let InboxMessage { number: _, from, id: _, sent: _, received, payload } = message;
+    let InboxMessage { from, received, payload, .. } = message;
     shell.payload(&format!("{received} {from}"), payload)
+}
+
+/// Prints a message that consists of a blob. Its bytes are on the disk when it is consumed, or with who reads the output.
+async fn print_blob(
+    shell: &Shell,
+    reader: &Reader,
+    message: &InboxMessage,
+    blob: &AttachedBlob,
+) -> Result<(), Failure> {
+    let written = match &reader.out {
+        Some(directory) => {
+            let path = free_path(directory, blob)?;
+            blob::write_file(&reader.client, &blob.hash, &path).await?;
+            Some(path)
+        }
+        None => None,
+    };
+    if shell.json {
+        return shell.object(message);
+    }
+    if written.is_none() && !shell.terminal {
+        blob::write_out(&reader.client, &blob.hash).await?;
+        return if reader.raw { Ok(()) } else { shell.line("") };
+    }
+    let name = shell::visible(blob.name.as_bytes());
+    let place = written.map_or_else(
+        || format!("`m2mesh blob get {} -o FILE` writes it", blob.hash),
+        |path| format!("written to {}", path.display()),
+    );
+    let InboxMessage { received, from, .. } = message;
+    shell.line(format_args!("{received} {from}  {name} ({}), {place}", shell::bytes(blob.length)))
+}
+
+/// A path in a directory at which there is no file, after the name that a sender gave: no path, and no hidden file.
+fn free_path(directory: &Path, blob: &AttachedBlob) -> Result<PathBuf, Failure> {
+    let last = blob.name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain: String = last.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+    let plain = plain.trim_start_matches('.');
+    let name = if plain.is_empty() { &blob.hash[..16.min(blob.hash.len())] } else { plain };
+    std::fs::create_dir_all(directory).map_err(|error| Failure::file("make", directory, &error))?;
+    let first = directory.join(name);
+    let others = (2..10_000).map(|number| directory.join(format!("{name}.{number}")));
+    std::iter::once(first).chain(others).find(|path| !path.exists()).ok_or_else(|| {
+        Failure::new(format!("{} holds 10,000 files called {name}", directory.display()), "give another directory")
+    })
 }
 
 /// Most messages printed and not yet consumed.

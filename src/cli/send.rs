@@ -1,7 +1,8 @@
 //! `send`: sends a message to a device's inbox.
 
 use super::Verdict;
-use super::arguments::{self, Ack, Class};
+use super::arguments::{self, Ack, Class, Given};
+use super::blob;
 use super::failure::Failure;
 use super::lines;
 use super::shell::{self, Shell};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The outcome is `delivered` once the message is durable in the receiver's inbox. With `expired` and `unreachable`
 /// that is not known, and `refused` says why the message was not accepted. The exit code is 2 unless the message was
 /// delivered (or, with less than `--ack end`, sent).
+///
+/// A payload of more than 60 KiB travels as a blob, up to 1 GiB: least urgent, confirmed by its receiver, and resumed after an
+/// interruption; `--ack`, `--class` and `--policy` do not apply to it, and --deadline should give it enough time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh send meter-17 'open valve'
@@ -63,7 +67,13 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         };
         return lines::run(&shell, &client, "/v1/send-lines", query, confirmed.then_some(patience)).await;
     }
-    let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
+    let Payload { payload, payload_base64 } = match arguments::payload_or_more(&payload.unwrap_or_default())? {
+        Given::Payload(payload) => payload,
+        Given::More(source) => {
+            let name = source.name().to_owned();
+            return blob::send_source(&shell, &client, &to, source, name, deadline.0).await;
+        }
+    };
     let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, policy, deadline, id: Some(id) };
     let mut gone: Option<Instant> = None;
     let outcome = loop {
@@ -88,7 +98,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
 }
 
 /// A random name for a message, which nobody else uses.
-fn new_id() -> Result<String, Failure> {
+pub(super) fn new_id() -> Result<String, Failure> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| {
         Failure::new(format!("the operating system gives no randomness: {error}"), "check its random device")

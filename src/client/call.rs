@@ -9,7 +9,10 @@
 //!   listener is dropped.
 
 use super::principal::Right;
-use crate::engine::api::{self, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused, Send};
+use crate::engine::api::{
+    self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
+    Send,
+};
 use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
 use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
@@ -93,6 +96,8 @@ pub enum Command {
         /// Name of the consumer.
         consumer: String,
     },
+    /// Does something with blobs.
+    Blob(BlobCommand),
     /// Lets neighbours in quarantine come back. Ends with [`Reply::Ready`].
     LiftQuarantine,
     /// Follows the event log: a stream of [`Reply::Log`].
@@ -154,7 +159,11 @@ impl Command {
             | Self::LiftQuarantine
             | Self::Bulletin { .. }
             | Self::Rotate { .. } => Right::Administer,
-            Self::FollowLog
+            Self::Blob(BlobCommand::Put { .. } | BlobCommand::Send(_)) => Right::Send,
+            Self::Blob(BlobCommand::Get { .. }) => Right::Receive,
+            Self::Blob(BlobCommand::Remove { .. }) => Right::Administer,
+            Self::Blob(BlobCommand::List)
+            | Self::FollowLog
             | Self::Status
             | Self::Peers
             | Self::Identity
@@ -183,6 +192,7 @@ impl Command {
             | Self::LiftQuarantine
             | Self::Bulletin { .. }
             | Self::FollowLog
+            | Self::Blob(BlobCommand::List)
             | Self::Receive { .. } => true,
             Self::Send(_)
             | Self::SendLoad(_)
@@ -193,13 +203,17 @@ impl Command {
             | Self::Respond { .. }
             | Self::MakeConsumer { .. }
             | Self::Consume { .. }
+            | Self::Blob(_)
             | Self::Forget { .. } => false,
         }
     }
 
     /// Whether its conversation goes on until the client ends it.
     pub fn is_stream(&self) -> bool {
-        matches!(self, Self::Subscribe { .. } | Self::Offer { .. } | Self::Receive { .. } | Self::FollowLog)
+        let transfer = matches!(self, Self::Blob(BlobCommand::Get { .. } | BlobCommand::Send(_)));
+        let follows =
+            matches!(self, Self::Subscribe { .. } | Self::Offer { .. } | Self::Receive { .. } | Self::FollowLog);
+        transfer || follows
     }
 
     /// Converts it to the engine's command; `None` if the node answers it itself.
@@ -218,6 +232,7 @@ impl Command {
             Self::MakeConsumer { consumer } => api::Command::MakeConsumer { consumer },
             Self::Consume { consumer, up_to, durable } => api::Command::Consume { consumer, up_to, durable },
             Self::Forget { consumer } => api::Command::Forget { consumer },
+            Self::Blob(command) => api::Command::Blob(command),
             Self::LiftQuarantine => api::Command::LiftQuarantine,
             Self::FollowLog => api::Command::FollowLog,
             Self::Bulletin { signed, documents } => api::Command::Bulletin { signed, documents },
@@ -246,6 +261,25 @@ impl Reading {
         match self {
             Self::Inbox => Right::Receive,
             Self::Log => Right::Inspect,
+        }
+    }
+}
+
+/// How a client uses the disk that keeps blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filing {
+    /// It hands one in.
+    In,
+    /// It reads one.
+    Out,
+}
+
+impl Filing {
+    /// The right that it needs.
+    pub fn right(self) -> Right {
+        match self {
+            Self::In => Right::Send,
+            Self::Out => Right::Receive,
         }
     }
 }
@@ -279,6 +313,10 @@ pub enum Reply {
         /// Number of the newest message.
         last: u64,
     },
+    /// How far the transfer of a blob is.
+    Blob(BlobProgress),
+    /// The blobs that are here.
+    Blobs(Vec<BlobView>),
     /// Unconfirmed messages, as they came.
     Live(Arc<InboxRecord<'static>>),
     /// The event log is durable up to this record.
@@ -326,6 +364,8 @@ impl From<api::Reply> for Reply {
             api::Reply::Call(call) => Self::Call(call),
             api::Reply::Inbox { first, last } => Self::Inbox { first, last },
             api::Reply::Live(record) => Self::Live(record),
+            api::Reply::Blob(progress) => Self::Blob(progress),
+            api::Reply::Blobs(blobs) => Self::Blobs(blobs),
             api::Reply::Log { last } => Self::Log { last },
             api::Reply::Bulletin { version, newer } => Self::Bulletin { version, newer },
             api::Reply::Identity(identity) => Self::Identity(identity),

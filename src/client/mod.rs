@@ -30,12 +30,13 @@ pub mod replies;
 #[cfg(test)]
 mod tests;
 
-pub use call::{Command, LabRefused, Peer, Quarantined, Reading, Reply, Status};
+pub use call::{Command, Filing, LabRefused, Peer, Quarantined, Reading, Reply, Status};
 pub use channels::{Arriving, MAX_CALLS};
 pub use principal::{Denied, Principal, Right, Rights};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
 
 use crate::engine::api::Refused;
+use crate::store::BlobDisk;
 use channels::Calls;
 use futures::StreamExt;
 
@@ -44,18 +45,24 @@ use futures::StreamExt;
 pub struct Door<R> {
     calls: Calls,
     reader: R,
+    blobs: Option<BlobDisk>,
 }
 
 impl<R: Clone> Door<R> {
     /// Creates a door, and the node's end of its channels.
     pub fn new(reader: R) -> (Self, Arriving) {
         let (calls, arriving) = Calls::channels();
-        (Self { calls, reader }, arriving)
+        (Self { calls, reader, blobs: None }, arriving)
+    }
+
+    /// The same door, through which blobs are handed in and out, too.
+    pub fn with_blobs(self, blobs: BlobDisk) -> Self {
+        Self { blobs: Some(blobs), ..self }
     }
 
     /// Admits a principal, with the rights it has.
     pub fn admit(&self, principal: Principal) -> Caller<R> {
-        Caller { principal, calls: self.calls.clone(), reader: self.reader.clone() }
+        Caller { principal, calls: self.calls.clone(), reader: self.reader.clone(), blobs: self.blobs.clone() }
     }
 }
 
@@ -65,6 +72,7 @@ pub struct Caller<R> {
     principal: Principal,
     calls: Calls,
     reader: R,
+    blobs: Option<BlobDisk>,
 }
 
 /// Why a command has no reply, or only a refusal.
@@ -106,6 +114,18 @@ impl<R> Caller<R> {
     pub async fn ask(&self, command: Command) -> Result<Reply, AskError> {
         self.principal.demand(command.right())?;
         hear(&mut begin(&mut self.calls.clone(), command).await?).await
+    }
+}
+
+impl<R> Caller<R> {
+    /// The disk that keeps blobs, to hand one in or to read one; what was handed in is then put ([`Command::Blob`]). `None` if
+    /// this node keeps none.
+    ///
+    /// # Errors
+    /// Fails if the principal lacks the right.
+    pub fn blobs(&self, filing: Filing) -> Result<Option<BlobDisk>, Denied> {
+        self.principal.demand(filing.right())?;
+        Ok(self.blobs.clone())
     }
 }
 

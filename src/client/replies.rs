@@ -166,7 +166,7 @@ struct State {
 impl State {
     fn push(&mut self, reply: Reply) -> Result<(), Rejected> {
         match reply {
-            Reply::Inbox { .. } | Reply::Log { .. } => {
+            Reply::Inbox { .. } | Reply::Log { .. } | Reply::Blob(_) => {
                 let kind = std::mem::discriminant(&reply);
                 self.queue.retain(|waiting| std::mem::discriminant(waiting) != kind);
             }

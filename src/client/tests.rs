@@ -1,8 +1,8 @@
 //! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
-use crate::engine::api::{Load, Past, Send};
-use crate::id::Name;
+use crate::engine::api::{BlobCommand, BlobSend, Load, Past, Send};
+use crate::id::{BlobHash, Name};
 use crate::net::emulation::Lab;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
@@ -16,6 +16,8 @@ fn commands() -> Vec<(Command, Right)> {
     let (policy, lifetime, consumer) = (None, Duration::from_secs(1), "other".to_owned());
     let class = Class::Telemetry;
     let send = Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None };
+    let hash = BlobHash([1; 32]);
+    let blob_send = BlobSend { hash, to: to.clone(), name: String::new(), lifetime, id: None };
     let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
     let publish = Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None };
     vec![
@@ -30,6 +32,11 @@ fn commands() -> Vec<(Command, Right)> {
         (Command::Consume { consumer: String::new(), up_to: 1, durable: false }, Right::Receive),
         (Command::MakeConsumer { consumer: consumer.clone() }, Right::Administer),
         (Command::Forget { consumer }, Right::Administer),
+        (Command::Blob(BlobCommand::Put { hash, length: 1, keep: true, shared: false }), Right::Send),
+        (Command::Blob(BlobCommand::Get { hash, from: vec![], shared: false, lifetime }), Right::Receive),
+        (Command::Blob(BlobCommand::Send(blob_send)), Right::Send),
+        (Command::Blob(BlobCommand::List), Right::Inspect),
+        (Command::Blob(BlobCommand::Remove { hash }), Right::Administer),
         (Command::LiftQuarantine, Right::Administer),
         (Command::Bulletin { signed: vec![1], documents: vec![] }, Right::Administer),
         (Command::FollowLog, Right::Inspect),
@@ -74,6 +81,11 @@ fn number(command: &Command) -> usize {
         Command::SetLab(_) => 19,
         Command::Bulletin { .. } => 20,
         Command::LiftQuarantine => 21,
+        Command::Blob(BlobCommand::Put { .. }) => 24,
+        Command::Blob(BlobCommand::Get { .. }) => 25,
+        Command::Blob(BlobCommand::Send(_)) => 26,
+        Command::Blob(BlobCommand::List) => 27,
+        Command::Blob(BlobCommand::Remove { .. }) => 28,
     }
 }
 

@@ -9,8 +9,10 @@
 //!    [`Reply::Refused`].
 //! 2. A reply never comes before what it reports is durable.
 
+mod blobs;
 mod refused;
 
+pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
 pub use refused::Refused;
 
 use super::view::{IdentityView, LinkView, RouteView, RoutesView};
@@ -108,6 +110,8 @@ pub enum Command {
         /// The name of the consumer.
         consumer: String,
     },
+    /// Does something with blobs; each says how it ends.
+    Blob(BlobCommand),
     /// Lets neighbours in quarantine come back: [`Reply::Ready`].
     LiftQuarantine,
     /// Follows the event log. Stream of [`Reply::Log`]: one at once, then one whenever the durable event log grows.
@@ -212,6 +216,10 @@ pub enum Reply {
     /// Messages that asked for no confirmation, handed over as they came; they are not in the inbox, and their numbers
     /// are 0.
     Live(Arc<InboxRecord<'static>>),
+    /// How far the transfer of a blob is.
+    Blob(BlobProgress),
+    /// Answer to [`BlobCommand::List`].
+    Blobs(Vec<BlobView>),
     /// The event log is durable up to this record.
     Log {
         /// The sequence number of the newest durable record.
@@ -372,6 +380,9 @@ pub struct InboxRecord<'a> {
     /// The messages, as [`wire::parcel`](crate::wire::parcel) packs them.
     #[serde(borrow, with = "serde_bytes")]
     pub records: Cow<'a, [u8]>,
+    /// The blob that the one message consists of, whose payload is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<Attached>,
 }
 
 /// A message of the inbox.
@@ -389,6 +400,8 @@ pub struct InboxMessage {
     pub received: Unix,
     /// The payload.
     pub payload: Vec<u8>,
+    /// The blob that it consists of, instead of a payload.
+    pub blob: Option<Attached>,
 }
 
 impl InboxRecord<'_> {
@@ -411,6 +424,7 @@ impl InboxRecord<'_> {
             sent: self.sent,
             received: self.received,
             payload: payload.to_vec(),
+            blob: self.blob.clone(),
         })
     }
 }

@@ -52,6 +52,7 @@ impl Engine {
             Input::Renewed(answer) => self.handle_renewed(answer),
             Input::Event(event) => self.core.handle_event(event),
             Input::Refused { reason, count } => self.core.note_refused(reason, count),
+            Input::Blob(done) => self.messages.handle_disk(&mut self.core, done),
             Input::Dropped { counter, count } => self.core.count(counter, count),
             Input::Timeout => {}
         }
@@ -117,6 +118,9 @@ impl Engine {
             Command::Bulletin { signed, documents } => self.take_bulletin(token, &signed, &documents),
             Command::Identity => self.report_identity(token),
             Command::Rotate { anonymity } => self.rotate(token, anonymity),
+            Command::Blob(command) => {
+                self.messages.command_blob(&mut self.core, &mut self.neighbours, &mut self.routing, token, command)
+            }
             Command::LiftQuarantine => {
                 self.neighbours.lift_quarantine(&mut self.core);
                 self.core.finish(token, Reply::Ready);
@@ -132,6 +136,7 @@ impl Engine {
         let known = self.messages.inbox.unwatch(token)
             | self.core.journal.unwatch(token)
             | self.messages.withdraw(&mut self.core, token)
+            | self.messages.cancel_blob(token)
             | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
         if !known {
             self.messages.services.forget_request(token);

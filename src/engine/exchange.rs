@@ -2,6 +2,7 @@
 
 use super::api::{Command, Reply, Token};
 use super::store::Commit;
+use crate::blob::disk;
 use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{LinkId, Lsn, OuterId, Pseudonym};
@@ -137,6 +138,8 @@ pub enum Input {
         /// How many there were.
         count: u64,
     },
+    /// The disk that keeps blobs has carried out an order.
+    Blob(disk::Done),
     /// Time has passed, with no other input.
     Timeout,
 }
@@ -146,6 +149,8 @@ pub enum Input {
 pub enum Output {
     /// Writes a commit to the store.
     Commit(Commit),
+    /// Orders something of the disk that keeps blobs, in the order in which these come; answered by [`Input::Blob`].
+    Blob(disk::Order),
     /// Sends a frame over a link.
     Send {
         /// The link.

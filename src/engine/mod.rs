@@ -41,6 +41,7 @@
 //!   `sender`: who waits for the end.
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
 //!   inbox are told; `services`: offers and calls.
+//! - **Blobs.** `blobs`: large payloads: `sending`, `taking`, `fetching`, `serving`, and the application's `commands`.
 //! - **Groups.** `multicast`: subscriptions; `publishing`: publications, in `out_streams` with `ordinals`;
 //!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their
 //!   publishers' clocks; `shelf`: frames kept; `repair`: missing frames, which are `wanted`, with `telling` for
@@ -135,7 +136,7 @@ impl Engine {
         let mut engine = Self {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
-            messages: Messages::load(store, now)?,
+            messages: Messages::load(store, settings.blob_quota, now)?,
             groups: Groups::load(store)?,
             member: Member::new(issuer),
             core: Core {
@@ -165,6 +166,8 @@ impl Engine {
         }
         engine.messages.restore_outgoing(&mut engine.core, store)?;
         engine.messages.end_interrupted_calls(&mut engine.core, store)?;
+        engine.messages.reopen_blob_sends();
+        engine.messages.restore_blobs(&mut engine.core);
         engine.cut_off_revoked();
         engine.member.plan_cards(&mut engine.core);
         Ok(engine)

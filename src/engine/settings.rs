@@ -21,6 +21,8 @@ pub struct Settings {
     pub bearers: Vec<Profile>,
     /// For how long the device is to be known by one pseudonym; what the application has said later holds instead.
     pub anonymity: Anonymity,
+    /// Most bytes of blobs that are kept.
+    pub blob_quota: u64,
     /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
     /// Whether the machine has a clock that may be believed.
@@ -38,6 +40,7 @@ impl Default for Settings {
             aes: false,
             bearers: Vec::new(),
             anonymity: Anonymity::Stable,
+            blob_quota: 2_000_000_000,
             policies: Vec::new(),
             clock: true,
             built: Unix(0),

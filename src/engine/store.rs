@@ -31,6 +31,8 @@ pub enum Table {
     Links = 7,
     /// The marks up to which publishers were heard. Key: hash of the publisher's credential; value: CBOR.
     Heard = 8,
+    /// Blobs, and what is sent and offered of them. Key: a byte for each of these, and its id; value: CBOR.
+    Blobs = 9,
 }
 
 /// The keys in [`Table::Meta`] whose values must not go back to older ones: numbers would be given twice, and frames

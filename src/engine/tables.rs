@@ -1,7 +1,9 @@
 //! Tables: the tables that others fill, with their sizes and bounds, for tests and for finding what has grown.
 
 use super::Engine;
+use crate::blob::{serve, shelf as blob_shelf};
 use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
+use crate::engine::messages::blobs::taking;
 use crate::engine::messages::{inbox, services};
 use crate::engine::neighbours::{fragments, peer_credentials, quarantine};
 use crate::engine::routing::{flights, forward, routes};
@@ -25,6 +27,9 @@ impl Engine {
         let partial = fragments::MAX_PARTIAL * self.neighbours.links.iter().count();
         let waiting = self.groups.multicast.waiting.iter().map(group_frames::Waiting::size).sum();
         vec![
+            table("blobs", self.messages.blobs.shelf.len(), blob_shelf::MAX_BLOBS),
+            table("blob offers", self.messages.blobs.takes.len(), taking::MAX_TAKES),
+            table("chunks that wait for one asker", self.messages.blobs.serving.longest(), serve::MAX_QUEUED),
             table("calls", self.messages.services.calls(), services::MAX_CALLS),
             table("credentials", self.neighbours.peers.len(), peer_credentials::MAX_CREDENTIALS),
             table("fragments", self.neighbours.fragments.len(), partial),

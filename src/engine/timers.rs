@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Sends,
     /// Calls and requests: deadlines.
     Services,
+    /// Blobs: chunks and offers that are asked for or made again, deadlines.
+    Blobs,
     /// Publications that are to be confirmed: deadlines.
     Confirmations,
     /// Subscriptions and publications: gaps, deadlines, tags of the next epoch.
@@ -55,9 +57,10 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Sends,
         Self::Services,
+        Self::Blobs,
         Self::Confirmations,
         Self::Multicast,
         Self::LinkState,

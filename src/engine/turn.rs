@@ -90,6 +90,7 @@ impl Engine {
         match timer {
             Timer::Sends => messages.timeout_unicast(core, neighbours, routing),
             Timer::Services => messages.timeout_services(core),
+            Timer::Blobs => messages.timeout_blobs(core),
             Timer::Confirmations => groups.timeout_confirmations(core),
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
             Timer::LinkState => routing.timeout_link_state(core, neighbours),
@@ -118,6 +119,7 @@ impl Engine {
                 // What waits for a route is looked at anew when the routes are.
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
                 Timer::Services => messages.services.next_wake(),
+                Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Confirmations => groups.confirmations.next_wake(),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
@@ -149,7 +151,8 @@ impl Engine {
             // First what tells others what happened, then the commit that it waits for, then new data.
             let more = self.end_turn()
                 || self.messages.pump_unicast(&mut self.core, &mut self.neighbours, &mut self.routing)
-                || self.groups.pump_multicast(&mut self.core, &mut self.neighbours, &mut self.routing);
+                || self.groups.pump_multicast(&mut self.core, &mut self.neighbours, &mut self.routing)
+                || self.messages.pump_blobs(&mut self.core, &mut self.neighbours, &mut self.routing);
             self.pass_on();
             if more {
                 continue;
@@ -176,6 +179,7 @@ impl Engine {
         self.messages.announce_inbox(&mut self.core, after);
         self.messages.confirm_to_senders(&mut self.core, &mut self.neighbours, &mut self.routing, after);
         self.messages.send_answers(&mut self.core, &mut self.neighbours, &mut self.routing);
+        self.messages.say_about_blobs(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.release_calls(&mut self.core, after);
         for (token, reply, last) in self.core.journal.take_deferred() {
             self.core.outputs.push_back(Output::Reply { token, reply, after, last });

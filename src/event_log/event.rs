@@ -325,6 +325,22 @@ events! {
         /// The mode: rotating, strict or stable.
         anonymity: String,
     } => "pseudonyms are {anonymity} from the first epoch whose keys are not certified yet";
+
+    /// A contact has sent a blob, which is whole and in the inbox.
+    BlobReceived = "blob-received" {
+        /// The contact.
+        from: Name,
+        /// Its length.
+        bytes: u64,
+    } => "a blob of {bytes} bytes from {from} is in the inbox";
+
+    /// A blob could not be taken, written or read.
+    BlobFailed = "blob-failed" {
+        /// The contact that it came from, or was to come from.
+        with: Option<Name>,
+        /// The reason.
+        reason: String,
+    } => "a blob failed: {reason} (from {with})";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

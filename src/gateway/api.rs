@@ -6,7 +6,7 @@ use super::dto::{
     RouteQuery, RouteView, RoutesView, SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, identity, openapi, pages, serve, stream};
+use super::{Context, asked, blobs, identity, openapi, pages, serve, stream};
 use crate::client::{AskError, Command, Reading, Reply};
 use crate::engine::api::{Refused, Send};
 use crate::engine::store::Read;
@@ -18,7 +18,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
 
 /// Returns all routes: method, path, handler. The OpenAPI description has exactly these.
@@ -40,6 +40,12 @@ where
         (Method::POST, "/v1/inbox/consumers", post(make_consumer::<R>)),
         (Method::POST, "/v1/inbox/consume", post(consume::<R>)),
         (Method::POST, "/v1/inbox/forget", post(forget::<R>)),
+        (Method::PUT, "/v1/blobs", put(blobs::put_blob::<R>)),
+        (Method::GET, "/v1/blobs", get(blobs::list_blobs::<R>)),
+        (Method::GET, "/v1/blobs/{hash}", get(blobs::read_blob::<R>)),
+        (Method::DELETE, "/v1/blobs/{hash}", delete(blobs::remove_blob::<R>)),
+        (Method::POST, "/v1/blobs/{hash}/fetch", post(blobs::fetch_blob::<R>)),
+        (Method::POST, "/v1/blobs/{hash}/send", post(blobs::send_blob::<R>)),
         (Method::POST, "/v1/quarantine/lift", post(lift_quarantine::<R>)),
         (Method::GET, "/v1/log", get(log::<R>)),
         (Method::GET, "/v1/log/follow", get(stream::follow_log::<R>)),
@@ -425,7 +431,7 @@ pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
     }
 }
 
-fn done(reply: Reply) -> Result<Json<Done>, ApiError> {
+pub(super) fn done(reply: Reply) -> Result<Json<Done>, ApiError> {
     match reply {
         Reply::Ready => Ok(Json(Done {})),
         _ => Err(ApiError::Unexpected),

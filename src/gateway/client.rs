@@ -106,6 +106,28 @@ impl Client {
         self.hand_in(Method::PUT, path, body).await
     }
 
+    /// Sends a `DELETE` request.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, None, Body::empty()).await?.whole().await
+    }
+
+    /// Sends a `PUT` request whose body is bytes, which are read as they are sent.
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        bytes: Body,
+    ) -> Result<T, ClientError> {
+        let content = Some("application/octet-stream");
+        self.call(Method::PUT, &target(path, query)?, content, bytes).await?.whole().await
+    }
+
+    /// Sends a `GET` request whose answer is bytes, which are read as they come.
+    pub async fn download(&self, path: &str) -> Result<Download, ClientError> {
+        let answer = self.call(Method::GET, path, None, Body::empty()).await?;
+        Ok(Download { answer })
+    }
+
     async fn hand_in<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -190,6 +212,23 @@ impl Events {
             }
         }
         Ok(None)
+    }
+}
+
+/// A stream of bytes.
+#[derive(Debug)]
+pub struct Download {
+    answer: Answer,
+}
+
+impl Download {
+    /// Waits for the next bytes; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        match self.answer.body.frame().await {
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Err(error)) => Err(ClientError::Broken(error.to_string())),
+            None => Ok(None),
+        }
     }
 }
 

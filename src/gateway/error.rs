@@ -87,6 +87,7 @@ impl ApiError {
                 | Refused::NoPath { .. }
                 | Refused::PathPolicy { .. }
                 | Refused::Bulletin(_)
+                | Refused::Blob(_)
                 | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
@@ -111,6 +112,7 @@ impl ApiError {
             Self::Refused(Refused::Bulletin(_)) => {
                 "take the file that `m2mesh realm bulletin DIR` writes for the realm of this node"
             }
+            Self::Refused(Refused::Blob(_)) => "`m2mesh blob list` shows the blobs of this node and what they take",
             Self::Refused(Refused::Oneself(_)) => "name another device: `m2mesh contacts` lists those it can address",
             Self::Refused(Refused::UnknownPolicy { .. }) => {
                 "cheap, fast, sure, frugal and balanced are always there; others stand in config.toml"

@@ -11,6 +11,7 @@
 //! | `identity` | routes about the pseudonym |
 //! | [`stream`] | routes that stream: server-sent events, and lines in both directions |
 //! | `lines` | splits a streamed body into lines |
+//! | [`blobs`] | routes about large payloads: handed in and out as streams |
 //! | `asked` | checks the sender or kind that a query names |
 //! | [`pages`] | inbox and event log, read from the store |
 //! | [`dto`] | the JSON types, the only ones that cross the socket |
@@ -34,6 +35,7 @@
 
 pub mod api;
 mod asked;
+pub mod blobs;
 pub mod client;
 pub mod dto;
 pub mod error;

@@ -1,6 +1,6 @@
 //! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
-use super::{api, dto, error, identity, stream};
+use super::{api, blobs, dto, error, identity, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -29,6 +29,12 @@ use utoipa::OpenApi;
         api::make_consumer,
         api::consume,
         api::forget,
+        blobs::put_blob,
+        blobs::list_blobs,
+        blobs::read_blob,
+        blobs::remove_blob,
+        blobs::fetch_blob,
+        blobs::send_blob,
         api::lift_quarantine,
         api::log,
         stream::follow_log,
@@ -54,6 +60,7 @@ use utoipa::OpenApi;
         dto::InboxMessage,
         dto::LogRecord,
         dto::LineOutcome,
+        dto::BlobLine,
         error::ErrorBody
     ))
 )]

@@ -245,7 +245,11 @@ impl HttpBody for Held {
 /// Routes that wait for others once their body has arrived.
 const WAITS: [&str; 3] = ["/v1/send", "/v1/request", "/v1/publish"];
 /// Routes that stream.
-const STREAMS: [&str; 6] = [
+const STREAMS: [&str; 10] = [
+    "/v1/blobs",
+    "/v1/blobs/{hash}",
+    "/v1/blobs/{hash}/fetch",
+    "/v1/blobs/{hash}/send",
     "/v1/send-lines",
     "/v1/publish-lines",
     "/v1/subscribe",

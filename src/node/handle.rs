@@ -10,6 +10,7 @@
 //! - Every message handed over gets exactly one outcome, as long as the node runs.
 //! - Nothing that waits here is unbounded: if the node has no room for a call, the caller waits.
 
+use super::blobs::Blobs;
 use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::system::{self, NodeError, RunOptions, Running};
@@ -259,6 +260,11 @@ impl Node {
     /// An outlet: it sends many messages to a device without asking for confirmation.
     pub fn outlet(&self, to: Name) -> Outlet {
         Outlet::new(self.caller.clone(), to)
+    }
+
+    /// The blobs of the node: large payloads that are put, fetched and sent.
+    pub fn blobs(&self) -> Blobs {
+        Blobs::new(self.caller.clone())
     }
 
     /// Reads the messages sent to this device. A named consumer has a read position of its own and is created if it

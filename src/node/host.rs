@@ -4,6 +4,7 @@
 use super::lab::Barred;
 use super::networks::OpenNetwork;
 use super::places::Places;
+use crate::blob::disk::{Done, Order};
 use crate::client::Arriving;
 use crate::engine::Engine;
 use crate::event_log::Event;
@@ -59,6 +60,12 @@ pub trait Host: Send + 'static {
         _known: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<OpenNetwork, String>> {
         futures::future::ready(Err("this host opens no second network".to_owned())).boxed()
+    }
+    /// Has the disk that keeps blobs carry out an order, after those given before. The answers may be to earlier orders, too.
+    fn blob(&mut self, order: Order) -> BoxFuture<'static, Vec<Done>> {
+        let reason = "this host keeps no blobs".to_owned();
+        let failed = order.is_answered().then(|| order.hash()).flatten().map(|hash| Done::Failed { hash, reason });
+        futures::future::ready(failed.into_iter().collect()).boxed()
     }
     /// Saves where the node listens and where it met others; the last call counts. A host that is never restarted need
     /// not do anything.

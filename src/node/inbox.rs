@@ -151,6 +151,7 @@ fn from_number(record: InboxRecord<'_>, start: u64) -> InboxRecord<'static> {
         sent: record.sent,
         received: record.received,
         records: Cow::Owned(rest.0.to_vec()),
+        blob: record.blob.clone(),
     }
 }
 

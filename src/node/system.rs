@@ -4,12 +4,14 @@
 //! identity, store, sockets, local API. A node is ready when it listens and the API answers. It stops in good order:
 //! everything it has accepted becomes durable, links are closed, the socket is removed.
 
+mod blobs;
 mod opener;
 mod ports;
 mod processor;
 
 use super::places::{self, Places};
 use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
+use crate::blob::disk;
 use crate::client::Door;
 use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
@@ -26,9 +28,10 @@ use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
 use crate::net::emulation::Lab;
 use crate::net::{self, Multiaddr, NetConfig, Reach, Unhelpful, names, reach};
-use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
+use crate::store::{BlobDisk, DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
+use blobs::BlobThread;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -96,6 +99,9 @@ pub enum NodeError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] crate::store::OpenError),
+    /// The folder of the blobs cannot be opened.
+    #[error("the folder `blobs` in the node's directory cannot be opened: {0}; check who owns it, and the disk")]
+    Blobs(std::io::Error),
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] crate::engine::store::ReadError),
@@ -177,6 +183,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let issuer: Option<IssuerId> = realm.as_ref().map(|realm| realm.issuer().id());
     let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
     let reader = store.reader();
+    let blobs = BlobDisk::open(&options.dir).map_err(NodeError::Blobs)?;
 
     let name = membership.name().to_string();
     let settings = Settings { aes: processor::has_aes(), built: BUILT, ..config.settings() };
@@ -229,6 +236,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
     let (door, calls) = Door::new(reader.clone());
+    let door = door.with_blobs(blobs.clone());
     let (close_api, api_closed) = oneshot::channel::<()>();
     let for_api = door.clone();
     let serve = |gateway: Gateway| tokio::spawn(gateway.serve(for_api, api_closed.map(|_| ())));
@@ -242,6 +250,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         realm: realm.map(|realm| Arc::new(Mutex::new(realm))),
         places,
         opener,
+        blobs: BlobThread::new(blobs),
     };
     let bootstrap = config.net.bootstrap.clone();
     let parts = Parts { engine, network, store, host, calls, stop, bootstrap, lab };
@@ -374,6 +383,7 @@ pub(crate) fn resident(pid: u32) -> Option<u64> {
 /// The machine as the node's host.
 struct System {
     opener: Opener,
+    blobs: BlobThread,
     clock: Clock,
     saver: Saver,
     realm: Option<Arc<Mutex<RealmDir>>>,
@@ -436,6 +446,10 @@ impl Host for System {
             opener.open(own, &seed, view, &mut rng).await.map_err(|error| error.to_string())
         }
         .boxed()
+    }
+
+    fn blob(&mut self, order: disk::Order) -> BoxFuture<'static, Vec<disk::Done>> {
+        self.blobs.order(order)
     }
 
     fn keep_places(&mut self, places: Places) {

@@ -9,10 +9,12 @@
 //! 2. A number is reported durable only after everything up to it would survive a loss of power.
 //! 3. What is durable is readable. What was only submitted may not be readable yet.
 
+pub mod blobs;
 pub mod lock;
 pub mod memory;
 pub mod sled;
 
+pub use blobs::BlobDisk;
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{MemoryDisk, MemoryStore};
 pub use sled::{OpenError, Opened, SledReader, SledStore};

@@ -42,6 +42,7 @@ pub mod witness;
 
 // Data stream, and what is sealed inside it.
 pub mod batch;
+pub mod blob;
 pub mod custody;
 pub mod data;
 pub mod document;

@@ -5,6 +5,7 @@
 //! name a test by its module here and a part of its name. Tests run beside each other: what the others would disturb takes a
 //! process of its own ([`support::alone`]), and processes of the command are started and ended by [`support::processes`].
 
+mod blobs;
 mod cli;
 mod engine;
 mod gateway;

@@ -61,6 +61,9 @@ pub enum Refused {
         "this device has no right to publish to {0}; ask the operator: m2mesh realm group DIR publishers {0} --add DEVICE"
     )]
     NoRight(String),
+    /// Something about a blob.
+    #[error("{0}")]
+    Blob(String),
     /// Not a topic.
     #[error("{0}")]
     Topic(String),

@@ -132,6 +132,11 @@ impl Inbox {
         self.last
     }
 
+    /// The number of the oldest message that is kept.
+    pub(in crate::engine) fn first_kept(&self) -> u64 {
+        self.records.front().map_or(self.last + 1, |record| record.first)
+    }
+
     pub(in crate::engine) fn watch(&mut self, token: Token, consumer: String, live: bool) {
         self.watchers.insert(token, consumer);
         if live {

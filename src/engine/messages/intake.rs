@@ -124,6 +124,7 @@ impl Messages {
             sent: Unix(head.sent),
             received,
             records: Cow::Borrowed(records),
+            blob: None,
         };
         let inbox = &mut self.inbox;
         if head.ack == Ack::None && !inbox.live.is_empty() {

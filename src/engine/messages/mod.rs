@@ -1,5 +1,6 @@
 //! Messages: what devices send to each other by name, both outgoing and incoming.
 
+pub(super) mod blobs;
 pub(super) mod departures;
 pub(super) mod endings;
 pub(super) mod inbox;
@@ -36,6 +37,7 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
+    pub(super) blobs: blobs::Blobs,
     /// What this wing asks of the other wings.
     pub(super) asks: Asks,
     /// The buffer in which a batch is put together; kept to reuse its allocation.
@@ -63,11 +65,21 @@ impl Messages {
             match reroute {
                 Reroute::Lost(name) => {
                     self.sends.handle_path_broken(&name);
+                    self.blobs.broken(&name);
                     self.sends.wake(name);
                 }
-                Reroute::Broken(name) => self.sends.handle_path_broken(&name),
-                Reroute::Anew => self.sends.wake_waiting(),
-                Reroute::Found(name) => self.sends.wake(name),
+                Reroute::Broken(name) => {
+                    self.sends.handle_path_broken(&name);
+                    self.blobs.broken(&name);
+                }
+                Reroute::Anew => {
+                    self.sends.wake_waiting();
+                    self.blobs.found_all();
+                }
+                Reroute::Found(name) => {
+                    self.blobs.found(&name);
+                    self.sends.wake(name);
+                }
             }
         }
     }
@@ -79,7 +91,7 @@ impl Messages {
 
     /// Loads what the store holds. Outgoing messages are restored later (`restore_outgoing`), when sessions can be
     /// opened.
-    pub(super) fn load(store: &dyn Read, now: Now) -> Result<Self, ReadError> {
+    pub(super) fn load(store: &dyn Read, quota: u64, now: Now) -> Result<Self, ReadError> {
         Ok(Self {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
@@ -87,6 +99,7 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
+            blobs: blobs::Blobs::load(store, quota, now)?,
             asks: Asks::default(),
             plain: Vec::new(),
         })

@@ -34,6 +34,7 @@ impl Messages {
             Ok(()) => {
                 let writes = self.inbox.consume(consumer, up_to);
                 core.journal.extend(writes);
+                self.let_blobs_go(core);
                 match durable {
                     true => core.journal.finish_with(token, Reply::Ready),
                     false => core.finish(token, Reply::Ready),
@@ -59,6 +60,7 @@ impl Messages {
         match self.inbox.forget(&consumer) {
             Some(writes) => {
                 core.journal.extend(writes);
+                self.let_blobs_go(core);
                 core.journal.finish_with(token, Reply::Ready);
             }
             None => core.finish(token, Reply::Refused(Refused::NoSuchConsumer(consumer))),

@@ -15,6 +15,7 @@ use crate::id::{LinkId, Name};
 use crate::time::Unix;
 use crate::wire;
 use crate::wire::batch::{PLAIN_BATCH, PLAIN_RECEIPTS};
+use crate::wire::blob::PLAIN_BLOB;
 use crate::wire::data::{DataFrame, Form};
 use crate::wire::frame::{self, Kind};
 use crate::wire::parcel::PLAIN_PARCEL;
@@ -112,6 +113,7 @@ impl Messages {
             Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(core, &from, offset, &data.path.visited, parcel),
             Some((&PLAIN_BATCH, batch)) => self.handle_batch(core, &from, offset, &data.path.visited, batch),
             Some((&PLAIN_RECEIPTS, receipts)) => self.handle_receipts(core, neighbours, routing, &from, receipts),
+            Some((&PLAIN_BLOB, said)) => self.handle_blob(core, &from, offset, said),
             _ => core.count(Counter::DataMalformed, 1),
         }
     }

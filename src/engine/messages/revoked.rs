@@ -33,6 +33,7 @@ impl Messages {
             self.report(core, neighbours, routing, ended.ends);
             self.report_gone(core, ended.gone);
             self.end_conversations(core, &name);
+            self.end_blobs(core, &name);
         }
     }
 }

@@ -233,6 +233,7 @@ impl Messages {
         }
         if self.sessions.forget(&session).is_some_and(|entry| entry.carries) {
             self.sends.handle_path_broken(&name);
+            self.blobs.broken(&name);
             self.retry_later(core, name);
         }
     }

@@ -80,6 +80,7 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
         sent: Unix::from_seconds(1),
         received: Unix::from_seconds(2),
         payload: b"21.5".to_vec(),
+        blob: None,
     };
     pinned(
         &InboxPage { messages: vec![message.into()], next: 10, more: false },

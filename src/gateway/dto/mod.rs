@@ -4,6 +4,7 @@
 //! Payloads are bytes. In an answer they are in `payload` if they are valid UTF-8, otherwise in `payload_base64`; a
 //! request may use either. Durations are written as `250ms`, `30s`, `6h`; times are RFC 3339 in UTC.
 
+mod blobs;
 mod bulletin;
 #[cfg(test)]
 mod contract;
@@ -15,6 +16,8 @@ mod records;
 mod routing;
 mod traffic;
 
+pub(in crate::gateway) use blobs::blob_hash;
+pub use blobs::{AttachedBlob, Blob, BlobFetchQuery, BlobLine, BlobProgress, BlobPutQuery, BlobSendQuery, BlobTaken};
 pub use bulletin::{BulletinBody, BulletinTaken};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};

@@ -1,6 +1,6 @@
 //! Records that the node keeps: pages of the inbox and of the event log.
 
-use super::{Moment, Payload};
+use super::{AttachedBlob, Moment, Payload};
 use crate::engine::api;
 use crate::event_log::{Entry, verify};
 use crate::wire::DecodeError;
@@ -60,11 +60,14 @@ pub struct InboxMessage {
     /// The payload.
     #[serde(flatten)]
     pub payload: Payload,
+    /// The blob that it consists of instead; `GET /v1/blobs/{hash}` reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<AttachedBlob>,
 }
 
 impl From<api::InboxMessage> for InboxMessage {
     fn from(message: api::InboxMessage) -> Self {
-        let api::InboxMessage { number, from, id, sent, received, payload } = message;
+        let api::InboxMessage { number, from, id, sent, received, payload, blob } = message;
         Self {
             number,
             from: from.to_string(),
@@ -72,6 +75,7 @@ impl From<api::InboxMessage> for InboxMessage {
             sent: sent.to_string(),
             received: received.to_string(),
             payload: Payload::new(payload),
+            blob: blob.map(AttachedBlob::from),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Engines joined by queues, in virtual time: each frame takes a millisecond, each commit's flush five.
 
+mod blobs;
 mod links;
 
 use super::disk::Disk;
@@ -86,6 +87,8 @@ pub struct Mesh {
     /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
     seed: u64,
+    /// The disks that keep blobs.
+    pub blobs: blobs::Disks,
 }
 
 pub fn name(text: &str) -> Name {
@@ -153,6 +156,7 @@ impl Mesh {
             patience: Vec::new(),
             carried: BTreeMap::new(),
             seed,
+            blobs: blobs::Disks::default(),
         };
         for member in members {
             let node = mesh.boot(mesh.nodes.len(), member, Disk::default());
@@ -216,7 +220,9 @@ impl Mesh {
         let stored = self.nodes[at].engine.membership().to_stored();
         let disk = self.nodes[at].disk.clone();
         let member = Membership::from_stored(&stored).expect("its own files");
+        self.blobs.crash(at);
         self.nodes[at] = self.boot(at, member, disk);
+        self.handle(at, Input::Timeout);
     }
 
     /// A restart that one neighbour does not notice: to it the link is the one that it was.
@@ -270,7 +276,10 @@ impl Mesh {
             let goes = |(at, _): &(usize, &Node)| !self.stopped.contains_key(at);
             let wake = self.nodes.iter().enumerate().filter(goes).filter_map(|(_, node)| node.wake).min();
             let event = self.events.iter().map(|(at, _)| *at).min();
-            let Some(at) = [next, wake, event].into_iter().flatten().min().filter(|at| *at <= until) else { break };
+            let order = self.blobs.orders.front().map(|(at, ..)| *at);
+            let Some(at) = [next, wake, event, order].into_iter().flatten().min().filter(|at| *at <= until) else {
+                break;
+            };
             self.advance(at.max(self.now.time));
             self.step();
         }
@@ -284,6 +293,7 @@ impl Mesh {
 
     fn step(&mut self) {
         let now = self.now.time;
+        self.step_blobs();
         for at in (0..self.nodes.len()).filter(|at| !self.stopped.contains_key(at)).collect::<Vec<_>>() {
             while !self.stuck.contains(&at) && self.nodes[at].unflushed.front().is_some_and(|(due, _)| *due <= now) {
                 let node = &mut self.nodes[at];
@@ -400,6 +410,7 @@ impl Mesh {
                 self.nodes[at].replies.push((Token(u64::MAX - id), enrolled(reply)));
             }
             Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
+            Output::Blob(order) => self.blobs.order(self.now.time, at, order),
             Output::Shun { peer, rest } => self.nodes[at].shunned.push((peer, rest)),
             Output::Addresses { .. } => {}
             Output::Network { own, .. } => {

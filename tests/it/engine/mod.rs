@@ -2,6 +2,7 @@
 
 mod allowances;
 mod areas;
+mod blobs;
 mod bounds;
 mod causes;
 mod clockless;

@@ -43,6 +43,7 @@ impl Shelf {
                 sent: Unix::from_seconds(1_000 + number),
                 received: Unix::from_seconds(2_000 + number),
                 records: records.into(),
+                blob: None,
             };
             self.put(Table::Inbox, &number.to_be_bytes(), wire::encode(&record));
         }

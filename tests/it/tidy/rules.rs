@@ -3,7 +3,7 @@
 use super::source::{Named, Token, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
-const FLOORS: [(&str, u8); 28] = [
+const FLOORS: [(&str, u8); 29] = [
     ("main", 10),
     ("cli", 10),
     ("node", 9),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 28] = [
     ("link", 3),
     ("routing", 3),
     ("delivery", 3),
+    ("blob", 3),
     ("schedule", 3),
     ("mailbox", 3),
     ("event_log", 3),
