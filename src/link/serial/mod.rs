@@ -38,6 +38,8 @@ use core::fmt;
 pub const MIN_MTU: usize = 128;
 /// The longest limit of a line frame.
 pub const MAX_MTU: usize = 4_096;
+/// The most lines of a node.
+pub const MAX_LINES: usize = 8;
 
 /// Says who this end is and judges the other end, under one pseudonym of this device.
 pub trait Guard {

@@ -318,14 +318,6 @@ fn a_line_that_is_cut_falls_silent_goes_on_if_it_is_short_and_is_over_if_it_is_l
     sim.run(10);
     assert_eq!(sim.said[0][1..], ["Silent"]);
     sim.faults.cut = false;
-    for _ in 0..30 {
-        sim.step();
-        eprintln!(
-            sim.now,
-            sim.said,
-            sim.under_way.each_ref().map(|u| u.iter().map(|(t, o)| (t.0, o.len())).collect::<Vec<_>>())
-        );
-    }
     sim.run_until(9, |sim| sim.got[1].len() == 1);
     sim.run(1);
     assert_eq!(sim.said[0][1..], ["Silent", "Heard"]);
