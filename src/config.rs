@@ -6,6 +6,7 @@
 pub mod bearer;
 pub mod lab;
 pub mod quantity;
+pub mod serial;
 
 use crate::engine::Settings;
 use crate::event_log;
@@ -38,6 +39,9 @@ pub struct Config {
     /// `[[bearer]]`: what carries links, in order of their rules. Without any, all links use one free bearer.
     #[serde(rename = "bearer", deserialize_with = "bearer::bounded", skip_serializing_if = "Vec::is_empty")]
     pub bearers: Vec<bearer::Bearer>,
+    /// `[[serial]]`: serial lines to neighbours without IP.
+    #[serde(deserialize_with = "serial::bounded", skip_serializing_if = "Vec::is_empty")]
+    pub serial: Vec<serial::Serial>,
 }
 
 /// Whose time a node goes by.
@@ -176,7 +180,7 @@ impl Config {
             forwarding: self.routing.forwarding,
             area: self.routing.area,
             aes: false,
-            bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
+            bearers: bearer::bearers(&self.bearers, &self.serial).profiles().to_vec(),
             anonymity: self.anonymity,
             policies: self.policies.clone(),
             blob_quota: self.blobs.quota.0,

@@ -249,6 +249,14 @@ counters! {
     HopAcksRefused: Frames = "hop_acks_refused",
     /// Messages not taken because the inbox is full.
     InboxFull: Messages = "inbox_full",
+    /// Line frames whose check sequence does not fit: the line has changed them, or what came is no frame.
+    LineFramesCorrupt: Frames = "line_frames_corrupt",
+    /// Line frames that were sent once more, since they did not arrive.
+    LineFramesResent: Frames = "line_frames_resent",
+    /// Sound line frames of no session here, or of none any more: echoes, and what was on its way when a session ended.
+    LineFramesStray: Frames = "line_frames_stray",
+    /// Octets on serial lines that belong to no frame.
+    LineNoise: Bytes = "line_noise",
     /// Measurements of former links that gave way to newer ones.
     LinksForgotten: Links = "links_forgotten",
     /// Connections refused because as many links as may are up, here or at the other end.

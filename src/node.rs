@@ -50,6 +50,7 @@ use crate::engine::api::{Reply, Token};
 use crate::engine::{Engine, Input, Origin, Output};
 use crate::event_log::Event;
 use crate::id::{LinkId, Lsn, Pseudonym};
+use crate::identity::kdf::Secret;
 use crate::net::Multiaddr;
 use crate::net::emulation::Lab;
 use crate::store::{Quarantine, Store};
@@ -135,19 +136,19 @@ enum Done {
     Saved(Result<(), String>),
     Blob(Vec<disk::Done>),
     LabKept { replies: Replies, result: Result<(), String> },
-    Opened { own: Pseudonym, result: Result<Box<OpenNetwork>, String> },
+    Opened { own: Pseudonym, seed: Secret, result: Result<Box<OpenNetwork>, String> },
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     /// Builds the event loop from its parts.
     pub fn new(parts: Parts<S, H>) -> Self {
-        let Parts { engine, network, store, host, calls, stop, bootstrap, lab } = parts;
+        let Parts { engine, network, lines, store, host, calls, stop, bootstrap, lab } = parts;
         let started = host.now().time;
         network.gate.view.store(Arc::new(engine.admission_view_of(&network.own)));
         let reached = engine.extents();
         Self {
             engine,
-            networks: Networks::new(network),
+            networks: Networks::new(network, lines),
             store,
             host,
             calls,
@@ -253,7 +254,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
                 Done::LabKept { replies, result } => self.handle_lab_kept(&replies, result),
-                Done::Opened { own, result } => self.handle_opened(own, result),
+                Done::Opened { own, seed, result } => self.handle_opened(own, &seed, result),
                 Done::Blob(done) => done.into_iter().for_each(|done| self.handle(Input::Blob(done))),
                 Done::Saved(Ok(())) => {}
                 Done::Saved(Err(reason)) => {
@@ -382,9 +383,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
                 Output::Addresses { link, own, others } => self.learn_addresses(link, own, others),
                 Output::Close { link, reason } => {
-                    if let Some(network) = self.networks.of_link(link) {
-                        network.close(link, &reason);
-                    }
+                    self.networks.close(link, &reason);
                 }
                 Output::Shun { peer, rest } => self.networks.shun(&peer, rest),
                 Output::Network { own, seed } => self.open_network(own, &seed),

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, peers, shell};
 use crate::counter::Counter;
-use crate::gateway::dto::Status;
+use crate::gateway::dto::{SerialLine, Status};
 use crate::metrics::Gauges;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         listen,
         gauges,
         store_failure,
+        serial,
         twins,
         quarantined,
         counters,
@@ -59,6 +60,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         |since: String| ("bulletin", format!("a newer one was to be there by {since}: ask the realm's operator"));
     rows.extend(bulletin_overdue.map(overdue));
     rows.extend(listen.into_iter().map(|address| ("listens on", address)));
+    rows.extend(serial.iter().map(|line| ("serial line", line_of(line))));
     rows.extend([
         ("links", links.to_string()),
         ("routers", format!("{routers} others in reach")),
@@ -81,6 +83,15 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.line(format_args!("{:<12} {counter} {count}{unit}", "dropped"))?;
     }
     Ok(Verdict::Done)
+}
+
+/// What is to be said of a serial line.
+fn line_of(line: &SerialLine) -> String {
+    let SerialLine { device, baud, links, failure } = line;
+    match failure {
+        Some(failure) => format!("not open: {failure}"),
+        None => format!("{device} at {baud} baud, {links} {}", if *links == 1 { "link" } else { "links" }),
+    }
 }
 
 /// What is to be said of the node's clock, unless it is the machine's.

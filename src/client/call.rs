@@ -18,6 +18,7 @@ use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::metrics::Gauges;
 use crate::net::emulation::{Lab, Shape};
+use crate::net::serial::LineState;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -424,6 +425,8 @@ pub struct Status {
     pub gauges: Gauges,
     /// Why the disk accepts no writes; `None` while it does.
     pub store_failure: Option<String>,
+    /// The serial lines.
+    pub serial: Vec<LineState>,
     /// Identities that two processes use at once, as far as this node has seen: one sentence each.
     pub twins: Vec<String>,
     /// The neighbours in quarantine.

@@ -15,12 +15,14 @@
 //! ```
 
 use super::quantity::{Bytes, Kilobits, Minute, Money};
+use super::serial::Serial;
 use crate::link::bearer::{self, Bearers, MAX_BEARERS, Profile, Rule};
 use crate::link::windows::{self, EVERY_DAY, MAX_WINDOWS, Window, Windows};
 use crate::wire::lsa;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A bearer.
@@ -78,6 +80,9 @@ pub struct Match {
     /// Name of the network interface that it must use: `wwan0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// Device of the serial line that it must use: `/dev/ttyUSB0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<PathBuf>,
 }
 
 /// A network, or a single address.
@@ -133,9 +138,10 @@ pub enum Day {
     Sun,
 }
 
-/// Builds a node's bearers from their settings, in order.
-pub fn bearers(settings: &[Bearer]) -> Bearers {
-    Bearers::new(settings.iter().map(|bearer| (bearer.profile(), bearer.rule())))
+/// Builds a node's bearers from their settings, in order, and one for each serial line that none of them names.
+pub fn bearers(settings: &[Bearer], lines: &[Serial]) -> Bearers {
+    let own = lines.iter().filter(|line| !line.is_named(settings)).map(Serial::bearer);
+    Bearers::new(settings.iter().map(|bearer| (bearer.profile(), bearer.rule())).chain(own))
 }
 
 /// Deserializes bearers, at most [`MAX_BEARERS`], with distinct names.
@@ -187,11 +193,12 @@ impl Bearer {
     }
 
     fn rule(&self) -> Rule {
-        let Match { addresses, transports, interface } = &self.matching;
+        let Match { addresses, transports, interface, serial } = &self.matching;
         Rule {
             addresses: addresses.iter().map(|Network(network)| *network).collect(),
             transports: transports.iter().map(|transport| transport.name().to_owned()).collect(),
             interface: interface.clone(),
+            serial: serial.as_ref().map(|device| device.to_string_lossy().into_owned()),
         }
     }
 }
@@ -287,7 +294,7 @@ keep_alive = "2m"
 
     #[test]
     fn bearers_are_read_in_order_with_all_that_they_say() {
-        let bearers = bearers(&Config::parse(TEXT).expect("valid").bearers);
+        let bearers = bearers(&Config::parse(TEXT).expect("valid").bearers, &[]);
         let [modem, lan] = bearers.profiles() else { panic!("two, of which one is for all") };
         assert_eq!((modem.class, modem.price, modem.energy), (lsa::Bearer::Cellular, 2_500_000, 40));
         assert_eq!((modem.mtu, modem.rate, modem.metered), (1_400, 250, true));

@@ -52,6 +52,7 @@
 //! DH(contact keys) ── session psk (both) ─► pre-shared key of the handshake, see [`session`]
 //! Noise KKpsk0 ─┬─ session early (handshake's hash) ─► the initiator's records before the answer
 //!               └─ its two keys ─► records of each direction
+//! Noise XX ──── its two keys ─► line frames of each direction, see [`noise::xx`]
 //! DH(ephemeral, receiver) ─┬─ session credential (e, r) ─► the initiator's credential in the opener
 //!                          ├─ enrolment request (e, r) ─► request to the issuer
 //!                          ├─ enrolment answer (e, r) ─► answer to the device
@@ -102,7 +103,7 @@ pub mod issuer;
 pub mod kdf;
 pub mod ledger;
 pub mod membership;
-mod noise;
+pub mod noise;
 pub mod passphrase;
 pub mod permit;
 pub mod realm;

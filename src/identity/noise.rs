@@ -12,20 +12,23 @@
 //! depends on the initiator's alone, so that only the initiator may seal with it. The two keys at the end of the
 //! handshake depend on an ephemeral key of either side.
 //!
-//! Every cipher key of this pattern seals one payload, the empty one or the answer's, so there is no counter: the nonce
-//! is zero. Tests run each side against the same side of `snow`, byte by byte.
+//! Every cipher key of this pattern seals one payload, the empty one or the answer's, with the nonce zero. Tests run
+//! each side against the same side of `snow`, byte by byte. Serial lines use another pattern of the same framework
+//! ([`xx`]).
 //!
 //! Invariants
 //! 1. A refused message changes nothing: the initiator can still take the true answer.
 //! 2. An agreement that yields zeros is refused.
 
+mod symmetric;
+pub mod xx;
+
 use crate::id::AgreementKey;
-use crate::identity::kdf::{self, Secret, label};
+use crate::identity::kdf::Secret;
 use crate::identity::seal::{self, SealError, TAG};
-use hkdf::Hkdf;
-use sha2::Sha256;
+pub use symmetric::Split;
+use symmetric::Symmetric;
 use x25519_dalek::StaticSecret;
-use zeroize::Zeroizing;
 
 /// The name of the protocol, which is part of every hash.
 const PROTOCOL: &[u8] = b"Noise_KKpsk0_25519_ChaChaPoly_SHA256";
@@ -44,92 +47,9 @@ pub(super) struct Before<'a> {
     pub peer: &'a AgreementKey,
 }
 
-/// The keys of the records after the handshake.
-pub(super) struct Split {
-    /// The key of the records from the initiator to the responder.
-    pub forth: Secret,
-    /// The key of the records from the responder to the initiator.
-    pub back: Secret,
-}
-
-/// The chaining key, the hash of the messages so far, and the key of the next payload: Noise's `SymmetricState`.
-#[derive(Clone)]
-struct Symmetric {
-    chain: Secret,
-    hash: [u8; 32],
-    key: Secret,
-}
-
-impl Symmetric {
-    /// Starts with the prologue and both static keys, the initiator's first.
-    fn new(prologue: &[u8], initiator: &AgreementKey, responder: &AgreementKey) -> Self {
-        let name = kdf::sha256(&[PROTOCOL]);
-        let mut symmetric = Self { chain: Secret::new(name), hash: name, key: Secret::default() };
-        for part in [prologue, &initiator.0, &responder.0] {
-            symmetric.mix_hash(part);
-        }
-        symmetric
-    }
-
-    fn mix_hash(&mut self, data: &[u8]) {
-        self.hash = kdf::sha256(&[&self.hash, data]);
-    }
-
-    fn mix_key(&mut self, input: &[u8]) {
-        let [chain, key] = hkdf(&self.chain, input);
-        (self.chain, self.key) = (chain, key);
-    }
-
-    fn mix_key_and_hash(&mut self, input: &[u8]) {
-        let [chain, hash, key] = hkdf(&self.chain, input);
-        self.mix_hash(hash.as_slice());
-        (self.chain, self.key) = (chain, key);
-    }
-
-    /// Mixes in an ephemeral key: with a pre-shared key in the pattern it counts as key material too.
-    fn mix_ephemeral(&mut self, key: &AgreementKey) {
-        self.mix_hash(&key.0);
-        self.mix_key(&key.0);
-    }
-
-    fn encrypt(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(payload);
-        let tag = seal::encrypt(&seal::cipher(&self.key), 0, &self.hash, &mut out[start..]);
-        out.extend_from_slice(&tag);
-        self.mix_hash(&out[start..]);
-    }
-
-    fn decrypt(&mut self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (ciphertext, tag) = sealed.split_last_chunk::<TAG>().ok_or(SealError::Short)?;
-        let mut payload = ciphertext.to_vec();
-        if !seal::decrypt(&seal::cipher(&self.key), 0, &self.hash, &mut payload, tag) {
-            return Err(SealError::Opening);
-        }
-        self.mix_hash(sealed);
-        Ok(payload)
-    }
-
-    fn early(&self) -> Secret {
-        kdf::derive_salted(&self.hash, self.chain.as_slice(), label::SESSION_EARLY, &[])
-    }
-
-    fn split(&self) -> Split {
-        let [forth, back] = hkdf(&self.chain, &[]);
-        Split { forth, back }
-    }
-}
-
-/// Noise's HKDF, with `N` outputs of 32 bytes each.
-fn hkdf<const N: usize>(chain: &Secret, input: &[u8]) -> [Secret; N] {
-    let mut all = Zeroizing::new([0; 96]);
-    let all = &mut all[..32 * N];
-    Hkdf::<Sha256>::new(Some(chain.as_slice()), input).expand(&[], all).expect("three hashes are few");
-    core::array::from_fn(|index| {
-        let mut out = Secret::default();
-        out.copy_from_slice(&all[32 * index..][..32]);
-        out
-    })
+/// Starts with the prologue and both static keys, the initiator's first.
+fn known(prologue: &[u8], initiator: &AgreementKey, responder: &AgreementKey) -> Symmetric {
+    Symmetric::new(PROTOCOL, &[prologue, &initiator.0, &responder.0])
 }
 
 /// An initiator that has sent its message and waits for the answer.
@@ -141,10 +61,10 @@ pub(super) struct Opened {
 impl Opened {
     /// Makes the first message; it fails if the other end's static key is weak.
     pub(super) fn new(before: &Before<'_>, ephemeral: StaticSecret) -> Result<(Self, [u8; OVERHEAD]), SealError> {
-        let mut symmetric = Symmetric::new(before.prologue, &seal::agreement_public(before.own), before.peer);
+        let mut symmetric = known(before.prologue, &seal::agreement_public(before.own), before.peer);
         symmetric.mix_key_and_hash(before.psk.as_slice());
         let e = seal::agreement_public(&ephemeral);
-        symmetric.mix_ephemeral(&e);
+        symmetric.mix_ephemeral_with_psk(&e);
         symmetric.mix_key(seal::agree(&ephemeral, before.peer)?.as_slice());
         symmetric.mix_key(seal::agree(before.own, before.peer)?.as_slice());
         let mut tag = Vec::with_capacity(TAG);
@@ -164,7 +84,7 @@ impl Opened {
     pub(super) fn finish(&self, own: &StaticSecret, answer: &[u8]) -> Result<(Vec<u8>, Split), SealError> {
         let (e, sealed) = answer.split_first_chunk::<32>().ok_or(SealError::Short)?;
         let (mut symmetric, e) = (self.symmetric.clone(), AgreementKey(*e));
-        symmetric.mix_ephemeral(&e);
+        symmetric.mix_ephemeral_with_psk(&e);
         symmetric.mix_key(seal::agree(&self.ephemeral, &e)?.as_slice());
         symmetric.mix_key(seal::agree(own, &e)?.as_slice());
         let payload = symmetric.decrypt(sealed)?;
@@ -182,11 +102,11 @@ pub(super) struct Accepted {
 impl Accepted {
     /// Takes the first message; it fails if the message does not open under the keys of both ends.
     pub(super) fn new(before: &Before<'_>, message: &[u8; OVERHEAD]) -> Result<Self, SealError> {
-        let mut symmetric = Symmetric::new(before.prologue, before.peer, &seal::agreement_public(before.own));
+        let mut symmetric = known(before.prologue, before.peer, &seal::agreement_public(before.own));
         symmetric.mix_key_and_hash(before.psk.as_slice());
         let (e, tag) = message.split_at(32);
         let e = AgreementKey(core::array::from_fn(|index| e[index]));
-        symmetric.mix_ephemeral(&e);
+        symmetric.mix_ephemeral_with_psk(&e);
         symmetric.mix_key(seal::agree(before.own, &e)?.as_slice());
         symmetric.mix_key(seal::agree(before.own, before.peer)?.as_slice());
         symmetric.decrypt(tag)?;
@@ -203,7 +123,7 @@ impl Accepted {
         let Self { mut symmetric, initiator, e } = self;
         let own = seal::agreement_public(ephemeral);
         let mut answer = own.0.to_vec();
-        symmetric.mix_ephemeral(&own);
+        symmetric.mix_ephemeral_with_psk(&own);
         symmetric.mix_key(seal::agree(ephemeral, &e)?.as_slice());
         symmetric.mix_key(seal::agree(ephemeral, &initiator)?.as_slice());
         symmetric.encrypt(payload, &mut answer);

@@ -115,6 +115,21 @@ pub(super) fn decrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u
     cipher.cipher.decrypt_inout_detached(&nonce(counter), aad, buffer.into(), &Tag::from(*tag)).is_ok()
 }
 
+/// As [`encrypt`], under the nonce of the Noise framework, whose counter is little-endian.
+pub(super) fn encrypt_noise(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG] {
+    audit::note(cipher.mark, counter);
+    let tag = cipher
+        .cipher
+        .encrypt_inout_detached(&nonce(counter.swap_bytes()), aad, buffer.into())
+        .expect("what is sealed is far below the 256 GiB that the cipher takes");
+    tag.into()
+}
+
+/// As [`decrypt`], under the nonce of the Noise framework.
+pub(super) fn decrypt_noise(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> bool {
+    decrypt(cipher, counter.swap_bytes(), aad, buffer, tag)
+}
+
 fn nonce(counter: u64) -> Nonce {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&counter.to_be_bytes());

@@ -6,9 +6,10 @@
 //! its place among the profiles.
 //!
 //! Invariants
-//! 1. There is at least one profile, and there are at most [`MAX_BEARERS`] and one more; every index fits a byte.
+//! 1. There is at least one profile, and there are at most [`MAX_BEARERS`], [`MAX_LINES`] and one more; every index fits a byte.
 //! - The same connection and the same networks always give the same bearer.
 
+use super::serial::MAX_LINES;
 use super::windows::Windows;
 use crate::time::Unix;
 use crate::wire::frame::MAX_FRAME;
@@ -114,6 +115,8 @@ pub struct Rule {
     pub transports: Vec<String>,
     /// The other end lies in a network of this interface, or the own end is an address of the interface.
     pub interface: Option<String>,
+    /// The serial device that it goes over. Connections over IP do not match.
+    pub serial: Option<String>,
 }
 
 /// One connection, as far as it is known. An address is given as a network of one address.
@@ -179,10 +182,10 @@ impl Default for Bearers {
 }
 
 impl Bearers {
-    /// Takes the first [`MAX_BEARERS`] of these, in order, and adds the default unless one of them is for all
+    /// Takes the first [`MAX_BEARERS`] and [`MAX_LINES`] of these, in order, and adds the default unless one of them is for all
     /// connections.
     pub fn new(bearers: impl IntoIterator<Item = (Profile, Rule)>) -> Self {
-        let (mut profiles, rules): (Vec<_>, Vec<_>) = bearers.into_iter().take(MAX_BEARERS).unzip();
+        let (mut profiles, rules): (Vec<_>, Vec<_>) = bearers.into_iter().take(MAX_BEARERS + MAX_LINES).unzip();
         if !rules.contains(&Rule::default()) {
             profiles.push(Profile::default());
         }
@@ -204,6 +207,12 @@ impl Bearers {
         self.rules.iter().any(|rule| rule.interface.is_some())
     }
 
+    /// The index of the bearer that carries the links over a serial device: the first that names it, or the last.
+    pub fn of_serial(&self, device: &str) -> u8 {
+        let found = self.rules.iter().position(|rule| rule.serial.as_deref() == Some(device));
+        u8::try_from(found.unwrap_or(self.rules.len())).expect("there are no more than a byte counts")
+    }
+
     /// The index of the bearer that carries a connection. `networks` returns an interface's addresses with the networks
     /// that they lie in.
     pub fn carrying(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> u8 {
@@ -218,7 +227,8 @@ impl Rule {
         let is_of = |network: &IpNet| {
             ends.remote.is_some_and(|remote| network.contains(&remote)) || ends.local == Some(network.addr().into())
         };
-        (self.addresses.is_empty() || self.addresses.iter().any(lies_in))
+        self.serial.is_none()
+            && (self.addresses.is_empty() || self.addresses.iter().any(lies_in))
             && (self.transports.is_empty() || self.transports.iter().any(|transport| transport == ends.transport))
             && self.interface.as_ref().is_none_or(|interface| networks(interface).iter().any(is_of))
     }
@@ -308,6 +318,6 @@ mod tests {
         assert!(!none.ask_for_interfaces() && bearers().ask_for_interfaces());
         let many =
             Bearers::new((0..100).map(|_| named("no", Rule { interface: Some("none".into()), ..Rule::default() })));
-        assert_eq!(usize::from(many.carrying(&ends, &|_| Vec::new())), MAX_BEARERS);
+        assert_eq!(usize::from(many.carrying(&ends, &|_| Vec::new())), MAX_BEARERS + MAX_LINES);
     }
 }

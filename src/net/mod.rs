@@ -59,6 +59,7 @@ mod permits;
 mod pipe;
 mod queue_limit;
 pub mod reach;
+pub mod serial;
 mod sorter;
 mod streams;
 mod swarm;

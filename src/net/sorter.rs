@@ -109,13 +109,14 @@ impl Interfaces {
     }
 }
 
-/// Returns the name of the transport of an address: `quic`, `tcp`, `memory` or `other`.
+/// Returns the name of the transport of an address: `quic`, `tcp`, `serial`, `memory` or `other`.
 pub fn transport(address: &Multiaddr) -> &'static str {
     for protocol in address {
         match protocol {
             Protocol::QuicV1 => return "quic",
             Protocol::Tcp(_) => return "tcp",
             Protocol::Memory(_) => return "memory",
+            Protocol::Unix(_) => return "serial",
             _ => {}
         }
     }

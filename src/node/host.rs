@@ -16,6 +16,7 @@ use crate::identity::issuer::{Answered, Issuer};
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
 use crate::net::emulation::Lab;
+use crate::net::serial::Lines;
 use crate::net::{Gatekeeper, Multiaddr, Skew};
 use crate::time::{Now, Unix};
 use crate::wire::enrolment::Refusal;
@@ -206,6 +207,8 @@ pub struct Parts<S, H> {
     pub engine: Engine,
     /// The network under the pseudonym in force.
     pub network: OpenNetwork,
+    /// The serial lines, which have been entered under that pseudonym.
+    pub lines: Lines<Gate>,
     /// The store that the engine's commits go to.
     pub store: S,
     /// The machine.

@@ -10,7 +10,7 @@ use crate::id::{LinkId, Name, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::kdf::Secret;
 use crate::net::emulation::Shape;
-use crate::net::{self, Multiaddr, NetEvent, SendError};
+use crate::net::{self, Multiaddr, NetEvent, SendError, serial};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::OutFrame;
@@ -103,15 +103,16 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let view = self.engine.admission_view_of(&own);
         let known = self.members();
         let opened = self.host.open_network(own, seed, view, known);
-        self.begin(opened.map(move |result| Done::Opened { own, result: result.map(Box::new) }).boxed());
+        let seed = seed.clone();
+        self.begin(opened.map(move |result| Done::Opened { own, seed, result: result.map(Box::new) }).boxed());
     }
 
-    pub(super) fn handle_opened(&mut self, own: Pseudonym, result: Result<Box<OpenNetwork>, String>) {
+    pub(super) fn handle_opened(&mut self, own: Pseudonym, seed: &Secret, result: Result<Box<OpenNetwork>, String>) {
         let result = result.map(|opened| {
             let addresses = networks::for_others(&opened.listening);
             if !self.networks.has(&own) {
                 let neighbours = self.whom_to_seek();
-                self.networks.enter(*opened, &neighbours);
+                self.networks.enter(*opened, seed, &neighbours);
             }
             addresses
         });
@@ -123,7 +124,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// The neighbours that a further network is to be linked with, too, each with its addresses, the best first.
     fn whom_to_seek(&self) -> Vec<(Pseudonym, Vec<Multiaddr>)> {
         let neighbours = self.neighbours.values().map(|neighbour| {
-            let dialled = neighbour.outbound.then(|| neighbour.address.clone());
+            let over_ip = serial::device_of(&neighbour.address).is_none();
+            let dialled = (neighbour.outbound && over_ip).then(|| neighbour.address.clone());
             (neighbour.peer, dialled.into_iter().chain(neighbour.addresses.iter().cloned()).collect())
         });
         neighbours.collect()
@@ -131,8 +133,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     /// Closes the network of a pseudonym that this device has left, with all its links.
     pub(super) fn leave_network(&mut self, own: &Pseudonym) {
-        let Some(left) = self.networks.leave(own) else { return };
-        for link in left.network.links() {
+        for link in self.networks.leave(own) {
             self.neighbours.remove(&link);
             self.stalled.remove(&link);
             self.handle(Input::LinkDown { link, reason: "its pseudonym has been left".to_owned() });
@@ -193,9 +194,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let blocked = !self.stalled.contains_key(&link);
         if !self.stalled.entry(link).or_default().push(class, frame, until) {
             self.stalled.remove(&link);
-            if let Some(network) = self.networks.of_link(link) {
-                network.close(link, "it does not take what it is sent");
-            }
+            self.networks.close(link, "it does not take what it is sent");
             self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
         } else if blocked {
             self.handle(Input::Blocked(link));

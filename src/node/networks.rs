@@ -1,7 +1,7 @@
 //! Networks: the one under the pseudonym in force, and while the pseudonym changes a second one beside it.
 //!
-//! A link belongs to one network; its number tells nobody which, so whoever asks for a link asks here. Addresses of members go to the
-//! network that was opened last: the one before it is about to be left.
+//! A link belongs to one network, or to a serial line, which all networks share; its number tells nobody which, so whoever asks for a
+//! link asks here. Addresses of members go to the network that was opened last: the one before it is about to be left.
 //!
 //! Invariants
 //! - There is at least one network, and at most two, but for one that opens too late and is left at once. The last is the newest.
@@ -10,6 +10,8 @@
 use super::Gate;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
+use crate::identity::kdf::Secret;
+use crate::net::serial::{LineState, Lines};
 use crate::net::{LinkCounters, Multiaddr, NetEvent, Network, PeerId, SendError, peer_id, reach};
 use crate::time::Unix;
 use crate::wire::OutFrame;
@@ -33,19 +35,21 @@ pub struct OpenNetwork {
 /// The networks of a node. See the module's documentation.
 pub(super) struct Networks {
     open: Vec<OpenNetwork>,
-    /// Which is asked first.
+    lines: Lines<Gate>,
+    /// Which is asked first; the lines come after the networks.
     turn: usize,
     reading: bool,
 }
 
 impl Networks {
-    /// The first one.
-    pub(super) fn new(first: OpenNetwork) -> Self {
-        Self { open: vec![first], turn: 0, reading: true }
+    /// The first one, with lines that have been entered under its pseudonym.
+    pub(super) fn new(first: OpenNetwork, lines: Lines<Gate>) -> Self {
+        Self { open: vec![first], lines, turn: 0, reading: true }
     }
 
-    /// Another one is open, which is to have links to these neighbours as well.
-    pub(super) fn enter(&mut self, mut next: OpenNetwork, neighbours: &[(Pseudonym, Vec<Multiaddr>)]) {
+    /// Another one is open, under the pseudonym whose key has that seed, which is to have links to these neighbours as well.
+    pub(super) fn enter(&mut self, mut next: OpenNetwork, seed: &Secret, neighbours: &[(Pseudonym, Vec<Multiaddr>)]) {
+        self.lines.enter(next.own, seed, &next.gate);
         next.network.set_reading(self.reading);
         for (peer, addresses) in neighbours {
             next.network.seek(peer, addresses);
@@ -58,21 +62,25 @@ impl Networks {
         self.open.iter().any(|one| one.own == *own)
     }
 
-    /// Takes out the network of a pseudonym, unless it is the only one.
-    pub(super) fn leave(&mut self, own: &Pseudonym) -> Option<OpenNetwork> {
-        let at = self.open.iter().position(|one| one.own == *own).filter(|_| self.open.len() > 1)?;
-        Some(self.open.remove(at))
+    /// Closes the network of a pseudonym, unless it is the only one. Returns its links.
+    pub(super) fn leave(&mut self, own: &Pseudonym) -> Vec<LinkId> {
+        let at = self.open.iter().position(|one| one.own == *own).filter(|_| self.open.len() > 1);
+        let Some(left) = at.map(|at| self.open.remove(at)) else { return Vec::new() };
+        left.network.links().chain(self.lines.leave(own)).collect()
     }
 
     /// What happened next, and under which pseudonym.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Pseudonym, NetEvent<AdmittedPeer>)> {
-        let count = self.open.len();
+        let count = self.open.len() + 1;
         for step in 0..count {
             let at = (self.turn + step) % count;
-            let one = &mut self.open[at];
-            if let Poll::Ready(event) = one.network.poll(cx) {
+            let polled = match self.open.get_mut(at) {
+                Some(one) => one.network.poll(cx).map(|event| (one.own, event)),
+                None => self.lines.poll(cx),
+            };
+            if polled.is_ready() {
                 self.turn = (at + 1) % count;
-                return Poll::Ready((one.own, event));
+                return polled;
             }
         }
         Poll::Pending
@@ -85,21 +93,38 @@ impl Networks {
 
     /// Whether something that was asked of one waits for [`Networks::poll`].
     pub(super) fn wants_poll(&self) -> bool {
-        self.open.iter().any(|one| one.network.wants_poll())
+        self.lines.wants_poll() || self.open.iter().any(|one| one.network.wants_poll())
     }
 
     /// As [`Network::try_send`].
     pub(super) fn try_send(&self, link: LinkId, class: Class, frame: &OutFrame) -> Result<(), SendError> {
-        self.of(link).ok_or(SendError::Gone)?.network.try_send(link, class, frame)
+        match self.lines.has(link) {
+            true => self.lines.try_send(link, class, frame),
+            false => self.of(link).ok_or(SendError::Gone)?.network.try_send(link, class, frame),
+        }
+    }
+
+    /// Closes a link at once; `LinkDown` with this reason follows.
+    pub(super) fn close(&mut self, link: LinkId, reason: &str) {
+        match self.of_link(link) {
+            Some(network) => network.close(link, reason),
+            None => self.lines.close(link, reason),
+        }
+    }
+
+    /// The state of each serial line.
+    pub(super) fn lines(&self) -> Vec<LineState> {
+        self.lines.states()
     }
 
     /// As [`Network::set_reading`], of all.
     pub(super) fn set_reading(&mut self, reading: bool) {
         self.reading = reading;
+        self.lines.set_reading(reading);
         self.open.iter_mut().for_each(|one| one.network.set_reading(reading));
     }
 
-    /// The network of a link, to be told something of it.
+    /// The network of a link, to be told something of it; `None` for a link over a serial line.
     pub(super) fn of_link(&mut self, link: LinkId) -> Option<&mut Network<Gate>> {
         self.open.iter_mut().map(|one| &mut one.network).find(|network| network.has(link))
     }
@@ -110,7 +135,7 @@ impl Networks {
 
     /// A link's figures, while it is up.
     pub(super) fn counters(&self, link: LinkId) -> Option<LinkCounters> {
-        self.of(link)?.network.counters(link)
+        self.lines.counters(link).or_else(|| self.of(link)?.network.counters(link))
     }
 
     /// Identities that two processes have at once, and where these are.

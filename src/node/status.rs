@@ -66,6 +66,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             listen: self.networks.listening().iter().map(Multiaddr::to_string).collect(),
             gauges,
             store_failure: self.store_failure.clone(),
+            serial: self.networks.lines(),
             twins,
             quarantined,
             counters,
@@ -93,7 +94,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 Peer {
                     name: name.map(ToString::to_string),
                     peer_id: net::peer_id(&neighbour.peer).map_or_else(String::new, |peer| peer.to_string()),
-                    address: neighbour.address.to_string(),
+                    address: net::serial::device_of(&neighbour.address)
+                        .unwrap_or_else(|| neighbour.address.to_string()),
                     transport: net::transport_of(&neighbour.address).to_owned(),
                     direction: if neighbour.outbound { "out" } else { "in" }.to_owned(),
                     silent,

@@ -165,7 +165,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     config.net.met.clone_from(&places.met);
     config.net.mdns &= !options.no_mdns;
     config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
-    config.net.bearers = config::bearer::bearers(&config.bearers);
+    config.net.bearers = config::bearer::bearers(&config.bearers, &config.serial);
     let lab = load_lab(&options.dir)?;
     config.net.shaping = lab.is_some();
     let clock = Clock::new();
@@ -212,6 +212,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         OpenError::Transport(error) => NodeError::Network(error),
         OpenError::Listen(reason) => NodeError::Listen(reason),
     })?;
+    let mut lines = opener.lines(&config.serial, &mut rng);
+    lines.enter(own, &seed, &network.gate);
     if let Some(lab) = &lab {
         network.gate.bar(lab, engine.membership().contacts(), now);
     }
@@ -253,7 +255,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         blobs: BlobThread::new(blobs),
     };
     let bootstrap = config.net.bootstrap.clone();
-    let parts = Parts { engine, network, store, host, calls, stop, bootstrap, lab };
+    let parts = Parts { engine, network, lines, store, host, calls, stop, bootstrap, lab };
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
     Ok(Running { ready, door, close_api, api, stop: send_stop, node, keeper, _lock: lock })

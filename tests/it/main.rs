@@ -17,6 +17,7 @@ mod net_hostile;
 mod net_loopback;
 mod openapi_client;
 mod readme;
+mod serial;
 mod support;
 mod tidy;
 mod twins;

@@ -17,6 +17,7 @@ use m2mesh::id::{CredentialHash, IssuerId, Pseudonym};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
+use m2mesh::net::serial::Lines;
 use m2mesh::net::{LinkIds, Multiaddr};
 use m2mesh::node::{EventLoop, Parts};
 use m2mesh::store::{MemoryDisk, Store};
@@ -195,6 +196,7 @@ impl Device {
             EventLoop::new(Parts {
                 engine,
                 network,
+                lines: Lines::none(),
                 store: disk.clone(),
                 host,
                 calls: arriving,

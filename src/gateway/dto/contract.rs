@@ -9,6 +9,7 @@ use crate::id::{InnerId, Name, Pseudonym, StreamId};
 use crate::identity::anonymity::Anonymity;
 use crate::metrics::Gauges;
 use crate::net::emulation;
+use crate::net::serial::LineState;
 use crate::time::Unix;
 use serde::Serialize;
 
@@ -136,6 +137,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
             ..Gauges::default()
         },
         store_failure: None,
+        serial: vec![LineState { device: "/dev/ttyUSB0".into(), baud: 9_600, links: 0, failure: Some("f".into()) }],
         twins: vec![],
         quarantined: vec![client::Quarantined {
             name: None,
@@ -148,7 +150,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
     };
     pinned(
         &Status::from(status),
-        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"counters":{"busy":2}}"#,
+        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"serial":[{"device":"/dev/ttyUSB0","baud":9600,"links":0,"failure":"f"}],"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"counters":{"busy":2}}"#,
     );
     let identity = view::IdentityView {
         pseudonym: Pseudonym([1; 32]),

@@ -21,7 +21,7 @@ pub use blobs::{AttachedBlob, Blob, BlobFetchQuery, BlobLine, BlobProgress, Blob
 pub use bulletin::{BulletinBody, BulletinTaken};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
-pub use node::{Contact, Peer, Quarantined, RouteQuery, Status};
+pub use node::{Contact, Peer, Quarantined, RouteQuery, SerialLine, Status};
 pub use outcome::Outcome;
 pub use records::{
     ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,

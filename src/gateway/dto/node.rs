@@ -4,6 +4,7 @@ use super::Shape;
 use crate::client;
 use crate::engine::api;
 use crate::metrics::{self, Gauges, Sample};
+use crate::net::serial::LineState;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ pub struct Status {
     pub gauges: Gauges,
     /// Why the disk accepts no writes. While this is present, nothing is acknowledged.
     pub store_failure: Option<String>,
+    /// Serial lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serial: Vec<SerialLine>,
     /// Identities that two processes use at once, one sentence each: somebody has copied a device's directory.
     #[serde(default)]
     pub twins: Vec<String>,
@@ -79,6 +83,7 @@ impl From<client::Status> for Status {
             listen,
             gauges,
             store_failure,
+            serial,
             twins,
             quarantined,
             counters,
@@ -100,6 +105,7 @@ impl From<client::Status> for Status {
             listen,
             gauges,
             store_failure,
+            serial: serial.into_iter().map(SerialLine::from).collect(),
             twins,
             quarantined: quarantined.into_iter().map(Quarantined::from).collect(),
             counters,
@@ -112,6 +118,27 @@ impl Status {
     pub fn samples(&self) -> Vec<Sample> {
         let about = [("name", &self.name), ("realm", &self.realm), ("version", &self.version)];
         metrics::samples(about.map(|(label, text)| (label, text.clone())), &self.gauges, &self.counters)
+    }
+}
+
+/// A serial line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SerialLine {
+    /// Its device.
+    pub device: String,
+    /// Its bits a second.
+    pub baud: u32,
+    /// The number of links over it.
+    pub links: usize,
+    /// Why it is not open, and what to do; absent while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+impl From<LineState> for SerialLine {
+    fn from(line: LineState) -> Self {
+        let LineState { device, baud, links, failure } = line;
+        Self { device, baud, links, failure }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Opening networks over the machine's sockets: the first one, and another beside it when the pseudonym changes.
 
 use super::{Clock, ports};
+use crate::config::serial::Serial;
 use crate::id::Pseudonym;
 use crate::identity::admission::AdmissionView;
 use crate::identity::kdf::Secret;
+use crate::net::serial::Lines;
 use crate::net::{self, LinkIds, Multiaddr, NetConfig, Network, names};
 use crate::node::{Gate, OpenNetwork, port};
 use core::fmt;
@@ -53,6 +55,15 @@ impl Opener {
         other.config.listen = ports::of_one_pseudonym(self.told_where.then_some(&self.config.listen[..]), None);
         (other.config.met, other.told_where) = (known, true);
         other
+    }
+
+    /// Opens the serial lines, under no pseudonym yet.
+    pub(super) fn lines(&self, settings: &[Serial], rng: &mut ChaCha20Rng) -> Lines<Gate> {
+        let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
+        let lines = settings.iter().map(|line| line.line(&self.config.bearers)).collect();
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        Lines::of_machine(lines, &executor, seed, &self.link_ids)
     }
 
     /// Opens a network that listens where the settings say or, if they do not say, at the port that the device has.

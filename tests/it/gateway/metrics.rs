@@ -34,6 +34,7 @@ fn status() -> Status {
         listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
         gauges: Gauges { links: 4, routers: 3, inbox: 12, uptime_s: 86_400, memory: 20_971_520, ..Gauges::default() },
         store_failure: None,
+        serial: vec![],
         twins: vec![],
         quarantined: Vec::new(),
         counters: [(Counter::DataLooped.name().to_owned(), 2)].into(),

@@ -233,6 +233,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         listen: vec![],
         gauges: Gauges { links: 4, routers: 3, contacts: 4, log_records: 2, uptime_s: 3, ..Gauges::default() },
         store_failure: None,
+        serial: vec![],
         twins: vec![],
         quarantined: Vec::new(),
         counters: [("busy".to_owned(), 2)].into(),

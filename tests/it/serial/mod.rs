@@ -1,0 +1,95 @@
+//! Nodes that are linked by a serial line alone: real processes, and pseudo-terminals for devices.
+
+mod cable;
+
+use crate::support::processes::{ANYWHERE, Place, Running};
+use cable::Cable;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Gives the node of a directory a serial device of that name, and nobody to dial.
+fn wire(place: &Place, node: &str, settings: &str) -> PathBuf {
+    let device = place.at(&format!("tty-{node}"));
+    let text = format!("[net]\nmdns = false\n\n[[serial]]\ndevice = {device:?}\n{settings}\n");
+    std::fs::write(place.at(node).join("config.toml"), text).expect("written");
+    device
+}
+
+fn start(place: &Place, node: &str) -> Running {
+    place.start(&["run", "--dir", node, "--no-mdns", "--listen", ANYWHERE])
+}
+
+/// What a verb prints, once that says it; asked again and again.
+#[track_caller]
+fn says(place: &Place, arguments: &[&str], what: &str) -> String {
+    let until = Instant::now() + Duration::from_secs(90);
+    loop {
+        let said = place.run(arguments);
+        let said = said.out + &said.said;
+        if said.contains(what) {
+            return said;
+        }
+        let diagnostics = std::fs::read_to_string(place.at("diagnostics")).unwrap_or_default();
+        assert!(Instant::now() < until, "{arguments:?} never says {what}:\n{said}\n{diagnostics}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+fn exchange(place: &Place, from: &str, to: (&str, &str), text: &str) {
+    place.done(&["send", to.1, text, "--dir", from]);
+    assert_eq!(place.done(&["receive", "--count", "1", "--dir", to.0]), text);
+}
+
+#[test]
+fn two_nodes_exchange_messages_over_a_serial_line_which_is_pulled_and_plugged_in_again() {
+    let place = Place::new();
+    place.pair();
+    let devices = ["plant", "meter"].map(|node| wire(&place, node, "baud = 230400\nmtu = 128"));
+    // Neither device is there yet: the nodes start, say so, and try again.
+    let (_gateway, _meter) = (start(&place, "plant"), start(&place, "meter"));
+    says(&place, &["status", "--dir", "meter"], "plug it in");
+    let cable = Cable::between([&devices[0], &devices[1]]);
+    says(&place, &["status", "--dir", "meter"], "at 230400 baud, 1 link");
+    let peers = says(&place, &["peers", "--dir", "plant"], "meter");
+    assert!(peers.contains("serial") && peers.contains("tty-plant"), "{peers}");
+    assert!(says(&place, &["links", "--dir", "meter"], "gateway").contains("serial"));
+
+    exchange(&place, "meter", ("plant", "gateway"), "21.5 C");
+    exchange(&place, "plant", ("meter", "meter"), "thanks");
+    // The longest message there is takes some hundred line frames.
+    exchange(&place, "meter", ("plant", "gateway"), &"x".repeat(60 * 1_024));
+
+    cable.pull();
+    says(&place, &["status", "--dir", "plant"], "is gone");
+    says(&place, &["status", "--dir", "meter"], "not open");
+    let _cable = Cable::between([&devices[0], &devices[1]]);
+    exchange(&place, "meter", ("plant", "gateway"), "once more");
+    exchange(&place, "plant", ("meter", "meter"), "and back");
+    assert!(place.done(&["log", "verify", "--dir", "meter"]).starts_with("intact"));
+    assert!(place.done(&["log", "--dir", "plant"]).contains("serial"), "a link over it is in the log");
+}
+
+#[test]
+fn a_message_goes_over_ip_then_a_serial_line_then_ip() {
+    let place = Place::new();
+    place.pair();
+    let devices = ["plant", "meter"].map(|node| wire(&place, node, ""));
+    let (gateway, meter) = (start(&place, "plant"), start(&place, "meter"));
+    let _cable = Cable::between([&devices[0], &devices[1]]);
+    // Two more devices, each behind one end of the line, of which neither can reach the other end over IP.
+    let ticket = place.done(&["realm", "invite", "plant", "--name", "pump", "--contact", "all"]);
+    place.done(&["join", &ticket, "--dir", "pump"]);
+    let ticket = place.done(&["realm", "invite", "plant", "--name", "valve", "--contact", "all"]);
+    place.done(&["join", &ticket, "--dir", "valve"]);
+    std::fs::write(place.at("valve").join("config.toml"), "").expect("written");
+    let at = |name: &str, node: &Running| {
+        let address = node.address().to_owned();
+        place.start(&["run", "--dir", name, "--no-mdns", "--listen", ANYWHERE, "--bootstrap", &address])
+    };
+    let (_pump, _valve) = (at("pump", &gateway), at("valve", &meter));
+    says(&place, &["peers", "--dir", "meter"], "valve");
+    let routes = says(&place, &["routes", "--dir", "pump"], "valve");
+    assert!(!routes.is_empty());
+    exchange(&place, "valve", ("pump", "pump"), "over three hops");
+    exchange(&place, "pump", ("valve", "valve"), "and back");
+}
