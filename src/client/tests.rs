@@ -1,7 +1,7 @@
 //! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
-use crate::engine::api::{Load, Past, Send};
+use crate::engine::api::{Load, Past, Send, Start, Timing};
 use crate::id::Name;
 use crate::net::emulation::Lab;
 use crate::wire::batch::Ack;
@@ -18,11 +18,14 @@ fn commands() -> Vec<(Command, Right)> {
     let send = Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None };
     let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
     let publish = Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None };
+    let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
     vec![
         (Command::Send(send.clone()), Right::Send),
         (Command::SendLoad(load), Right::Send),
-        (Command::Request { send, service: None }, Right::Send),
-        (publish, Right::Publish),
+        (Command::Request { send: send.clone(), service: None }, Right::Send),
+        (publish.clone(), Right::Publish),
+        (publish.at(later.clone()), Right::Publish),
+        (Command::Send(send).at(later), Right::Send),
         (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
         (Command::Offer { service: "adder".into() }, Right::Receive),
         (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
@@ -74,6 +77,7 @@ fn number(command: &Command) -> usize {
         Command::SetLab(_) => 19,
         Command::Bulletin { .. } => 20,
         Command::LiftQuarantine => 21,
+        Command::Later { .. } => 24,
     }
 }
 

@@ -7,7 +7,7 @@
 //! taken lately does not delay those behind it (`headroom`). [`outgoing`] holds all of this, and gives every message
 //! exactly one end; [`retry`] computes when a message is sent again, `under_way` keeps what has left; [`persisted`]
 //! says what the store must hold for a message to outlive a restart. Messages that ask for no confirmation have a
-//! simpler life, in a stream of their own: [`unconfirmed`].
+//! simpler life, in a stream of their own: [`unconfirmed`]. What is not to leave yet waits before all of this: [`held`].
 //!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark, the runs settled above it, and the numbers
 //! that were settled otherwise than by being accepted. They are committed together with what was delivered, so that a
@@ -31,6 +31,7 @@ pub mod cursors;
 pub mod dedupe;
 pub mod departure;
 mod headroom;
+pub mod held;
 pub mod holdings;
 pub mod lane;
 pub mod outgoing;

@@ -11,6 +11,7 @@
 
 mod refused;
 
+pub use crate::delivery::held::Start;
 pub use refused::Refused;
 
 use super::view::{IdentityView, LinkView, RouteView, RoutesView};
@@ -44,6 +45,14 @@ pub enum Command {
         send: Send,
         /// The service; `None` if the device offers exactly one.
         service: Option<String>,
+    },
+    /// Carries out a command that sends, later: the message is held until it may leave, and is durable meanwhile unless
+    /// it is a request. Ends as that command does. The latency of its outcome counts from when it was let go.
+    Later {
+        /// When it may leave.
+        timing: Timing,
+        /// What is sent: [`Self::Send`], [`Self::SendLoad`], [`Self::Request`] or [`Self::Publish`].
+        command: Box<Command>,
     },
     /// Publishes a message to all devices that listen to a topic. Ends with [`Reply::Outcome`].
     Publish {
@@ -160,6 +169,26 @@ pub struct Send {
     /// The application's name for this message. A send under a name that is known is told the outcome of the first, and
     /// no message is sent twice: so an application can ask again, also after the node was restarted.
     pub id: Option<SendId>,
+}
+
+/// When a message may leave. Its deadline counts from when it is accepted, whatever its timing is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// It does not leave earlier. A time that is not before the message's deadline is refused.
+    pub start: Option<Start>,
+    /// It leaves at a random moment within this span, as far as its deadline leaves time for the way; `None` for what
+    /// its policy says.
+    pub spread: Option<Duration>,
+    /// For how long it waits for a cheaper way, if one will be there in time; `None` for what its policy says. It means
+    /// nothing for publications, which have no path.
+    pub wait: Option<Duration>,
+}
+
+impl Timing {
+    /// Whether a message may have to be held.
+    pub fn holds(&self) -> bool {
+        self.start.is_some() || self.spread.is_some()
+    }
 }
 
 /// Many messages to one device, packed as they are sent.

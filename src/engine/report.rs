@@ -117,7 +117,7 @@ impl Engine {
         if self.messages.refuse_revoked(&mut self.core, token, to) {
             return;
         }
-        let asked = Asked { policy, class: Class::Telemetry, service: None };
+        let asked = Asked { policy, class: Class::Telemetry, service: None, wait: None };
         let Some((send_policy, lifetime)) = self.messages.send_policy_of(
             &mut self.core,
             &mut self.neighbours,

@@ -31,6 +31,8 @@ pub enum Table {
     Links = 7,
     /// The marks up to which publishers were heard. Key: hash of the publisher's credential; value: CBOR.
     Heard = 8,
+    /// Messages that are not to leave yet. Key: a number, 8 bytes big endian; value: CBOR.
+    Held = 9,
 }
 
 /// The keys in [`Table::Meta`] whose values must not go back to older ones: numbers would be given twice, and frames

@@ -17,6 +17,8 @@ use crate::time::Time;
 pub(super) enum Timer {
     /// Messages to devices: deadlines, retransmissions, destinations that rest, what waits for a route.
     Sends,
+    /// Messages that are not to leave yet.
+    Held,
     /// Calls and requests: deadlines.
     Services,
     /// Publications that are to be confirmed: deadlines.
@@ -55,8 +57,9 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Sends,
+        Self::Held,
         Self::Services,
         Self::Confirmations,
         Self::Multicast,

@@ -89,6 +89,7 @@ impl Engine {
         let Self { core, neighbours, routing, messages, groups, member } = self;
         match timer {
             Timer::Sends => messages.timeout_unicast(core, neighbours, routing),
+            Timer::Held => self.timeout_held(),
             Timer::Services => messages.timeout_services(core),
             Timer::Confirmations => groups.timeout_confirmations(core),
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
@@ -117,6 +118,7 @@ impl Engine {
             let due = match timer {
                 // What waits for a route is looked at anew when the routes are.
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
+                Timer::Held => messages.held.next_wake(core.now),
                 Timer::Services => messages.services.next_wake(),
                 Timer::Confirmations => groups.confirmations.next_wake(),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),

@@ -101,7 +101,8 @@ impl Messages {
             self.sends.look_again_by(at);
             return send_policy.clone();
         }
-        Arc::new(SendPolicy { policy: Policy { budget: None, ..send_policy.policy.clone() }, yields: false })
+        let policy = Policy { budget: None, ..send_policy.policy.clone() };
+        Arc::new(SendPolicy { policy, yields: false, ..(**send_policy).clone() })
     }
 
     /// Whether anything waits to be sent to a destination.

@@ -2,6 +2,7 @@
 
 pub(super) mod departures;
 pub(super) mod endings;
+pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
 pub(super) mod objectives;
@@ -32,6 +33,8 @@ pub(super) struct Messages {
     pub(super) sessions: sessions::Sessions,
     /// Everything on its way out.
     pub(super) sends: Sends<Sender, (Token, Name), NoRoute>,
+    /// What is not to leave yet.
+    pub(super) held: held::HeldMessages,
     pub(super) strangers: strangers::Strangers,
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
@@ -83,6 +86,7 @@ impl Messages {
         Ok(Self {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
+            held: held::HeldMessages::default(),
             strangers: strangers::Strangers::default(),
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,

@@ -33,6 +33,7 @@ impl Messages {
             self.report(core, neighbours, routing, ended.ends);
             self.report_gone(core, ended.gone);
             self.end_conversations(core, &name);
+            self.cut_off_held(core, neighbours, routing, &name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The node, its neighbours, and the devices that it can address.
 
-use super::Shape;
+use super::{Held, Shape};
 use crate::client;
 use crate::engine::api;
 use crate::metrics::{self, Gauges, Sample};
@@ -56,6 +56,9 @@ pub struct Status {
     /// Neighbours in quarantine.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// Messages that are not to leave yet, the first to leave first: 32 of them at most. `held` among the gauges is their number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Held>,
     /// Counters of everything dropped or refused, by name. Those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }
@@ -81,6 +84,7 @@ impl From<client::Status> for Status {
             store_failure,
             twins,
             quarantined,
+            held,
             counters,
         } = status;
         Self {
@@ -102,6 +106,7 @@ impl From<client::Status> for Status {
             store_failure,
             twins,
             quarantined: quarantined.into_iter().map(Quarantined::from).collect(),
+            waiting: held.into_iter().map(Held::from).collect(),
             counters,
         }
     }

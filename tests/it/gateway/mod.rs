@@ -235,6 +235,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         store_failure: None,
         twins: vec![],
         quarantined: Vec::new(),
+        held: Vec::new(),
         counters: [("busy".to_owned(), 2)].into(),
     };
     let contact = Contact { name: "meter".into(), neighbour: true, changed: None };
