@@ -25,7 +25,8 @@
 //! 2. A sequence number has one verdict, and is accepted at most once in a stream's life (property-tested in
 //!    [`dedupe`]).
 //! 3. Within a stream and a lane, messages go out in the order in which they were submitted, except those that have too
-//!    little time left (`headroom`): they go behind the others.
+//!    little time left (`headroom`), which go behind the others, and while a lane waits for a better way, the message
+//!    that expires first, which goes before them.
 
 pub mod cursors;
 pub mod dedupe;

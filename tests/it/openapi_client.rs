@@ -45,6 +45,7 @@ fn status() -> Status {
         store_failure: None,
         twins: vec![],
         quarantined: Vec::new(),
+        held: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
 }

@@ -18,6 +18,7 @@ pub(super) mod services;
 pub(super) mod sessions;
 pub(super) mod strangers;
 pub(super) mod submission;
+mod waiting;
 
 use crate::delivery::sends::Sends;
 use crate::engine::api::Token;
