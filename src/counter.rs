@@ -191,6 +191,8 @@ counters! {
     FlowsForgotten: Sessions = "flows_forgotten",
     /// Fragments of frames that do not fit together.
     FragmentsDropped: Frames = "fragments_dropped",
+    /// Frames that could not have been sent whole before the access window of their bearer closed.
+    FramesBeforeClosing: Frames = "frames_before_closing",
     /// Group frames and link-state advertisements not looked at, since their link is closed for what was forged among them.
     FramesDistrusted: Frames = "frames_distrusted",
     /// Frames of a kind that this version does not know.

@@ -77,7 +77,7 @@ pub mod node;
 pub mod store;
 
 // What a program needs to run a node, at the root of the crate, whatever module defines it.
-pub use engine::api::{BlobView, Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
+pub use engine::api::{BlobView, Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused, Start};
 pub use engine::view::{IdentityView, LinkView, RoutesView};
 pub use id::{BlobHash, Name, SendId};
 pub use metrics::Gauges;
@@ -94,10 +94,12 @@ pub use keystore::Keyring;
 #[cfg(feature = "node")]
 pub use node::blobs::Blobs;
 #[cfg(feature = "node")]
-pub use node::handle::{Builder, CallError, Message, News, Node, Publication, Publications, ServiceCalls};
+pub use node::handle::{Builder, CallError, News, Node, Publications, ServiceCalls};
 #[cfg(feature = "node")]
 pub use node::inbox::Inbox;
 #[cfg(feature = "node")]
 pub use node::outlet::Outlet;
+#[cfg(feature = "node")]
+pub use node::sending::{Message, Publication};
 #[cfg(feature = "node")]
 pub use node::{NodeError, realm};

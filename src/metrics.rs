@@ -65,6 +65,8 @@ gauges! {
     inbox: Messages,
     /// Messages on their way out, not ended.
     outgoing: Messages,
+    /// Messages that are not to leave yet.
+    held: Messages,
     /// Records in the event log.
     log_records: Records,
     /// Seconds since start.

@@ -34,6 +34,7 @@ pub mod places;
 mod port;
 mod preflight;
 pub mod realm;
+pub mod sending;
 mod stalled;
 mod status;
 pub mod system;

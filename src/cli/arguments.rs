@@ -85,6 +85,22 @@ pub(super) fn moment(text: &str) -> Result<dto::Moment, String> {
     dto::Moment::parse(text).map_err(|error| format!("{error}; or write how long ago, as 10m"))
 }
 
+/// Parses a time from which on a message may leave, written as RFC 3339 or as a duration from now.
+pub(super) fn start(text: &str) -> Result<dto::Start, String> {
+    dto::Start::parse(text)
+}
+
+/// When a message may leave.
+#[derive(Debug, clap::Args)]
+pub(super) struct Timing {
+    /// Do not send it before this time, or this long from now. It is durable meanwhile; its deadline counts from now
+    #[arg(long, value_name = "TIME", value_parser = start)]
+    pub(super) not_before: Option<dto::Start>,
+    /// Send it at a random moment within this time, so that many devices do not send at once
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) spread: Option<Duration>,
+}
+
 /// Parses the name of a destination device. For other kinds of destination, the error names the verb to use.
 pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     if let Some(topic) = text.strip_prefix("group:") {

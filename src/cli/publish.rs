@@ -29,8 +29,10 @@ pub(super) struct Arguments {
     /// How long it is of use; after this long it expires
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
     deadline: Duration,
+    #[command(flatten)]
+    timing: arguments::Timing,
     /// Each line of standard input is one message
-    #[arg(long, conflicts_with = "payload")]
+    #[arg(long, conflicts_with_all = ["payload", "not_before", "spread"])]
     lines: bool,
     /// Who is to confirm it: nobody, or each device of the group that hands it to a subscriber and has this device
     /// among its contacts
@@ -51,7 +53,7 @@ enum Confirmation {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { topic, payload, policy, deadline, lines, ack, devices } = arguments;
+    let Arguments { topic, payload, policy, deadline, timing, lines, ack, devices } = arguments;
     let confirm = (ack == Confirmation::Group).then(|| devices.unwrap_or(u32::MAX));
     let deadline = Span(deadline);
     let client = shell.client()?;
@@ -60,7 +62,16 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         return lines::run(&shell, &client, "/v1/publish-lines", query, None).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
-    let body = PublishBody { topic: topic.clone(), payload, payload_base64, policy, deadline, confirm };
+    let body = PublishBody {
+        topic: topic.clone(),
+        payload,
+        payload_base64,
+        policy,
+        deadline,
+        confirm,
+        not_before: timing.not_before,
+        spread: timing.spread.map(Span),
+    };
     let outcome: Outcome = client.post("/v1/publish", &body).await?;
     send::tell(&shell, &outcome, &topic)
 }

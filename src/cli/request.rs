@@ -27,10 +27,12 @@ pub(super) struct Arguments {
     /// How long to wait for the response
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
     timeout: Duration,
+    #[command(flatten)]
+    timing: arguments::Timing,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { to, payload, class, timeout } = arguments;
+    let Arguments { to, payload, class, timeout, timing } = arguments;
     let (device, service) = match to.split_once('/') {
         Some((device, service)) => (device, Some(service.to_owned())),
         None => (to.as_str(), None),
@@ -45,6 +47,9 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         class: class.into(),
         policy: None,
         timeout: Span(timeout),
+        not_before: timing.not_before,
+        spread: timing.spread.map(Span),
+        wait: None,
     };
     let outcome: Outcome = shell.client()?.post("/v1/request", &body).await?;
     match outcome {

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 #[command(after_help = "Examples:
   m2mesh send meter-17 'open valve'
   m2mesh send meter-17 @settings.json --class control --deadline 10s
+  m2mesh send meter-17 @tariff.json --not-before 2026-02-01T00:00:00Z --deadline 36h
+  m2mesh send head-office @month.csv --wait 6h --deadline 12h
   seq 1000 | m2mesh send meter-17 --lines")]
 pub(super) struct Arguments {
     /// The receiver's name
@@ -42,13 +44,18 @@ pub(super) struct Arguments {
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
     deadline: Duration,
+    #[command(flatten)]
+    timing: arguments::Timing,
+    /// Wait up to this long for a cheaper way, if one will be there in time
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
+    wait: Option<Duration>,
     /// Each line of standard input is one message
-    #[arg(long, conflicts_with = "payload")]
+    #[arg(long, conflicts_with_all = ["payload", "not_before", "spread", "wait"])]
     lines: bool,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { to, payload, ack, class, policy, deadline, lines } = arguments;
+    let Arguments { to, payload, ack, class, policy, deadline, timing, wait, lines } = arguments;
     let to = arguments::destination(&to)?.to_string();
     let (ack, class, deadline) = (ack.into(), class.into(), Span(deadline));
     let client = shell.client()?;
@@ -74,7 +81,19 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             return blob::send_source(&shell, &client, &to, source, name, deadline.0).await;
         }
     };
-    let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, policy, deadline, id: Some(id) };
+    let body = SendBody {
+        to: to.clone(),
+        payload,
+        payload_base64,
+        ack,
+        class,
+        policy,
+        deadline,
+        id: Some(id),
+        not_before: timing.not_before,
+        spread: timing.spread.map(Span),
+        wait: wait.map(Span),
+    };
     let mut gone: Option<Instant> = None;
     let outcome = loop {
         match client.post("/v1/send", &body).await {

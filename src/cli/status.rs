@@ -39,9 +39,10 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         serial,
         twins,
         quarantined,
+        waiting,
         counters,
     } = status;
-    let Gauges { epoch, bulletin, links, routers, contacts, inbox, outgoing, log_records, uptime_s, .. } = gauges;
+    let Gauges { epoch, bulletin, links, routers, contacts, inbox, outgoing, held, log_records, uptime_s, .. } = gauges;
     let mut rows = vec![
         ("name", name),
         ("realm", realm),
@@ -66,7 +67,13 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         ("routers", format!("{routers} others in reach")),
         ("contacts", contacts.to_string()),
         ("inbox", format!("{inbox} waiting")),
-        ("outgoing", format!("{outgoing} under way")),
+        (
+            "outgoing",
+            match held {
+                0 => format!("{outgoing} under way"),
+                held => format!("{outgoing} under way, {held} not to leave yet"),
+            },
+        ),
         ("event log", format!("{log_records} records")),
         ("up", humantime::format_duration(Duration::from_secs(uptime_s)).to_string()),
     ]);
@@ -74,6 +81,12 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     rows.extend(credentials_failure.into_iter().chain(clock_difference).map(|failure| ("clock", failure)));
     rows.extend(twins.into_iter().map(|twin| ("two copies", format!("{twin}: stop one of them"))));
     rows.extend(quarantined.iter().map(|held| ("quarantine", peers::sentence(held))));
+    rows.extend(
+        waiting
+            .iter()
+            .take(5)
+            .map(|held| ("not yet", format!("{} bytes to {} leave from {} on", held.bytes, held.to, held.leaves))),
+    );
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;

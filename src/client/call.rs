@@ -11,9 +11,9 @@
 use super::principal::Right;
 use crate::engine::api::{
     self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
-    Send,
+    Send, Timing,
 };
-use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
+use crate::engine::view::{HeldView, IdentityView, LinkView, RouteView, RoutesView};
 use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::metrics::Gauges;
@@ -38,6 +38,13 @@ pub enum Command {
         send: Send,
         /// Name of the service; `None` where the device offers exactly one.
         service: Option<String>,
+    },
+    /// Carries out a command that sends at a time of its own. Ends as that command does.
+    Later {
+        /// When the message may leave.
+        timing: Timing,
+        /// The command.
+        command: Box<Command>,
     },
     /// Publishes a message to everybody who subscribes to a topic. Ends with [`Reply::Outcome`].
     Publish {
@@ -146,9 +153,18 @@ impl Command {
         Self::Subscribe { filter: filter.into(), past: Past::default() }
     }
 
+    /// The command with a timing; the command itself if the timing says nothing.
+    pub fn at(self, timing: Timing) -> Self {
+        match timing == Timing::default() {
+            true => self,
+            false => Self::Later { timing, command: Box::new(self) },
+        }
+    }
+
     /// The right that the command needs.
     pub fn right(&self) -> Right {
         match self {
+            Self::Later { command, .. } => command.right(),
             Self::Send(_) | Self::SendLoad(_) | Self::Request { .. } => Right::Send,
             Self::Publish { .. } => Right::Publish,
             Self::Subscribe { .. } => Right::Subscribe,
@@ -180,6 +196,7 @@ impl Command {
     /// Whether the node can answer at any time, even without room for more messages.
     pub fn is_question(&self) -> bool {
         match self {
+            Self::Later { command, .. } => command.is_question(),
             Self::Status
             | Self::Peers
             | Self::Identity
@@ -220,6 +237,9 @@ impl Command {
     /// Converts it to the engine's command; `None` if the node answers it itself.
     pub fn for_engine(self) -> Option<api::Command> {
         Some(match self {
+            Self::Later { timing, command } => {
+                api::Command::Later { timing, command: Box::new((*command).for_engine()?) }
+            }
             Self::Send(send) => api::Command::Send(send),
             Self::SendLoad(load) => api::Command::SendLoad(load),
             Self::Request { send, service } => api::Command::Request { send, service },
@@ -390,6 +410,9 @@ pub enum LabRefused {
     NotKept(String),
 }
 
+/// The most messages that a status lists of those that are not to leave yet; a gauge has their number.
+pub const MOST_HELD: usize = 32;
+
 /// The state of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
@@ -431,6 +454,8 @@ pub struct Status {
     pub twins: Vec<String>,
     /// The neighbours in quarantine.
     pub quarantined: Vec<Quarantined>,
+    /// The messages that are not to leave yet, the first to leave first, and no more than [`MOST_HELD`].
+    pub held: Vec<HeldView>,
     /// Counters of everything dropped or refused, by name; those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }

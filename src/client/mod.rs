@@ -30,7 +30,7 @@ pub mod replies;
 #[cfg(test)]
 mod tests;
 
-pub use call::{Command, Filing, LabRefused, Peer, Quarantined, Reading, Reply, Status};
+pub use call::{Command, Filing, LabRefused, MOST_HELD, Peer, Quarantined, Reading, Reply, Status};
 pub use channels::{Arriving, MAX_CALLS};
 pub use principal::{Denied, Principal, Right, Rights};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};

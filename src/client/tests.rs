@@ -1,7 +1,7 @@
 //! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
-use crate::engine::api::{BlobCommand, BlobSend, Load, Past, Send};
+use crate::engine::api::{BlobCommand, BlobSend, Load, Past, Send, Start, Timing};
 use crate::id::{BlobHash, Name};
 use crate::net::emulation::Lab;
 use crate::wire::batch::Ack;
@@ -20,11 +20,14 @@ fn commands() -> Vec<(Command, Right)> {
     let blob_send = BlobSend { hash, to: to.clone(), name: String::new(), lifetime, id: None };
     let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
     let publish = Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None };
+    let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
     vec![
         (Command::Send(send.clone()), Right::Send),
         (Command::SendLoad(load), Right::Send),
-        (Command::Request { send, service: None }, Right::Send),
-        (publish, Right::Publish),
+        (Command::Request { send: send.clone(), service: None }, Right::Send),
+        (publish.clone(), Right::Publish),
+        (publish.at(later.clone()), Right::Publish),
+        (Command::Send(send).at(later), Right::Send),
         (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
         (Command::Offer { service: "adder".into() }, Right::Receive),
         (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
@@ -86,6 +89,7 @@ fn number(command: &Command) -> usize {
         Command::Blob(BlobCommand::Send(_)) => 26,
         Command::Blob(BlobCommand::List) => 27,
         Command::Blob(BlobCommand::Remove { .. }) => 28,
+        Command::Later { .. } => 29,
     }
 }
 

@@ -16,6 +16,12 @@ pub struct SendPolicy {
     /// none.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub yields: bool,
+    /// For how long after its submission a message waits for a cheaper way that will be there in time, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u64>,
+    /// For how long after its submission a message waits for others that share its frame, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gather: Option<u64>,
 }
 
 impl SendPolicy {

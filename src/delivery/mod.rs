@@ -7,7 +7,7 @@
 //! taken lately does not delay those behind it (`headroom`). [`outgoing`] holds all of this, and gives every message
 //! exactly one end; [`retry`] computes when a message is sent again, `under_way` keeps what has left; [`persisted`]
 //! says what the store must hold for a message to outlive a restart. Messages that ask for no confirmation have a
-//! simpler life, in a stream of their own: [`unconfirmed`].
+//! simpler life, in a stream of their own: [`unconfirmed`]. What is not to leave yet waits before all of this: [`held`].
 //!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark, the runs settled above it, and the numbers
 //! that were settled otherwise than by being accepted. They are committed together with what was delivered, so that a
@@ -25,12 +25,14 @@
 //! 2. A sequence number has one verdict, and is accepted at most once in a stream's life (property-tested in
 //!    [`dedupe`]).
 //! 3. Within a stream and a lane, messages go out in the order in which they were submitted, except those that have too
-//!    little time left (`headroom`): they go behind the others.
+//!    little time left (`headroom`), which go behind the others, and while a lane waits for a better way, the message
+//!    that expires first, which goes before them.
 
 pub mod cursors;
 pub mod dedupe;
 pub mod departure;
 mod headroom;
+pub mod held;
 pub mod holdings;
 pub mod lane;
 pub mod outgoing;

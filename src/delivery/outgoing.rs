@@ -493,5 +493,6 @@ fn find_mut<T>(streams: &mut [Stream<T>], id: StreamId) -> Option<&mut Stream<T>
     streams.iter_mut().rev().find(|stream| stream.id() == id)
 }
 
+mod queued;
 #[cfg(test)]
 mod tests;

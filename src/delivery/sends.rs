@@ -214,6 +214,20 @@ impl<C: Clone, U, W> Sends<C, U, W> {
         }
     }
 
+    /// The bytes of the records that wait in a lane for a destination; it counts no further than about `most`.
+    pub fn queued_in(&self, to: &Name, lane: &Lane, most: usize) -> usize {
+        self.outgoing.queued_in(to, lane, most) + self.unconfirmed.queued_in(to, lane, most)
+    }
+
+    /// Of the kind that is next in a lane, the one that expires first goes before the others. Returns whether another is next.
+    pub fn advance_soonest(&mut self, to: &Name, lane: &Lane, next: &Next) -> bool {
+        if next.confirmed {
+            self.outgoing.advance_soonest(to, lane)
+        } else {
+            self.unconfirmed.advance_soonest(to, lane)
+        }
+    }
+
     /// Takes the next batch of a lane, of the kind whose turn it is, and appends its plaintext to `out`. `reply` makes the handles under which
     /// receipts find the sender, if the batch is to be confirmed. What ends by leaving is appended to `ended`.
     pub fn take(

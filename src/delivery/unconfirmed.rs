@@ -145,6 +145,30 @@ impl<T> Unconfirmed<T> {
         Some((next.expiry, next.load.lifetime, next.load.records.len()))
     }
 
+    /// The bytes of the records that wait in a lane for this destination; it counts no further than about `most`.
+    pub fn queued_in(&self, to: &Name, lane: &Lane, most: usize) -> usize {
+        let waiting = self.streams.get(to).and_then(|queue| queue.waiting.get(lane)).into_iter().flatten();
+        let mut bytes = 0;
+        for next in waiting {
+            bytes += next.load.records.len();
+            if bytes >= most {
+                break;
+            }
+        }
+        bytes
+    }
+
+    /// Moves the load of a lane that expires first before the others. Returns whether that changed which is next.
+    pub fn advance_soonest(&mut self, to: &Name, lane: &Lane) -> bool {
+        let Some(queue) = self.streams.get_mut(to).and_then(|queue| queue.waiting.get_mut(lane)) else { return false };
+        let soonest = (0..queue.len()).min_by_key(|at| queue[*at].expiry);
+        let sooner = soonest.filter(|at| queue[*at].expiry < queue[0].expiry);
+        if let Some(load) = sooner.and_then(|at| queue.remove(at)) {
+            queue.push_front(load);
+        }
+        sooner.is_some()
+    }
+
     /// Works as [`Outgoing::pass_over`](super::outgoing::Outgoing::pass_over) does.
     pub fn pass_over(&mut self, to: &Name, lane: &Lane, ends_by: Unix) -> bool {
         let Some(queue) = self.streams.get_mut(to).and_then(|queue| queue.waiting.get_mut(lane)) else { return false };

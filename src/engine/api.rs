@@ -12,6 +12,7 @@
 mod blobs;
 mod refused;
 
+pub use crate::delivery::held::Start;
 pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
 pub use refused::Refused;
 
@@ -46,6 +47,14 @@ pub enum Command {
         send: Send,
         /// The service; `None` if the device offers exactly one.
         service: Option<String>,
+    },
+    /// Carries out a command that sends, later: the message is held until it may leave, and is durable meanwhile unless
+    /// it is a request. Ends as that command does. The latency of its outcome counts from when it was let go.
+    Later {
+        /// When it may leave.
+        timing: Timing,
+        /// What is sent: [`Self::Send`], [`Self::SendLoad`], [`Self::Request`] or [`Self::Publish`].
+        command: Box<Command>,
     },
     /// Publishes a message to all devices that listen to a topic. Ends with [`Reply::Outcome`].
     Publish {
@@ -165,6 +174,26 @@ pub struct Send {
     /// no message is sent twice: so an application can ask again, also after the node was restarted. A message that asks
     /// for no confirmation is not kept, and its name is not remembered.
     pub id: Option<SendId>,
+}
+
+/// When a message may leave. Its deadline counts from when it is accepted, whatever its timing is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// It does not leave earlier. A time that is not before the message's deadline is refused.
+    pub start: Option<Start>,
+    /// It leaves at a random moment within this span, as far as its deadline leaves time for the way; `None` for what
+    /// its policy says.
+    pub spread: Option<Duration>,
+    /// For how long it waits for a cheaper way, if one will be there in time; `None` for what its policy says. It means
+    /// nothing for publications, which have no path.
+    pub wait: Option<Duration>,
+}
+
+impl Timing {
+    /// Whether a message may have to be held.
+    pub fn holds(&self) -> bool {
+        self.start.is_some() || self.spread.is_some()
+    }
 }
 
 /// Many messages to one device, packed as they are sent.

@@ -9,6 +9,7 @@
 //! other inputs ───▶ links, announcements, relaying, renewal, the event log
 //! ```
 
+mod held;
 mod identity;
 mod links;
 mod membership;
@@ -16,7 +17,7 @@ mod revocation;
 mod rotation;
 
 use super::Engine;
-use super::api::{Command, Reply, Token};
+use super::api::{Command, Reply, Timing, Token};
 use super::exchange::Input;
 use super::neighbours::allowances::Asked;
 use crate::counter::Counter;
@@ -82,27 +83,10 @@ impl Engine {
 
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
         match command {
-            Command::Send(send) => {
-                self.messages.send(&mut self.core, &mut self.neighbours, &mut self.routing, token, send)
+            sends @ (Command::Send(_) | Command::SendLoad(_) | Command::Request { .. } | Command::Publish { .. }) => {
+                self.handle_later(token, &Timing::default(), sends)
             }
-            Command::SendLoad(load) => {
-                self.messages.send_load(&mut self.core, &mut self.neighbours, &mut self.routing, token, load)
-            }
-            Command::Request { send, service } => {
-                self.messages.request(&mut self.core, &mut self.neighbours, &mut self.routing, token, send, service)
-            }
-            Command::Publish { topic, payload, policy, lifetime, confirm } => {
-                self.groups.publish(
-                    &mut self.core,
-                    &mut self.neighbours,
-                    &mut self.routing,
-                    (token, confirm),
-                    topic,
-                    payload,
-                    policy.as_deref(),
-                    lifetime,
-                );
-            }
+            Command::Later { timing, command } => self.handle_later(token, &timing, *command),
             Command::Subscribe { filter, past } => {
                 self.groups.subscribe(&mut self.core, &mut self.neighbours, token, filter, past)
             }
@@ -140,6 +124,7 @@ impl Engine {
             | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
         if !known {
             self.messages.services.forget_request(token);
+            self.messages.forget_held_request(token);
         }
     }
 

@@ -35,7 +35,8 @@
 //! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
 //!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
 //!   parts of a frame; `wording`: texts for people.
-//! - **Messages out.** `submission`: checks, with `objectives` from the message's policy; `strangers`: messages to
+//! - **Messages out.** `submission`: checks, with `objectives` from the message's policy; `held`: messages that are not to
+//!   leave yet; `strangers`: messages to
 //!   names without a card yet; `departures`: sealing and sending in turn; `endings`: what became of messages;
 //!   `outcomes`: the same by name; `outbox`: through a restart; `sessions` and `seals`: how they are sealed and opened;
 //!   `sender`: who waits for the end.
@@ -101,7 +102,7 @@ use routing::Routing;
 use std::collections::{BTreeMap, VecDeque};
 use store::{Read, ReadError};
 use timers::Timers;
-use view::QuarantinedView;
+use view::{HeldView, QuarantinedView};
 
 pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
@@ -165,6 +166,7 @@ impl Engine {
             engine.member.heed_machine(&mut engine.core, &mut engine.neighbours, Change::Unset, machine);
         }
         engine.messages.restore_outgoing(&mut engine.core, store)?;
+        engine.messages.restore_held(&mut engine.core, store)?;
         engine.messages.end_interrupted_calls(&mut engine.core, store)?;
         engine.messages.reopen_blob_sends();
         engine.messages.restore_blobs(&mut engine.core);
@@ -221,6 +223,16 @@ impl Engine {
     /// Returns the number of outgoing messages that have not ended.
     pub fn outgoing_open(&self) -> usize {
         self.messages.sends.pending()
+    }
+
+    /// Returns the messages that are not to leave yet, the first to leave first.
+    pub fn held(&self) -> Vec<HeldView> {
+        self.messages.held_view()
+    }
+
+    /// Returns the number of messages that are not to leave yet.
+    pub fn held_open(&self) -> usize {
+        self.messages.held.len()
     }
 
     /// Returns the number of messages in the inbox that have not been consumed.

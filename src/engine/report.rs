@@ -7,8 +7,9 @@ use super::view::{
     CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouteView, RouterView, RoutesView,
 };
 use crate::engine::messages::objectives::Asked;
+use crate::engine::routing::forecast;
 use crate::engine::routing::routes::{Location, NoRoute, Route, Routes};
-use crate::engine::routing::wording::explain_no_route;
+use crate::engine::routing::wording::{explain_no_route, explain_wait};
 use crate::id::Name;
 use crate::routing::explain::{Role, explain};
 use crate::routing::graph::NodeIndex;
@@ -22,6 +23,8 @@ use std::collections::BTreeSet;
 /// The lifetime and the size in bytes of the message for which a route is reported.
 const LIFETIME: Duration = Duration::from_secs(30);
 const BYTES: usize = 1_000;
+/// How far ahead a report looks for a cheaper way.
+const AHEAD: Duration = Duration::from_secs(7 * 86_400);
 
 impl Engine {
     /// Returns the number of other routers to which a path leads.
@@ -117,7 +120,7 @@ impl Engine {
         if self.messages.refuse_revoked(&mut self.core, token, to) {
             return;
         }
-        let asked = Asked { policy, class: Class::Telemetry, service: None };
+        let asked = Asked { policy, class: Class::Telemetry, service: None, wait: None };
         let Some((send_policy, lifetime)) = self.messages.send_policy_of(
             &mut self.core,
             &mut self.neighbours,
@@ -136,7 +139,8 @@ impl Engine {
         let choice = self.routing.route(&mut self.core, &mut self.neighbours, to, &send_policy, lifetime, BYTES);
         let chosen = choice.as_ref().ok().map(|choice| choice.route.clone());
         let candidates = self.candidates(to, &wants, chosen.as_deref());
-        let why = self.why(&wants, chosen.as_deref(), choice.as_ref().err(), &candidates);
+        let mut why = self.why(&wants, chosen.as_deref(), choice.as_ref().err(), &candidates);
+        why.extend(self.why_wait(to, &wants, chosen.as_deref()));
         let views = candidates.iter().map(|candidate| CandidateView {
             best_at: candidate.best_at.clone(),
             path: self.path_view(&candidate.route),
@@ -251,6 +255,21 @@ impl Engine {
             });
         }
         why
+    }
+
+    /// Returns which cheaper way will be there, if that is known.
+    fn why_wait(&mut self, to: &Name, wants: &Wants, chosen: Option<&Route>) -> Option<String> {
+        let until = self.core.now.unix + AHEAD;
+        let asked = forecast::Asked { policy: &wants.policy, bytes: BYTES, ahead: 0, leaves: until, arrives: until };
+        let cost = chosen.map(|route| route.totals.cost_of(BYTES as u64));
+        let Self { core, neighbours, routing, .. } = self;
+        let later = routing.forecast(core, neighbours, to, &asked, cost)?;
+        let who = if chosen.is_some() {
+            "a message that has time for it, and is willing to wait:"
+        } else {
+            "there will be one:"
+        };
+        Some(format!("{who} {}", explain_wait(&later)))
     }
 
     fn over(&self, route: &Route) -> String {

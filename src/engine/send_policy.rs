@@ -38,6 +38,15 @@ impl Core {
         Some((self.send_policies.get(&named.name).cloned().unwrap_or_default(), lifetime))
     }
 
+    /// The span over which the policy of a publication spreads it.
+    pub(in crate::engine) fn spread_of_topic(&self, topic: &str, policy: Option<&str>) -> Option<Duration> {
+        let named = match policy {
+            None => self.policies.of_topic(topic),
+            Some(name) => self.policies.get(name),
+        };
+        named.and_then(|named| named.spread)
+    }
+
     /// Refuses a command whose policy is unknown. Always returns `None`.
     pub(in crate::engine) fn refuse_policy<T>(&mut self, token: Token, name: Option<&str>) -> Option<T> {
         let name = name.unwrap_or_default().to_owned();
@@ -49,6 +58,16 @@ impl Core {
 
 /// Returns the send policy of each named policy.
 pub(in crate::engine) fn all(policies: &Policies) -> BTreeMap<String, Arc<SendPolicy>> {
-    let send_policy = |named: &NamedPolicy| SendPolicy { policy: named.policy(), yields: named.late == Late::Pay };
+    let send_policy = |named: &NamedPolicy| SendPolicy {
+        policy: named.policy(),
+        yields: named.late == Late::Pay,
+        wait: named.wait.map(micros),
+        gather: named.gather.map(micros),
+    };
     policies.iter().map(|named| (named.name.clone(), Arc::new(send_policy(named)))).collect()
+}
+
+/// A span of time as a send policy has it.
+pub(in crate::engine) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

@@ -33,6 +33,8 @@ pub enum Table {
     Heard = 8,
     /// Blobs, and what is sent and offered of them. Key: a byte for each of these, and its id; value: CBOR.
     Blobs = 9,
+    /// Messages that are not to leave yet. Key: a number, 8 bytes big endian; value: CBOR.
+    Held = 10,
 }
 
 /// The keys in [`Table::Meta`] whose values must not go back to older ones: numbers would be given twice, and frames

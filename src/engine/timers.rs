@@ -17,6 +17,8 @@ use crate::time::Time;
 pub(super) enum Timer {
     /// Messages to devices: deadlines, retransmissions, destinations that rest, what waits for a route.
     Sends,
+    /// Messages that are not to leave yet.
+    Held,
     /// Calls and requests: deadlines.
     Services,
     /// Blobs: chunks and offers that are asked for or made again, deadlines.
@@ -57,8 +59,9 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::Sends,
+        Self::Held,
         Self::Services,
         Self::Blobs,
         Self::Confirmations,

@@ -89,6 +89,7 @@ impl Engine {
         let Self { core, neighbours, routing, messages, groups, member } = self;
         match timer {
             Timer::Sends => messages.timeout_unicast(core, neighbours, routing),
+            Timer::Held => self.timeout_held(),
             Timer::Services => messages.timeout_services(core),
             Timer::Blobs => messages.timeout_blobs(core),
             Timer::Confirmations => groups.timeout_confirmations(core),
@@ -118,6 +119,7 @@ impl Engine {
             let due = match timer {
                 // What waits for a route is looked at anew when the routes are.
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
+                Timer::Held => messages.held.next_wake(core.now),
                 Timer::Services => messages.services.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Confirmations => groups.confirmations.next_wake(),

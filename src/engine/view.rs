@@ -179,6 +179,21 @@ pub struct CandidateView {
     pub cut_by: Option<String>,
 }
 
+/// A message that is not to leave yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldView {
+    /// The destination: the name of a device, or a topic.
+    pub to: String,
+    /// The urgency.
+    pub class: crate::wire::data::Class,
+    /// The bytes of its payload.
+    pub bytes: usize,
+    /// From when on it may leave.
+    pub leaves: Unix,
+    /// Its deadline.
+    pub expires: Unix,
+}
+
 /// A neighbour in quarantine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuarantinedView {

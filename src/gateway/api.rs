@@ -3,7 +3,7 @@
 use super::dto::{
     AnswerBody, BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage,
     InboxQuery, Lab, LinkView, LogPage, LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody,
-    RouteQuery, RouteView, RoutesView, SendBody, Status,
+    RouteQuery, RouteView, RoutesView, SendBody, Status, timing,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, asked, blobs, identity, openapi, pages, serve, stream};
@@ -93,7 +93,8 @@ pub(super) async fn send<R>(
     State(context): State<Context<R>>,
     body: Result<Json<SendBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(SendBody { to, payload, payload_base64, ack, class, policy, deadline, id }) = body?;
+    let Json(SendBody { to, payload, payload_base64, ack, class, policy, deadline, id, not_before, spread, wait }) =
+        body?;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
@@ -103,7 +104,8 @@ pub(super) async fn send<R>(
         lifetime: deadline.0,
         id: id.as_deref().map(send_id).transpose()?,
     };
-    outcome(context.caller.ask(Command::Send(send)).await.map_err(broken)?).map(Json)
+    outcome(context.caller.ask(Command::Send(send).at(timing(not_before, spread, wait))).await.map_err(broken)?)
+        .map(Json)
 }
 
 /// Calls a service of a device and waits for the response.
@@ -115,7 +117,8 @@ pub(super) async fn request<R>(
     State(context): State<Context<R>>,
     body: Result<Json<RequestBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(RequestBody { to, service, payload, payload_base64, class, policy, timeout }) = body?;
+    let Json(RequestBody { to, service, payload, payload_base64, class, policy, timeout, not_before, spread, wait }) =
+        body?;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
@@ -125,7 +128,8 @@ pub(super) async fn request<R>(
         lifetime: timeout.0,
         id: None,
     };
-    outcome(context.caller.ask(Command::Request { send, service }).await.map_err(broken)?).map(Json)
+    let command = Command::Request { send, service }.at(timing(not_before, spread, wait));
+    outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
 }
 
 /// Publishes one message to everybody who subscribes to a topic.
@@ -137,9 +141,9 @@ pub(super) async fn publish<R>(
     State(context): State<Context<R>>,
     body: Result<Json<PublishBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm }) = body?;
+    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm, not_before, spread }) = body?;
     let (payload, lifetime) = (bytes(payload, payload_base64)?, deadline.0);
-    let command = Command::Publish { topic, payload, policy, lifetime, confirm };
+    let command = Command::Publish { topic, payload, policy, lifetime, confirm }.at(timing(not_before, spread, None));
     outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
 }
 

@@ -85,6 +85,7 @@ impl ApiError {
                 | Refused::Filter(_)
                 | Refused::Service(_)
                 | Refused::NoPath { .. }
+                | Refused::NeverInTime { .. }
                 | Refused::PathPolicy { .. }
                 | Refused::Bulletin(_)
                 | Refused::Blob(_)
@@ -119,6 +120,9 @@ impl ApiError {
             }
             Self::Refused(Refused::NoPath { .. }) => "`m2mesh route DEST --explain` shows the ways and their limits",
             Self::Refused(Refused::PathPolicy { .. }) => "publish under a policy that weighs, or avoids bearers",
+            Self::Refused(Refused::NeverInTime { .. }) => {
+                "its deadline counts from now on: `--deadline 12h` for --not-before 10h"
+            }
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
             Self::Refused(Refused::NoRight(_)) => "`m2mesh realm group DIR list` shows who may publish to which group",

@@ -2,11 +2,13 @@
 //!
 //! A [`bearer`] holds what the settings state; [`estimate`] is computed from a link's probes; [`history`] is computed
 //! from end-to-end receipts, for hops anywhere in the network; [`spend`] counts how much of a quota is left;
-//! [`windows`] are the times at which a bearer may be used. [`serial`] carries links over a line without IP.
+//! [`windows`] are the times at which a bearer may be used; [`forecast`] looks ahead at both. [`serial`] carries links over a
+//! line without IP.
 
 pub mod bearer;
 pub mod estimate;
 mod fade;
+pub mod forecast;
 pub mod history;
 pub mod serial;
 pub mod spend;

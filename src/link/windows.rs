@@ -4,6 +4,7 @@
 //! the closing minute is not later. A bearer without windows is always open.
 
 use crate::time::{DAY_SECONDS, Unix};
+use core::time::Duration;
 
 /// One access window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,11 @@ impl Windows {
         let changes = windows.flat_map(|(opens, closes)| [opens, closes]);
         let next = changes.filter(|change| *change > now && self.is_open(*change) != open).min();
         next.map(Unix::from_seconds)
+    }
+
+    /// Whether a frame that takes `air` may be sent at this time: all of it, while the bearer may be used.
+    pub fn fits(&self, at: Unix, air: Duration) -> bool {
+        self.open_at(at) && self.next_change(at).is_none_or(|closes| at + air <= closes)
     }
 
     fn is_open(&self, seconds: u64) -> bool {

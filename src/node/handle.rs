@@ -13,11 +13,12 @@
 use super::blobs::Blobs;
 use super::inbox::Inbox;
 use super::outlet::Outlet;
+use super::sending::{Message, Publication};
 use super::system::{self, NodeError, RunOptions, Running};
 use crate::client::{
     self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
-use crate::engine::api::{Call, Contact, Missed, Outcome, Past, Published, Refused, Send};
+use crate::engine::api::{Call, Contact, Missed, Outcome, Past, Published, Refused};
 use crate::engine::view::{IdentityView, LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::pages;
@@ -25,8 +26,6 @@ use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::keystore::Keyring;
 use crate::store::SledReader;
-use crate::wire::batch::Ack;
-use crate::wire::data::Class;
 use futures::lock::Mutex;
 use futures::{Stream, StreamExt};
 use std::path::PathBuf;
@@ -138,88 +137,6 @@ fn unanswered(outcome: &Outcome) -> String {
     }
 }
 
-/// A message to a device, with the options it is sent with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message(Send);
-
-impl Message {
-    /// A message to the inbox of a device. By default it is of class telemetry, expires after 30 s, and its receiver
-    /// confirms it end to end.
-    pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
-        let (payload, lifetime) = (payload.into(), DEADLINE);
-        Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, policy: None, lifetime, id: None })
-    }
-
-    /// Sets which confirmation is wanted.
-    pub fn ack(mut self, ack: Ack) -> Self {
-        self.0.ack = ack;
-        self
-    }
-
-    /// Sets how urgent the message is.
-    pub fn class(mut self, class: Class) -> Self {
-        self.0.class = class;
-        self
-    }
-
-    /// Sets the policy by its name.
-    pub fn policy(mut self, policy: impl Into<String>) -> Self {
-        self.0.policy = Some(policy.into());
-        self
-    }
-
-    /// Sets how long the message is of use; after this long it expires.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.0.lifetime = deadline;
-        self
-    }
-
-    /// Sets the application's own name for the message. A message that is sent again under the same name is not sent
-    /// twice; the outcome of the first is returned. So a program that was restarted can find out what became of its
-    /// messages.
-    pub fn named(mut self, id: crate::id::SendId) -> Self {
-        self.0.id = Some(id);
-        self
-    }
-}
-
-/// A message to publish to a topic, with the options it is published with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    topic: String,
-    payload: Vec<u8>,
-    policy: Option<String>,
-    lifetime: Duration,
-    confirm: Option<u32>,
-}
-
-impl Publication {
-    /// A message to everybody who subscribes to a topic. By default it expires after 30 s.
-    pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self { topic: topic.into(), payload: payload.into(), policy: None, lifetime: DEADLINE, confirm: None }
-    }
-
-    /// Sets the policy by its name.
-    pub fn policy(mut self, policy: impl Into<String>) -> Self {
-        self.policy = Some(policy.into());
-        self
-    }
-
-    /// Sets how long the message is of use; after this long it expires.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.lifetime = deadline;
-        self
-    }
-
-    /// Asks for confirmations: each device that hands the message to a subscriber confirms it. The publication ends
-    /// when this many devices have confirmed it, or at its deadline, and its outcome is their number
-    /// ([`Outcome::Heard`]).
-    pub fn confirmed_by(mut self, devices: u32) -> Self {
-        self.confirm = Some(devices);
-        self
-    }
-}
-
 impl Node {
     /// Options for the node whose identity is in this directory; `m2mesh join` puts one there, and so does
     /// [`realm::found`](super::realm::found).
@@ -253,7 +170,7 @@ impl Node {
         &self,
         message: Message,
     ) -> Result<impl Future<Output = Result<Outcome, CallError>> + use<>, CallError> {
-        let listener = self.start(Command::Send(message.0)).await?;
+        let listener = self.start(Command::Send(message.send).at(message.timing)).await?;
         Ok(outcome(listener))
     }
 
@@ -285,7 +202,7 @@ impl Node {
         payload: impl Into<Vec<u8>>,
         timeout: Duration,
     ) -> Result<Vec<u8>, CallError> {
-        let Message(send) = Message::new(to, payload).deadline(timeout);
+        let Message { send, .. } = Message::new(to, payload).deadline(timeout);
         let command = Command::Request { send, service: service.map(str::to_owned) };
         let mut listener = self.start(command).await?;
         match hear(&mut listener).await? {
@@ -311,8 +228,8 @@ impl Node {
 
     /// Publishes a message. Its outcome says to how many neighbours it went, or how many devices have confirmed it.
     pub async fn publish(&self, publication: Publication) -> Result<Outcome, CallError> {
-        let Publication { topic, payload, policy, lifetime, confirm } = publication;
-        let command = Command::Publish { topic, payload, policy, lifetime, confirm };
+        let Publication { topic, payload, policy, lifetime, confirm, timing } = publication;
+        let command = Command::Publish { topic, payload, policy, lifetime, confirm }.at(timing);
         outcome(self.start(command).await?).await
     }
 
@@ -470,6 +387,3 @@ async fn outcome(mut listener: Listener) -> Result<Outcome, CallError> {
         _ => Err(CallError::Stopped),
     }
 }
-
-/// How long a message is of use unless the caller says otherwise.
-pub(super) const DEADLINE: Duration = Duration::from_secs(30);

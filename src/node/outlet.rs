@@ -5,7 +5,8 @@
 //! [`LOAD`] bytes. So a single message is not delayed, and a flood of them costs the node little. When [`LOADS`] are
 //! under way and the next is full, the caller waits: this is the back-pressure.
 
-use super::handle::{CallError, DEADLINE, hear};
+use super::handle::{CallError, hear};
+use super::sending::DEADLINE;
 use crate::client::{Caller, Command, Listener, Reply};
 use crate::engine::api::{Load, Outcome, Refused};
 use crate::id::Name;

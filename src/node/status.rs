@@ -1,7 +1,7 @@
 //! Status and peers: what the node reports about itself.
 
 use super::{EventLoop, Host, preflight};
-use crate::client::{Peer, Quarantined, Status};
+use crate::client::{MOST_HELD, Peer, Quarantined, Status};
 use crate::counter::Counter;
 use crate::identity::clock::Standing;
 use crate::metrics::Gauges;
@@ -19,6 +19,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let (routers, twins, quarantined) = (self.engine.routers(), self.twins(), self.quarantined());
         let clock_difference = self.clock_difference();
+        let (held, mut first_held) = (self.engine.held_open(), self.engine.held());
+        first_held.truncate(MOST_HELD);
         let identity = self.engine.identity();
         let clock = match self.engine.clock() {
             Standing::Machine => "machine",
@@ -47,6 +49,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             store_failing: self.store_failure.is_some().into(),
             twin_identities: twins.len() as u64,
             quarantined_neighbours: quarantined.len() as u64,
+            held: held as u64,
             memory: self.host.memory(),
         };
         Status {
@@ -69,6 +72,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             serial: self.networks.lines(),
             twins,
             quarantined,
+            held: first_held,
             counters,
         }
     }

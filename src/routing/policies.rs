@@ -57,6 +57,15 @@ pub struct NamedPolicy {
     /// it.
     #[serde(default)]
     pub late: Late,
+    /// For how long a message waits for a cheaper way, if one will be there in time.
+    #[serde(default, with = "duration")]
+    pub wait: Option<Duration>,
+    /// For how long messages that are to leave at the same time are spread: each waits a random part of it.
+    #[serde(default, with = "duration")]
+    pub spread: Option<Duration>,
+    /// For how long a message of class telemetry or bulk waits for others that share its frame.
+    #[serde(default, with = "duration")]
+    pub gather: Option<Duration>,
     /// When no path keeps the limits at submission: whether to wait for one, or to refuse the message.
     #[serde(default)]
     pub impossible: Impossible,

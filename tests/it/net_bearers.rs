@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
 
+use m2mesh::Message;
 use m2mesh::Node;
 use m2mesh::engine::api::Outcome;
 use m2mesh::id::{LinkId, Name, Pseudonym};
 use m2mesh::link::bearer::{Bearers, Profile, Rule};
 use m2mesh::net::{self, Executor, Gatekeeper, LinkIds, Multiaddr, NetConfig, NetEvent, Network, Probing};
-use m2mesh::node::handle::Message;
 use m2mesh::node::realm;
 use m2mesh::time::EpochLength;
 use m2mesh::wire::data::Class;

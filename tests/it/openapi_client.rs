@@ -46,6 +46,7 @@ fn status() -> Status {
         twins: vec![],
         quarantined: Vec::new(),
         serial: Vec::new(),
+        held: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
 }

@@ -180,6 +180,9 @@ impl Life {
         };
         let Send { to, payload, class, policy, lifetime, .. } = send;
         let body = RequestBody {
+            not_before: None,
+            spread: None,
+            wait: None,
             to: to.to_string(),
             service,
             payload: Some(BASE64_NOPAD.encode(&payload)),

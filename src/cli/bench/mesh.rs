@@ -3,8 +3,9 @@
 use super::part::{Counted, RoundTrips, Task};
 use crate::engine::api::Outcome;
 use crate::id::Name;
+use crate::node::handle::CallError;
 use crate::node::handle::Node;
-use crate::node::handle::{CallError, Message};
+use crate::node::sending::Message;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use std::path::Path;

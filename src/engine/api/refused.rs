@@ -1,6 +1,7 @@
 //! Why a command is not accepted, each in words for who asked.
 
 use crate::id::Name;
+use crate::time::Unix;
 
 /// Why a command is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,14 @@ pub enum Refused {
         policy: String,
         /// What came nearest.
         why: String,
+    },
+    /// It may leave only when it is of no use any more.
+    #[error("it may leave from {from} on and is of no use after {until}: set a later deadline")]
+    NeverInTime {
+        /// From when on it may leave.
+        from: Unix,
+        /// Its deadline.
+        until: Unix,
     },
     /// Payload over its bound.
     #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]

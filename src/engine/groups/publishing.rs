@@ -225,6 +225,29 @@ impl Groups {
         Ready::To(next_hops)
     }
 
+    /// Checks a publication, and returns what it requires of the links that it leaves over and its lifetime; `None` if
+    /// it is refused, and the application has been told.
+    pub(in crate::engine) fn check_publication(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        (topic, payload): (&str, &[u8]),
+        policy: Option<&str>,
+        lifetime: Duration,
+    ) -> Option<(Arc<SendPolicy>, Duration)> {
+        if let Err(error) = topic::check_topic(topic) {
+            core.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
+            return None;
+        }
+        if payload.len() > MAX_PAYLOAD {
+            let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
+            core.finish(token, Reply::Refused(refused));
+            return None;
+        }
+        core.publication_policy(token, topic, policy, lifetime)
+    }
+
+    /// Queues a publication that has been checked.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn publish(
         &mut self,
@@ -232,21 +255,10 @@ impl Groups {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         (token, confirm): (Token, Option<u32>),
-        topic: String,
-        payload: Vec<u8>,
-        policy: Option<&str>,
+        (topic, payload): (String, Vec<u8>),
+        send_policy: Arc<SendPolicy>,
         lifetime: Duration,
     ) {
-        if let Err(error) = topic::check_topic(&topic) {
-            return core.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
-        }
-        if payload.len() > MAX_PAYLOAD {
-            let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
-            return core.finish(token, Reply::Refused(refused));
-        }
-        let Some((send_policy, lifetime)) = core.publication_policy(token, &topic, policy, lifetime) else {
-            return;
-        };
         let group = topic::group(&topic);
         if core.membership.may_publish(group, core.now.unix) == MayPublish::No {
             return core.finish(token, Reply::Refused(Refused::NoRight(group.to_owned())));

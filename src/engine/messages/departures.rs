@@ -28,7 +28,7 @@ use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
 use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
-use crate::wire::data::{DataFrame, Policy};
+use crate::wire::data::DataFrame;
 use crate::wire::frame;
 use bytes::Bytes;
 use core::time::Duration;
@@ -41,12 +41,6 @@ const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 const SEAL: usize = 256;
 /// Bytes of a frame besides its messages, as an estimate for its cost.
 pub(in crate::engine) const AROUND: usize = SEAL + PLAIN_OVERHEAD;
-/// A budget that yields is lifted when one part in this many of the message's lifetime is left, within the two bounds
-/// that follow.
-const LAST_CALL: u32 = 20;
-const SHORTEST_CALL: Duration = Duration::from_secs(2);
-const LONGEST_CALL: Duration = Duration::from_secs(600);
-
 /// How many times per turn the messages at the front of a lane are passed over because they have too little time left,
 /// before the lane waits.
 const MOST_PASSED_OVER: usize = 8;
@@ -57,7 +51,7 @@ const BATCH: Duration = Duration::from_millis(250);
 const LEAST_BATCH: usize = 1_024;
 
 /// The most bytes of messages in one frame on a route whose slowest link has this rate in kbit/s.
-fn batch_of(rate: u32) -> usize {
+pub(super) fn batch_of(rate: u32) -> usize {
     let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
     usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
 }
@@ -83,27 +77,6 @@ struct Departing {
 }
 
 impl Messages {
-    /// The send policy that applies to a message with `left` of its lifetime left: a budget that yields is lifted near
-    /// the end.
-    fn policy_now(
-        &mut self,
-        core: &Core,
-        send_policy: &Arc<SendPolicy>,
-        left: Duration,
-        lifetime: Duration,
-    ) -> Arc<SendPolicy> {
-        if !send_policy.yields || send_policy.policy.budget.is_none() {
-            return send_policy.clone();
-        }
-        let last_call = (lifetime / LAST_CALL).clamp(SHORTEST_CALL, LONGEST_CALL);
-        if left > last_call {
-            let at = core.now.time + (left - last_call);
-            self.sends.look_again_by(at);
-            return send_policy.clone();
-        }
-        Arc::new(SendPolicy { policy: Policy { budget: None, ..send_policy.policy.clone() }, yields: false })
-    }
-
     /// Whether anything waits to be sent to a destination.
     pub(in crate::engine) fn waits_for(&self, name: &Name) -> bool {
         self.sends.waits_for(name)
@@ -151,6 +124,7 @@ impl Messages {
                 Some((link, _)) if neighbours.links.get(link).is_some_and(|link| link.blocked) => {
                     self.sends.block_on(link, name);
                 }
+                Some((link, _)) if !neighbours.fits_window(core, link, self.least_in(name, &lane)) => {}
                 Some((link, price)) => return Some(Departing { lane, send_policy, choice, link, price }),
                 None => {}
             }
@@ -173,20 +147,37 @@ impl Messages {
         for _ in 0..MOST_PASSED_OVER {
             let next = self.sends.next_in(name, lane)?;
             let left = next.expiry.since(core.now.unix);
-            let send_policy = self.policy_now(core, &lane.send_policy, left, next.lifetime);
+            let send_policy = self.policy_now(core, neighbours, routing, (name, lane), &next);
             let choice = routing.route(core, neighbours, name, &send_policy, left, next.bytes + AROUND);
             self.reroute(routing);
             let no_route = match choice {
-                Ok(choice) => return Some((send_policy, choice)),
+                Ok(choice) => {
+                    let cost = choice.route.totals.cost_of((next.bytes + AROUND) as u64);
+                    match self.cheaper_later(core, neighbours, routing, (name, lane), &next, cost) {
+                        Some(later) => NoRoute::Later(Box::new(later)),
+                        None if self.gathers(core, name, lane, &next, &choice.route) => return None,
+                        None => return Some((send_policy, choice)),
+                    }
+                }
                 Err(no_route) => no_route,
             };
             let another = match no_route {
                 NoRoute::Limits(Limit::Time, by) => {
                     self.sends.pass_over(name, lane, &next, next.expiry + Duration::from_micros(by))
                 }
+                NoRoute::Later(_) => self.sends.advance_soonest(name, lane, &next),
+                NoRoute::Limits(Limit::Budget, _) if send_policy.yields => {
+                    self.sends.advance_soonest(name, lane, &next)
+                }
                 _ => false,
             };
-            self.sends.note_no_route(name, no_route);
+            let awaited = match no_route {
+                NoRoute::Limits(Limit::Budget, _) | NoRoute::Apart => {
+                    self.awaited(core, neighbours, routing, (name, lane), &next)
+                }
+                _ => None,
+            };
+            self.sends.note_no_route(name, awaited.unwrap_or(no_route));
             if !another {
                 break;
             }
@@ -214,6 +205,7 @@ impl Messages {
         let hasty = choice.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
         let most = batch_of(choice.route.rate).min(affordable(send_policy, &choice.route));
+        let most = most.min(neighbours.room_in_window(core, *link).saturating_sub(SEAL));
         let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };

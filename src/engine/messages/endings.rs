@@ -19,7 +19,7 @@ use crate::wire::receipt::Verdict;
 use core::time::Duration;
 
 /// The counters of messages that ended without success, by class.
-const FAILED: [Counter; 4] =
+pub(super) const FAILED: [Counter; 4] =
     [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
 
 impl Messages {

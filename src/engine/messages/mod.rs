@@ -3,6 +3,7 @@
 pub(super) mod blobs;
 pub(super) mod departures;
 pub(super) mod endings;
+pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
 pub(super) mod objectives;
@@ -18,6 +19,7 @@ pub(super) mod services;
 pub(super) mod sessions;
 pub(super) mod strangers;
 pub(super) mod submission;
+mod waiting;
 
 use crate::delivery::sends::Sends;
 use crate::engine::api::Token;
@@ -33,6 +35,8 @@ pub(super) struct Messages {
     pub(super) sessions: sessions::Sessions,
     /// Everything on its way out.
     pub(super) sends: Sends<Sender, (Token, Name), NoRoute>,
+    /// What is not to leave yet.
+    pub(super) held: held::HeldMessages,
     pub(super) strangers: strangers::Strangers,
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
@@ -95,6 +99,7 @@ impl Messages {
         Ok(Self {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
+            held: held::HeldMessages::default(),
             strangers: strangers::Strangers::default(),
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,

@@ -5,13 +5,14 @@
 //! ends. A policy that is not configured is refused, with the nearest known name.
 
 use crate::delivery::lane::SendPolicy;
-use crate::engine::api::{Refused, Reply, Token};
+use crate::engine::api::{Refused, Reply, Timing, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::departures::AROUND;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::engine::routing::wording::explain_no_route;
+use crate::engine::send_policy::micros;
 use crate::id::Name;
 use crate::routing::policies::Impossible;
 use crate::wire::data::Class;
@@ -23,6 +24,19 @@ pub(in crate::engine) struct Asked<'a> {
     pub policy: Option<&'a str>,
     pub class: Class,
     pub service: Option<&'a str>,
+    /// For how long it is to wait for a cheaper way, if it says so itself.
+    pub wait: Option<Duration>,
+}
+
+impl Asked<'_> {
+    /// The timing of the message, with what its policy says where the message does not.
+    pub(in crate::engine) fn timing(&self, core: &Core, own: &Timing) -> Timing {
+        let named = match self.policy {
+            None => core.policies.of(self.class, self.service),
+            Some(name) => core.policies.get(name),
+        };
+        Timing { spread: own.spread.or_else(|| named.and_then(|named| named.spread)), ..own.clone() }
+    }
 }
 
 impl Messages {
@@ -48,7 +62,10 @@ impl Messages {
         let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
         let refuse = named.impossible == Impossible::Refuse;
         let policy = named.name.clone();
-        let send_policy = core.send_policies.get(&policy).cloned().unwrap_or_default();
+        let mut send_policy = core.send_policies.get(&policy).cloned().unwrap_or_default();
+        if let Some(wait) = asked.wait {
+            send_policy = Arc::new(SendPolicy { wait: Some(micros(wait)), ..(*send_policy).clone() });
+        }
         if refuse && let Err(no_route) = routing.route(core, neighbours, to, &send_policy, lifetime, bytes + AROUND) {
             self.reroute(routing);
             let why = explain_no_route(&no_route);

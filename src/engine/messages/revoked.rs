@@ -34,6 +34,7 @@ impl Messages {
             self.report_gone(core, ended.gone);
             self.end_conversations(core, &name);
             self.end_blobs(core, &name);
+            self.cut_off_held(core, neighbours, routing, &name);
         }
     }
 }

@@ -18,10 +18,12 @@ use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
 use crate::engine::Output;
-use crate::engine::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
+use crate::engine::api::{Call, Command, Outcome, Refused, Reply, Send, Timing, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
+use crate::engine::messages::held::Parked;
 use crate::engine::messages::objectives::Asked;
+use crate::engine::messages::submission::later;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::engine::sender::Sender;
@@ -357,6 +359,7 @@ impl Messages {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn request(
         &mut self,
         core: &mut Core,
@@ -365,6 +368,7 @@ impl Messages {
         token: Token,
         send: Send,
         service: Option<String>,
+        timing: &Timing,
     ) {
         if self.services.requests.len() >= MAX_REQUESTS {
             let reason = format!("{MAX_REQUESTS} requests are waiting for responses already");
@@ -375,17 +379,25 @@ impl Messages {
             return;
         }
         if core.membership.contacts().get(&to).is_none() {
-            return self.submit_after_pull(core, token, to, Command::Request { send, service });
+            return self.submit_after_pull(core, token, to, later(timing, Command::Request { send, service }));
         }
         if self.refuse_revoked(core, token, &to) {
             return;
         }
-        let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
+        let (class, wait) = (send.class, timing.wait);
+        let asked = Asked { policy: send.policy.as_deref(), class, service: service.as_deref(), wait };
         let Some((send_policy, lifetime)) =
             self.send_policy_of(core, neighbours, routing, token, &to, &asked, send.lifetime, send.payload.len())
         else {
             return;
         };
+        let (mut send, mut service) = (send, service);
+        if timing.holds() {
+            match self.hold(core, token, Parked::Request { send, service }, timing, lifetime) {
+                Some(Parked::Request { send: back, service: of }) => (send, service) = (back, of),
+                _ => return,
+            }
+        }
         let message = Submission {
             token: Sender::Request(token, to.clone()),
             payload: send.payload,

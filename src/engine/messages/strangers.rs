@@ -8,7 +8,7 @@
 //! 1. At most [`MAX_STRANGERS`] commands wait. Drop policy: the newest is refused (`messages_to_strangers_refused`).
 
 use crate::counter::Counter;
-use crate::engine::api::{Command, Load, Refused, Reply, Send, Token};
+use crate::engine::api::{Command, Load, Refused, Reply, Send, Start, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::spelling::nearest;
@@ -60,11 +60,19 @@ impl Messages {
     pub(in crate::engine) fn settle_strangers(&mut self, core: &mut Core) -> Vec<(Token, Command)> {
         let mut known = Vec::new();
         for Stranger { token, to, mut command, since } in core::mem::take(&mut self.strangers.0) {
+            let waited = core.now.time.since(since);
+            let mut inner = &mut command;
+            if let Command::Later { timing, command } = inner {
+                if let Some(Start::After(span)) = &mut timing.start {
+                    *span = span.saturating_sub(waited);
+                }
+                inner = command;
+            }
             if let Command::Send(Send { lifetime, .. })
             | Command::SendLoad(Load { lifetime, .. })
-            | Command::Request { send: Send { lifetime, .. }, .. } = &mut command
+            | Command::Request { send: Send { lifetime, .. }, .. } = inner
             {
-                *lifetime = lifetime.saturating_sub(core.now.time.since(since));
+                *lifetime = lifetime.saturating_sub(waited);
             }
             if core.membership.contacts().get(&to).is_none() {
                 self.refuse_unknown(core, token, &to);

@@ -7,9 +7,10 @@ use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
 use crate::delivery::unconfirmed::{self, MAX_LOAD};
-use crate::engine::api::{Command, Load, Refused, Reply, Send, Token};
+use crate::engine::api::{Command, Load, Refused, Reply, Send, Timing, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
+use crate::engine::messages::held::Parked;
 use crate::engine::messages::objectives::Asked;
 use crate::engine::messages::services::check_size;
 use crate::engine::neighbours::Neighbours;
@@ -31,8 +32,17 @@ impl Messages {
         count: u32,
         lane: Lane,
         lifetime: Duration,
+        timing: &Timing,
     ) {
-        let class = lane.class;
+        let (class, mut records) = (lane.class, records);
+        if timing.holds() {
+            let policy = (*lane.send_policy).clone();
+            let parked = Parked::Load { to: to.clone(), records, count, class, policy };
+            match self.hold(core, token, parked, timing, lifetime) {
+                Some(Parked::Load { records: back, .. }) => records = back,
+                _ => return,
+            }
+        }
         let load = unconfirmed::Load { token: (token, to.clone()), records, count, lane, lifetime };
         if let Err(load) = self.sends.submit_load(to, load, core.now, &mut core.rng) {
             core.count(REFUSED[class as usize], load.count.into());
@@ -82,28 +92,39 @@ impl Messages {
         routing: &mut Routing,
         token: Token,
         send: Send,
+        timing: &Timing,
     ) {
         if self.ask_again(core, token, &send) || !self.may_send(core, token, &send.payload) {
             return;
         }
         if core.membership.contacts().get(&send.to).is_none() {
-            return self.submit_after_pull(core, token, send.to.clone(), Command::Send(send));
+            return self.submit_after_pull(core, token, send.to.clone(), later(timing, Command::Send(send)));
         }
         if self.refuse_revoked(core, token, &send.to) {
             return;
         }
         let Send { to, payload, ack, class, policy, lifetime, id } = send;
-        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let asked = Asked { policy: policy.as_deref(), class, service: None, wait: timing.wait };
         let Some((send_policy, lifetime)) =
             self.send_policy_of(core, neighbours, routing, token, &to, &asked, lifetime, payload.len())
         else {
             return;
         };
+        let timing = asked.timing(core, timing);
+        let mut payload = payload;
+        if timing.holds() && ack != Ack::None {
+            let policy = (*send_policy).clone();
+            let parked = Parked::Message { to: to.clone(), payload, ack, class, policy, id };
+            match self.hold(core, token, parked, &timing, lifetime) {
+                Some(Parked::Message { payload: back, .. }) => payload = back,
+                _ => return,
+            }
+        }
         let lane = Lane { class, send_policy };
         if ack == Ack::None {
             let mut records = Vec::with_capacity(RECORD + payload.len());
             put_record(&mut records, 0, &payload);
-            return self.submit_load(core, token, to, records, 1, lane, lifetime);
+            return self.submit_load(core, token, to, records, 1, lane, lifetime, &timing);
         }
         let sender = Sender::Message(Some(token), to.clone());
         let content = Content::Inbox;
@@ -123,6 +144,7 @@ impl Messages {
         routing: &mut Routing,
         token: Token,
         load: Load,
+        timing: &Timing,
     ) {
         let (found, limit) = (load.records.len(), MAX_LOAD);
         let count = Records(&load.records).count();
@@ -130,21 +152,27 @@ impl Messages {
             return core.finish(token, Reply::Refused(Refused::TooLarge { found, limit }));
         }
         if core.membership.contacts().get(&load.to).is_none() {
-            return self.submit_after_pull(core, token, load.to.clone(), Command::SendLoad(load));
+            return self.submit_after_pull(core, token, load.to.clone(), later(timing, Command::SendLoad(load)));
         }
         if self.refuse_revoked(core, token, &load.to) {
             return;
         }
         let Load { to, records, class, policy, lifetime } = load;
-        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let asked = Asked { policy: policy.as_deref(), class, service: None, wait: timing.wait };
         let Some((send_policy, lifetime)) =
             self.send_policy_of(core, neighbours, routing, token, &to, &asked, lifetime, found)
         else {
             return;
         };
+        let timing = asked.timing(core, timing);
         let lane = Lane { class, send_policy };
-        self.submit_load(core, token, to, records, u32::try_from(count).unwrap_or(0), lane, lifetime);
+        self.submit_load(core, token, to, records, u32::try_from(count).unwrap_or(0), lane, lifetime, &timing);
     }
+}
+
+/// A command with its timing.
+pub(super) fn later(timing: &Timing, command: Command) -> Command {
+    Command::Later { timing: timing.clone(), command: Box::new(command) }
 }
 
 /// The counters of messages that were refused for want of room, by class.

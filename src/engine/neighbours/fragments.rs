@@ -102,9 +102,17 @@ impl Leaving {
 }
 
 impl Neighbours {
-    /// Queues a data frame and charges it to the bearer's quota; it leaves in pieces if the link requires that.
+    /// Queues a data frame and charges it to the bearer's quota; it leaves in pieces if the link requires that. A frame
+    /// that would not have been sent when the bearer's access window closes is dropped; one that waits for its link until
+    /// then is dropped there.
     pub(in crate::engine) fn send_data(&mut self, core: &mut Core, leaving: Leaving) {
         let Leaving { link, class, frame, after, until } = leaving;
+        let bearer = self.links.get(link).map_or(u8::MAX, |link| link.bearer);
+        if !self.link_metrics.fits_window(bearer, frame.len(), core.now.unix) {
+            return core.count(Counter::FramesBeforeClosing, 1);
+        }
+        let closes = self.link_metrics.leaves_by(bearer, frame.len(), core.now);
+        let until = [until, closes].into_iter().flatten().min();
         self.spend(core, link, frame.len());
         let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
         if frame.len() <= mtu {

@@ -9,7 +9,8 @@
 //! spent. A link that is not usable carries no data and is not advertised, but stays up.
 //!
 //! Invariants
-//! 1. No data frame leaves over a link that is not usable.
+//! 1. No data frame leaves over a link that is not usable, or that would not be sent before the bearer's access window
+//!    closes.
 //! - What is known of links, neighbours and hops is bounded, and what is dropped is counted.
 
 use crate::counter::Counter;
@@ -21,6 +22,7 @@ use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::link::bearer::Profile;
 use crate::link::estimate::Estimator;
+use crate::link::forecast::{Need, air_time, first_suitable};
 use crate::link::history::{History, Kept};
 use crate::link::spend::{Spend, Spent};
 use crate::routing::graph::Metrics;
@@ -115,6 +117,26 @@ impl LinkMetrics {
         &self.bearers[usize::from(number).min(self.bearers.len() - 1)]
     }
 
+    /// When a bearer may be used for a frame that needs this, from `now` on.
+    pub(in crate::engine) fn opens(&self, bearer: u8, now: Unix, need: &Need) -> Option<Unix> {
+        let spend = self.spend.get(usize::from(bearer)).copied().unwrap_or_default();
+        first_suitable(&self.bearer(bearer).windows, &spend, now, need).map(|opening| opening.opens)
+    }
+
+    /// Whether a frame of this many bytes, sent now, is sent before the bearer's access window closes.
+    pub(in crate::engine) fn fits_window(&self, bearer: u8, bytes: usize, now: Unix) -> bool {
+        let bearer = self.bearer(bearer);
+        bearer.windows.is_empty() || bearer.windows.fits(now, air_time(bytes as u64, bearer.rate))
+    }
+
+    /// When a frame of this many bytes has to begin to leave at the latest, because the bearer's access window closes.
+    pub(in crate::engine) fn leaves_by(&self, bearer: u8, bytes: usize, now: Now) -> Option<Time> {
+        let bearer = self.bearer(bearer);
+        let closes = bearer.windows.next_change(now.unix).filter(|_| bearer.windows.open_at(now.unix))?;
+        let left = closes.since(now.unix).saturating_sub(air_time(bytes as u64, bearer.rate));
+        Some(now.time + left)
+    }
+
     /// The bytes that are left of a bearer's quota, or `None` if it has none.
     pub(in crate::engine) fn left(&self, bearer: u8, now: Unix) -> Option<u64> {
         self.spend.get(usize::from(bearer))?.left(now)
@@ -176,6 +198,20 @@ impl Neighbours {
             let value = wire::encode(&spent);
             core.journal.write(Write::Put { table: Table::Meta, key: SPENT.to_vec(), value });
         }
+    }
+
+    /// Whether a frame of this many bytes, sent now over a link, is sent before its bearer's access window closes.
+    pub(in crate::engine) fn fits_window(&self, core: &Core, link: LinkId, bytes: usize) -> bool {
+        let bearer = self.links.get(link).map(|link| link.bearer);
+        bearer.is_some_and(|bearer| self.link_metrics.fits_window(bearer, bytes, core.now.unix))
+    }
+
+    /// The bytes that can be sent over a link, from now on, before its bearer's access window closes.
+    pub(in crate::engine) fn room_in_window(&self, core: &Core, link: LinkId) -> usize {
+        let Some(bearer) = self.links.get(link).map(|link| self.link_metrics.bearer(link.bearer)) else { return 0 };
+        let closes = bearer.windows.next_change(core.now.unix).filter(|_| bearer.rate < u32::MAX);
+        let bytes = closes.map(|closes| closes.since(core.now.unix).as_micros() * u128::from(bearer.rate) / 8_000);
+        bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
     }
 
     /// When an access window or a quota changes next.

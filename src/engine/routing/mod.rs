@@ -3,6 +3,7 @@
 
 pub(super) mod data_frames;
 pub(super) mod flights;
+pub(super) mod forecast;
 pub(super) mod forward;
 pub(super) mod hold_down;
 pub(super) mod identities;

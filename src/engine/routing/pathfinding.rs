@@ -29,7 +29,7 @@ pub(in crate::engine) struct Avoided<'a> {
 }
 
 impl Routing {
-    fn search_graph(
+    pub(in crate::engine) fn search_graph(
         &mut self,
         from: NodeIndex,
         to: &[NodeIndex],

@@ -3,6 +3,7 @@
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
+use crate::engine::routing::forecast::Forecast;
 use crate::engine::routing::routes::NoRoute;
 use crate::id::Pseudonym;
 use crate::routing::hold_down::Cause;
@@ -14,6 +15,7 @@ pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
         NoRoute::Unknown => "no router that can be reached knows it".to_owned(),
         NoRoute::Asking => "routers have been asked where it is".to_owned(),
         NoRoute::Apart => "no links lead there".to_owned(),
+        NoRoute::Later(later) => explain_wait(later),
         NoRoute::Limits(limit, by) => {
             format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
         }
@@ -22,6 +24,14 @@ pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
         }
     }
 }
+
+/// For which way a message waits.
+pub(in crate::engine) fn explain_wait(later: &Forecast) -> String {
+    let Forecast { opens, bearer, cost, instead } = later;
+    let instead = instead.map_or_else(String::new, |instead| format!(" instead of {:.6}", money(instead)));
+    format!("it waits until {opens} for {bearer}, where it costs {:.6}{instead}", money(*cost))
+}
+
 impl Routing {
     /// The names of nodes, as far as they are contacts; else the beginnings of their keys.
     pub(in crate::engine) fn names(

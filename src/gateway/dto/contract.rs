@@ -132,6 +132,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
             contacts: 7,
             inbox: 8,
             outgoing: 9,
+            held: 1,
             log_records: 10,
             uptime_s: 11,
             ..Gauges::default()
@@ -146,11 +147,18 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
             offences: 2,
             reason: "r".into(),
         }],
+        held: vec![view::HeldView {
+            to: "meter".into(),
+            class: crate::wire::data::Class::Bulk,
+            bytes: 3,
+            leaves: Unix::from_seconds(1),
+            expires: Unix::from_seconds(2),
+        }],
         counters: [("busy".to_owned(), 2)].into(),
     };
     pinned(
         &Status::from(status),
-        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"serial":[{"device":"/dev/ttyUSB0","baud":9600,"links":0,"failure":"f"}],"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"counters":{"busy":2}}"#,
+        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"held":1,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"serial":[{"device":"/dev/ttyUSB0","baud":9600,"links":0,"failure":"f"}],"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"waiting":[{"to":"meter","class":"bulk","bytes":3,"leaves":"1970-01-01T00:00:01.000Z","expires":"1970-01-01T00:00:02.000Z"}],"counters":{"busy":2}}"#,
     );
     let identity = view::IdentityView {
         pseudonym: Pseudonym([1; 32]),

@@ -14,6 +14,7 @@ mod node;
 mod outcome;
 mod records;
 mod routing;
+mod timing;
 mod traffic;
 
 pub(in crate::gateway) use blobs::blob_hash;
@@ -30,6 +31,8 @@ pub use records::{
 pub use routing::{
     CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouteView, RouterView, RoutesView,
 };
+pub(super) use timing::timing;
+pub use timing::{Held, Start};
 pub use traffic::{
     AnswerBody, LineOutcome, Missed, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
     ServiceCall, SubscribeQuery,

@@ -1,6 +1,6 @@
 //! The node, its neighbours, and the devices that it can address.
 
-use super::Shape;
+use super::{Held, Shape};
 use crate::client;
 use crate::engine::api;
 use crate::metrics::{self, Gauges, Sample};
@@ -60,6 +60,9 @@ pub struct Status {
     /// Neighbours in quarantine.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// Messages that are not to leave yet, the first to leave first: 32 of them at most. `held` among the gauges is their number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Held>,
     /// Counters of everything dropped or refused, by name. Those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }
@@ -86,6 +89,7 @@ impl From<client::Status> for Status {
             serial,
             twins,
             quarantined,
+            held,
             counters,
         } = status;
         Self {
@@ -108,6 +112,7 @@ impl From<client::Status> for Status {
             serial: serial.into_iter().map(SerialLine::from).collect(),
             twins,
             quarantined: quarantined.into_iter().map(Quarantined::from).collect(),
+            waiting: held.into_iter().map(Held::from).collect(),
             counters,
         }
     }

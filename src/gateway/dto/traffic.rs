@@ -1,6 +1,6 @@
 //! Messages: what is sent, how it ended, and what arrives through subscriptions and offers.
 
-use super::{Ack, Class, Outcome, Payload, Span, is_zero};
+use super::{Ack, Class, Outcome, Payload, Span, Start, is_zero};
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -30,6 +30,15 @@ pub struct SendBody {
     /// How long the message is of use; after this long it expires.
     #[serde(default)]
     pub deadline: Span,
+    /// It does not leave earlier: a time, or a duration from now. The message is durable while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Start>,
+    /// It leaves at a random moment within this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Span>,
+    /// For how long it waits for a cheaper way, if one will be there in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
     /// The application's name for this message, up to 128 bytes. A message that is sent again under the same name is
     /// not sent twice: the outcome of the first is returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,6 +105,15 @@ pub struct RequestBody {
     /// Name of its policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// It does not leave earlier: a time, or a duration from now. The request does not outlive a restart of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Start>,
+    /// It leaves at a random moment within this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Span>,
+    /// For how long it waits for a cheaper way, if one will be there in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,
@@ -120,6 +138,12 @@ pub struct PublishBody {
     /// How long the message is of use; after this long it expires.
     #[serde(default)]
     pub deadline: Span,
+    /// It does not leave earlier: a time, or a duration from now. The message is durable while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Start>,
+    /// It leaves at a random moment within this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Span>,
     /// How many devices are to confirm that they have handed it to a subscriber. The answer comes when this many have,
     /// or at the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ mod heard;
 mod hops;
 mod insider;
 mod it_and_ot;
+mod later;
 mod leaves;
 mod link_state;
 mod looks;

@@ -37,6 +37,7 @@ fn status() -> Status {
         serial: vec![],
         twins: vec![],
         quarantined: Vec::new(),
+        held: Vec::new(),
         counters: [(Counter::DataLooped.name().to_owned(), 2)].into(),
     }
 }

@@ -236,6 +236,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         serial: vec![],
         twins: vec![],
         quarantined: Vec::new(),
+        held: Vec::new(),
         counters: [("busy".to_owned(), 2)].into(),
     };
     let contact = Contact { name: "meter".into(), neighbour: true, changed: None };

@@ -132,7 +132,7 @@ impl Messages {
         if self.refuse_revoked(core, token, to) {
             return;
         }
-        let asked = Asked { policy: None, class, service: None };
+        let asked = Asked { policy: None, class, service: None, wait: None };
         let found = self.send_policy_of(core, neighbours, routing, token, &send.to.clone(), &asked, *lifetime, 0);
         if let Some((_, lifetime)) = found {
             self.send_blob(core, token, send, lifetime);

@@ -1,0 +1,75 @@
+//! Held: commands that are not to be carried out at once, and publications, which may be spread by their policy.
+
+use crate::engine::Engine;
+use crate::engine::api::{Command, Timing, Token};
+use crate::engine::messages::held::{Parked, Waiting};
+use core::time::Duration;
+use std::sync::Arc;
+
+impl Engine {
+    /// Carries out a command with a timing. A timing means nothing for commands that send nothing.
+    pub(super) fn handle_later(&mut self, token: Token, timing: &Timing, command: Command) {
+        let Self { core, neighbours, routing, messages, .. } = self;
+        match command {
+            Command::Send(send) => messages.send(core, neighbours, routing, token, send, timing),
+            Command::SendLoad(load) => messages.send_load(core, neighbours, routing, token, load, timing),
+            Command::Request { send, service } => {
+                messages.request(core, neighbours, routing, token, send, service, timing);
+            }
+            Command::Publish { topic, payload, policy, lifetime, confirm } => {
+                self.publish(token, (topic, payload), policy.as_deref(), lifetime, confirm, timing);
+            }
+            Command::Later { timing, command } => self.handle_later(token, &timing, *command),
+            other => self.handle_command(token, other),
+        }
+    }
+
+    /// Publishes a message, or holds it until it may leave.
+    pub(super) fn publish(
+        &mut self,
+        token: Token,
+        (topic, payload): (String, Vec<u8>),
+        policy: Option<&str>,
+        lifetime: Duration,
+        confirm: Option<u32>,
+        timing: &Timing,
+    ) {
+        let Some((send_policy, lifetime)) =
+            self.groups.check_publication(&mut self.core, token, (&topic, &payload), policy, lifetime)
+        else {
+            return;
+        };
+        let spread = timing.spread.or_else(|| self.core.spread_of_topic(&topic, policy));
+        let timing = Timing { spread, ..timing.clone() };
+        let policy = (*send_policy).clone();
+        let parked = Parked::Publication { topic, payload, policy, confirm };
+        if let Some(Parked::Publication { topic, payload, .. }) =
+            self.messages.hold(&mut self.core, token, parked, &timing, lifetime)
+        {
+            let Self { core, neighbours, routing, groups, .. } = self;
+            groups.publish(core, neighbours, routing, (token, confirm), (topic, payload), send_policy, lifetime);
+        }
+    }
+
+    /// Lets go what is due.
+    pub(in crate::engine) fn timeout_held(&mut self) {
+        for (number, item) in self.messages.held.take_due(self.core.now) {
+            let left = item.left(self.core.now);
+            let Self { core, neighbours, routing, messages, groups, .. } = self;
+            if left.is_zero() || !matches!(item.what.parked, Parked::Publication { .. }) {
+                messages.let_go(core, neighbours, routing, number, item);
+                continue;
+            }
+            if !groups.publishing.has_room() {
+                messages.keep_held(core, number, item);
+                continue;
+            }
+            let Waiting { token, parked } = item.what;
+            if let Parked::Publication { topic, payload, policy, confirm } = parked {
+                messages.forget_held(core, number);
+                let token = token.unwrap_or(Token(0));
+                groups.publish(core, neighbours, routing, (token, confirm), (topic, payload), Arc::new(policy), left);
+            }
+        }
+    }
+}
