@@ -5,11 +5,11 @@ use super::world::*;
 use m2mesh::id::*;
 use m2mesh::time::Day;
 use m2mesh::wire::bulletin::{
-    self, Bulletin, Cover, GroupReference, GroupVersion, IssuerCertificate, Manager, Revocation, Segment,
+    self, Bulletin, Cover, GroupReference, GroupVersion, IssuerCertificate, Manager, Restriction, Revocation, Segment,
 };
 use m2mesh::wire::contact::{self, ContactCard, MailPrekey};
 use m2mesh::wire::enrolment::{
-    self, Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest,
+    self, Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Permits, Publishing, Refusal, Request, SignedRequest,
 };
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
 use m2mesh::wire::ticket::{PREFIX, Ticket};
@@ -110,6 +110,7 @@ fn reference(version: &GroupVersion, from: u64) -> GroupReference {
 }
 
 fn bulletins() -> Vec<Vector> {
+    let restriction = Restriction { generation: 1, sealed: opaque_array("sealed publishing key") };
     vec![
         Vector::of("bulletin-first", "Bulletin", "version 1 of a realm: one issuer, nothing else", &bulletin(false)),
         Vector::of(
@@ -119,6 +120,12 @@ fn bulletins() -> Vec<Vector> {
             &bulletin(true),
         ),
         Vector::of("group-version", "GroupVersion", "the root's in bulletin-full: two covers", &group_versions()[0]),
+        Vector::of(
+            "group-version-restricted",
+            "GroupVersion",
+            "of a group to which only some publish",
+            &GroupVersion { restriction: Some(restriction), ..group_versions()[1].clone() },
+        ),
         Vector::raw(
             "bulletin",
             "Signed",
@@ -196,6 +203,15 @@ fn grant() -> Grant {
     }
 }
 
+fn publisher() -> Grant {
+    let (group, generation) = (Tag(opaque_array("group tag")), 1);
+    let publishing = Some(Publishing { generation, key: opaque_array("publishing key") });
+    let key = GroupKeyGrant { group: Some(group), version: 2, key: opaque_array("key of the group"), publishing };
+    let permit = [&EPOCH.0.to_be_bytes()[..], &opaque("permit", 64)].concat();
+    let permits = vec![Permits { group, generation, permits: permit }];
+    Grant { group_keys: vec![key], permits, documents: vec![], cards: vec![], ..grant() }
+}
+
 fn enrolments() -> Vec<Vector> {
     let keys = DeviceKeys { contact: agreement_key(CONTACT), renewal: signing_key(RENEWAL) };
     let first = request(Some(keys), 1);
@@ -218,6 +234,12 @@ fn enrolments() -> Vec<Vector> {
             "Grant",
             "one epoch, one card, leaf 5 (path keys cut to four levels for brevity), one group key, one document",
             &grant(),
+        ),
+        Vector::of(
+            "grant-publisher",
+            "Grant",
+            "the same with the right to publish to a restricted group",
+            &publisher(),
         ),
         Vector::of("answer-granted", "Answer", "", &Answer { granted: Some(grant()), refused: None }),
         Vector::of(
