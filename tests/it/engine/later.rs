@@ -14,6 +14,7 @@ use m2mesh::time::Unix;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::Kind;
+use m2mesh::wire::lsa::Bearer;
 use m2mesh::wire::parcel::put_record;
 use std::time::Duration;
 
@@ -219,7 +220,8 @@ fn an_alarm_is_not_gathered_nor_is_what_has_little_time() {
 
 /// A dear link, and a free one beside it that opens at 13:00 for half an hour. It is 08:00.
 fn dear_and_free(policies: Vec<NamedPolicy>) -> Mesh {
-    let dear = Profile { name: "satellite".into(), price: 50_000_000, ..Profile::default() };
+    let class = Bearer::Satellite;
+    let dear = Profile { name: "satellite".into(), class, price: 50_000_000, ..Profile::default() };
     let windows = Windows::new(Window::new(13 * 60, 13 * 60 + 30, EVERY_DAY));
     let free = Profile { name: "night".into(), rate: 1_000, windows, ..Profile::default() };
     let bearers = vec![dear, free];
