@@ -167,7 +167,14 @@ impl Serving {
         }
     }
 
-    /// Drops what waits for an asker.
+    /// There is no way to an asker: what waits for it is dropped. It asks again when there is one.
+    pub fn clear(&mut self, name: &Name) {
+        if let Some(queue) = self.queues.get_mut(name) {
+            *queue = Queue { sent: core::mem::take(&mut queue.sent), ..Queue::default() };
+        }
+    }
+
+    /// Forgets an asker.
     pub fn forget(&mut self, name: &Name) {
         self.queues.remove(name);
         self.turn.retain(|one| one != name);

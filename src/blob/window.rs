@@ -13,8 +13,9 @@
 use crate::time::Time;
 use core::time::Duration;
 
-/// How long chunks may wait in queues.
-pub const TARGET: Duration = Duration::from_millis(100);
+/// How long chunks may wait in queues: less than what a link's queue holds, so that it is never full of them, and a path that
+/// breaks has few of them on it.
+pub const TARGET: Duration = Duration::from_millis(40);
 /// Most chunks on their way from one holder.
 pub const MOST: u32 = 32;
 /// The window at the beginning.

@@ -5,6 +5,7 @@
 //! everything it has accepted becomes durable, links are closed, the socket is removed.
 
 mod blobs;
+mod internet;
 mod opener;
 mod ports;
 mod processor;
@@ -27,7 +28,7 @@ use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
 use crate::net::emulation::Lab;
-use crate::net::{self, Multiaddr, NetConfig, Reach, Unhelpful, names, reach};
+use crate::net::{self, Multiaddr, NetConfig, Unhelpful, reach};
 use crate::store::{BlobDisk, DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -35,7 +36,7 @@ use blobs::BlobThread;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
-use libp2p::identity::Keypair;
+use internet::Internet;
 use opener::{OpenError, Opener};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -327,26 +328,6 @@ pub async fn enrol(
 ) -> Result<EnrolReply, Vec<Unhelpful>> {
     let mut reach = Internet { key: net::keypair(seed), note };
     net::ask_around(&mut reach, members, hello, limit, |reply| judge.judge(reply)).await
-}
-
-/// Reaches members through the machine's resolver and sockets.
-struct Internet<N> {
-    key: Keypair,
-    note: N,
-}
-
-impl<N: FnMut(&Unhelpful, bool) + Send> Reach for Internet<N> {
-    fn resolve(&mut self, member: Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
-        names::resolve(member).boxed()
-    }
-
-    fn transport(&mut self) -> Result<net::Transport, String> {
-        net::transport::system(&self.key).map_err(|error| error.to_string())
-    }
-
-    fn note(&mut self, failed: &Unhelpful, more: bool) {
-        (self.note)(failed, more);
-    }
 }
 
 /// Summarizes in one line why no member brought the issuer's answer.

@@ -55,7 +55,7 @@ impl Messages {
                 }
                 Sent::Blocked => {}
                 // It asks again when there is a way.
-                Sent::NoWay => self.blobs.serving.forget(&name),
+                Sent::NoWay => self.blobs.serving.clear(&name),
             }
         }
         loading
