@@ -21,7 +21,7 @@
 //!
 //! Invariants
 //! 1. A message that does not open, or whose signature does not hold, changes nothing.
-//! 2. A handshake is made of three messages of at most [`MAX_PIECES`] pieces each; incomplete ones are replaced by newer.
+//! - A handshake is made of three messages of at most [`MAX_PIECES`] pieces each; incomplete ones are replaced by newer.
 
 use super::Guard;
 use super::framing;

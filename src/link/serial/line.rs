@@ -242,6 +242,13 @@ impl<G: Guard> Line<G> {
         standing.into_iter().find_map(|(id, entry)| Some((*id, entry.session.fetch(now)?)))
     }
 
+    /// Whether there is anything to fetch or to count.
+    pub fn has_news(&self) -> bool {
+        let framing::Deframer { noise, corrupt, .. } = self.deframer;
+        let waits = |entry: &Entry<G::Peer>| entry.session.has_frames() && !entry.gone;
+        noise + corrupt + self.tally.stray > 0 || !self.events.is_empty() || self.entries.values().any(waits)
+    }
+
     /// Fetches the next event.
     pub fn event(&mut self) -> Option<Event<G::Peer>> {
         self.events.pop_front()
@@ -394,14 +401,6 @@ impl<G: Guard> Line<G> {
                 Err(ending) => self.end(id, ending),
             },
         }
-    }
-
-    /// Whether a pseudonym is to have a session and has none, nor is one about to be made.
-    fn wants(&self, at: usize) -> bool {
-        let own = self.agents[at].guard.own();
-        let serves = |entry: &Entry<G::Peer>| entry.own == own && !entry.gone && !entry.session.is_worn();
-        let answers = self.answering.as_ref().is_some_and(|(by, _)| *by == own);
-        !answers && !self.entries.values().any(serves)
     }
 
     /// When [`Line::handle_timeout`] or [`Line::transmit`] is due.

@@ -10,7 +10,7 @@
 //!
 //! Numbers are big-endian. `from` and `to` are the numbers that the two ends have drawn for a session. `next` is the
 //! first sequence number that has not arrived, bit i of `gaps` says that `next + 1 + i` has, and `heard` is the lower
-//! half of the highest counter that was opened.
+//! half of the counter after the highest that was opened.
 //!
 //! Invariants
 //! 1. Octets of any kind decode to a packet that is encoded by the same octets, or to nothing.
@@ -65,7 +65,7 @@ pub struct Piece<'a> {
 pub struct Acknowledgement {
     /// The first sequence number that has not arrived.
     pub next: u16,
-    /// The lower half of the highest counter that was opened.
+    /// The lower half of the counter after the highest that was opened; 0 before any was.
     pub heard: u16,
     /// Bit i: `next + 1 + i` has arrived.
     pub gaps: u32,

@@ -102,6 +102,7 @@ pub struct Session {
     busy: bool,
     /// Whether the other end takes nothing now.
     peer_busy: bool,
+    /// The counter after the highest that was opened.
     heard_counter: u32,
     /// When an acknowledgement is due.
     due: Option<Time>,
@@ -170,7 +171,7 @@ impl Session {
     /// end, or this one, has ended the session by it.
     pub fn handle(&mut self, counter: u32, sealed: &[u8], now: Time) -> (bool, Option<Ending>) {
         let Some(plain) = self.opener.open(counter, sealed) else { return (false, None) };
-        self.heard_counter = counter;
+        self.heard_counter = counter.saturating_add(1);
         self.heard_at = now;
         self.asked = None;
         self.sending.handle_alive();
@@ -237,6 +238,11 @@ impl Session {
             self.due = Some(now);
         }
         Some(frames)
+    }
+
+    /// Whether frames wait to be fetched.
+    pub fn has_frames(&self) -> bool {
+        !self.delivered.is_empty()
     }
 
     /// Fetches something that has happened.

@@ -151,11 +151,12 @@ impl Sending {
         measured
     }
 
-    /// Finds the counter whose lower half was heard, which is the highest that has left.
+    /// Finds the counter that was heard by the lower half of the one after it: the highest of those that have left.
     fn handle_heard(&mut self, half: u16, now: Time) -> Option<Duration> {
-        let (last, _) = *self.left.back()?;
-        let back = u32::from((last as u16).wrapping_sub(half));
-        let heard = last.checked_sub(back)?;
+        let after = self.left.back()?.0 + 1;
+        let back = u32::from((after as u16).wrapping_sub(half));
+        // Before anything was opened, there is none.
+        let heard = after.checked_sub(back)?.checked_sub(1)?;
         if self.heard.is_some_and(|before| heard <= before) {
             return None;
         }
@@ -261,7 +262,7 @@ impl Receiving {
         self.gaps >>= 1;
     }
 
-    /// What has arrived, with the lower half of the highest counter.
+    /// What has arrived, with the lower half of the counter after the highest that was opened.
     pub fn acknowledgement(&self, heard: u32) -> Acknowledgement {
         Acknowledgement { next: self.next, heard: heard as u16, gaps: self.gaps }
     }
@@ -303,20 +304,30 @@ mod tests {
             sending.handle_left(counter, Time(u64::from(counter) * 1_000));
         }
         // The second has not arrived; of the fifth nothing is known.
-        let measured = sending.handle(acknowledged(1, 3, 0b11), Time(13_000));
+        let measured = sending.handle(acknowledged(1, 4, 0b11), Time(13_000));
         assert_eq!(measured, Some(Duration::from_millis(10)));
         assert_eq!(sending.lost_lane(), Some(4));
         assert_eq!(sending.send_again(4, 5).map(|leaving| (leaving.sequence, leaving.again)), Some((1, true)));
         assert_eq!(sending.lost_lane(), None);
         // The same acknowledgement again: the packet that carries it now has not been heard.
         sending.handle_left(5, Time(14_000));
-        assert_eq!(sending.handle(acknowledged(1, 3, 0b11), Time(15_000)), None);
+        assert_eq!(sending.handle(acknowledged(1, 4, 0b11), Time(15_000)), None);
         assert_eq!(sending.lost_lane(), None);
-        sending.handle(acknowledged(5, 5, 0), Time(30_000));
+        sending.handle(acknowledged(5, 6, 0), Time(30_000));
         assert!(!sending.is_waiting());
         // What was not sent cannot have arrived.
-        sending.handle(acknowledged(99, 5, u32::MAX), Time(30_000));
+        sending.handle(acknowledged(99, 6, u32::MAX), Time(30_000));
         assert_eq!((sending.base(), sending.next), (5, 5));
+    }
+
+    #[test]
+    fn one_that_has_heard_nothing_acknowledges_nothing() {
+        let mut sending = sending();
+        sending.send(taken(4), 0);
+        sending.handle_left(0, Time(0));
+        let nothing = Receiving::default().acknowledgement(0);
+        assert_eq!(sending.handle(nothing, Time(20_000_000)), None);
+        assert_eq!((sending.lost_lane(), sending.round_trip()), (None, None));
     }
 
     #[test]
@@ -325,7 +336,7 @@ mod tests {
         assert_eq!(sending.timeout(), Duration::from_millis(1_040));
         for counter in 0..40 {
             sending.handle_left(counter, Time(0));
-            sending.handle(acknowledged(0, counter as u16, 0), Time(1_000_000));
+            sending.handle(acknowledged(0, counter as u16 + 1, 0), Time(1_000_000));
         }
         assert_eq!(sending.round_trip(), Some(Duration::from_secs(1)));
         assert!(sending.timeout() < Duration::from_millis(1_050));

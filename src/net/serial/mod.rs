@@ -82,6 +82,8 @@ pub struct Lines<G: Gatekeeper> {
     reading: bool,
     /// Whether a call has left an event for [`Lines::poll`].
     wanted: bool,
+    /// The line that is looked at first.
+    turn: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +123,7 @@ impl<G: Gatekeeper> Lines<G> {
             events: VecDeque::new(),
             reading: true,
             wanted: false,
+            turn: 0,
         }
     }
 
@@ -177,7 +180,10 @@ impl<G: Gatekeeper> Lines<G> {
     /// What happened next, and under which pseudonym.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Pseudonym, NetEvent<G::Peer>)> {
         self.wanted = false;
-        for at in 0..self.lines.len() {
+        // Each line is looked at first in its turn.
+        self.turn = self.turn.wrapping_add(1);
+        for step in 0..self.lines.len() {
+            let at = (self.turn + step) % self.lines.len();
             // The waker is registered before the look, so that what happens in between is not missed.
             self.lines[at].owner.register(cx.waker());
             if self.events.is_empty() {

@@ -4,7 +4,7 @@
 //! changes, so that a device that stays away fills no log.
 //!
 //! Invariants
-//! 1. At most one line frame waits for the device: the next is chosen when that has been written.
+//! - At most one line frame waits for the device: the next is chosen when that has been written.
 //! - The task waits for the device, a timer or a call, and never runs without one of them.
 
 use super::device::{Device, Open};
@@ -92,7 +92,9 @@ impl Serving {
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(error)),
                 Poll::Pending => false,
             };
-            shared.owner.wake();
+            if shared.lock().line.has_news() {
+                shared.owner.wake();
+            }
             if !read && !wrote {
                 return self.wait(shared, cx);
             }

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 /// A cable that is plugged in at both ends.
 pub(super) struct Cable {
+    names: [PathBuf; 2],
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -32,7 +33,7 @@ impl Cable {
             })
         };
         let threads = vec![carry(&first, &second, held), carry(&second, &first, also_held)];
-        Self { stop, threads }
+        Self { names: names.map(Path::to_path_buf), stop, threads }
     }
 
     /// Pulls it out: both devices are gone.
@@ -43,6 +44,10 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
+        // First of all, since others may be given the same terminals.
+        for name in &self.names {
+            std::fs::remove_file(name).expect("it was there");
+        }
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.join().expect("the cable works");

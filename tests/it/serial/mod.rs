@@ -60,7 +60,7 @@ fn two_nodes_exchange_messages_over_a_serial_line_which_is_pulled_and_plugged_in
     exchange(&place, "meter", ("plant", "gateway"), &"x".repeat(60 * 1_024));
 
     cable.pull();
-    says(&place, &["status", "--dir", "plant"], "is gone");
+    says(&place, &["status", "--dir", "plant"], "not open");
     says(&place, &["status", "--dir", "meter"], "not open");
     let _cable = Cable::between([&devices[0], &devices[1]]);
     exchange(&place, "meter", ("plant", "gateway"), "once more");
@@ -92,4 +92,32 @@ fn a_message_goes_over_ip_then_a_serial_line_then_ip() {
     assert!(!routes.is_empty());
     exchange(&place, "valve", ("pump", "pump"), "over three hops");
     exchange(&place, "pump", ("valve", "valve"), "and back");
+}
+
+#[test]
+fn a_device_that_changes_its_pseudonym_keeps_its_link_over_a_serial_line() {
+    let place = Place::new();
+    place.done(&["realm", "init", "plant", "--name", "gateway", "--epoch", "15s"]);
+    let gateway = start(&place, "plant");
+    let ticket = place.done(&["realm", "invite", "plant", "--name", "meter"]);
+    place.done(&["join", &ticket, "--dir", "meter"]);
+    drop(gateway);
+    let devices = ["plant", "meter"].map(|node| wire(&place, node, ""));
+    let (_gateway, _meter) = (start(&place, "plant"), start(&place, "meter"));
+    let _cable = Cable::between([&devices[0], &devices[1]]);
+    let pseudonym = || -> String {
+        let told = place.done(&["identity", "show", "--json", "--dir", "meter"]);
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        told["peer_id"].as_str().expect("a PeerId").to_owned()
+    };
+    // Messages are under way all the time, until it has had another pseudonym for a while.
+    let (first, mut sent, mut after) = (pseudonym(), 0, 0);
+    while after < 10 {
+        place.done(&["send", "gateway", &sent.to_string(), "--dir", "meter"]);
+        sent += 1;
+        after += u32::from(pseudonym() != first);
+    }
+    let expected: Vec<String> = (0..sent).map(|number: u32| number.to_string()).collect();
+    assert_eq!(place.done(&["receive", "--count", &sent.to_string(), "--dir", "plant"]), expected.join("\n"));
+    assert!(says(&place, &["peers", "--dir", "plant"], "meter").contains("serial"));
 }

@@ -144,6 +144,14 @@ impl<G: Guard> Line<G> {
         }
     }
 
+    /// Whether a pseudonym is to have a session and has none, nor is one about to be made.
+    pub(super) fn wants(&self, at: usize) -> bool {
+        let own = self.agents[at].guard.own();
+        let serves = |entry: &Entry<G::Peer>| entry.own == own && !entry.gone && !entry.session.is_worn();
+        let answers = self.answering.as_ref().is_some_and(|(by, _)| *by == own);
+        !answers && !self.entries.values().any(serves)
+    }
+
     /// Has a pseudonym open a session if it has none.
     pub(super) fn open(&mut self, at: usize, now: Time) {
         if !self.wants(at) || self.agents[at].at > now {
