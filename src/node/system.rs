@@ -11,6 +11,7 @@ mod processor;
 use super::places::{self, Places};
 use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
 use crate::client::Door;
+use crate::config::cron::Schedule;
 use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
 use crate::gateway::{self, Gateway, dto};
@@ -24,6 +25,7 @@ use crate::keystore::Keyring;
 use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
+use crate::link::windows::Windows;
 use crate::net::emulation::Lab;
 use crate::net::{self, Multiaddr, NetConfig, Reach, Unhelpful, names, reach};
 use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
@@ -242,6 +244,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         realm: realm.map(|realm| Arc::new(Mutex::new(realm))),
         places,
         opener,
+        schedule: Schedule::new(&config.bearers),
     };
     let bootstrap = config.net.bootstrap.clone();
     let parts = Parts { engine, network, store, host, calls, stop, bootstrap, lab };
@@ -378,6 +381,7 @@ struct System {
     saver: Saver,
     realm: Option<Arc<Mutex<RealmDir>>>,
     places: watch::Sender<Places>,
+    schedule: Schedule,
 }
 
 impl Host for System {
@@ -387,6 +391,10 @@ impl Host for System {
 
     fn memory(&self) -> u64 {
         resident(std::process::id()).unwrap_or_default()
+    }
+
+    fn windows(&mut self, now: Unix) -> Vec<(u8, Windows)> {
+        self.schedule.renew(now)
     }
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {

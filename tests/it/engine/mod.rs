@@ -29,6 +29,7 @@ mod multicast_bounds;
 mod overload;
 mod pieces;
 mod policies;
+mod push_only;
 mod quarantine;
 mod revocation;
 mod rotation;
