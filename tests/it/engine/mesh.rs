@@ -370,7 +370,9 @@ impl Mesh {
                 }
                 self.nodes[at].replies.push((token, reply));
                 if last {
-                    assert!(self.nodes[at].finished.insert(token), "{token:?} ended twice");
+                    let told: Vec<_> = self.nodes[at].replies.iter().filter(|(of, _)| *of == token).collect();
+                    assert!(!self.nodes[at].finished.contains(&token), "{token:?} of {at} ended twice: {told:?}");
+                    self.nodes[at].finished.insert(token);
                 }
             }
             Output::Issue { origin, hello } => {
