@@ -187,6 +187,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// decisions have given a source something to do. Every other source wakes this task by itself.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.again = false;
+        self.renew_windows();
         self.poll_store(cx);
         self.poll_losses();
         self.poll_jobs(cx);
@@ -211,6 +212,14 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn handle(&mut self, input: Input) {
         let now = self.host.now();
         self.engine.handle(input, now);
+    }
+
+    fn renew_windows(&mut self) {
+        let now = self.now().unix;
+        for (bearer, windows) in self.host.windows(now) {
+            self.networks.set_windows(bearer, &windows);
+            self.handle(Input::Windows { bearer, windows });
+        }
     }
 
     fn poll_store(&mut self, cx: &mut Context<'_>) {

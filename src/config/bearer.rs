@@ -9,11 +9,13 @@
 //! price = 2.5                              # units of money per MB
 //! rate = "5Mbit/s"
 //! quota = { bytes = "500MB", every = "30d" }
-//! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }]
+//! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] },
+//!            { cron = "0 2 * * Mon-Fri", zone = "Europe/Berlin", for = "2h" }]
 //! setup = "20s"                            # for each half of a connection's set-up; default: by class
 //! keep_alive = "10m"                       # idle time before a link is pinged; longer by default if metered
 //! ```
 
+use super::cron;
 use super::quantity::{Bytes, Kilobits, Minute, Money};
 use super::serial::Serial;
 use crate::link::bearer::{self, Bearers, MAX_BEARERS, Profile, Rule};
@@ -110,18 +112,29 @@ pub struct Quota {
     pub every: Duration,
 }
 
-/// A window of time in which a bearer may be used, in UTC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A window of time in which a bearer may be used: between two times of the day in UTC, or from times that a cron
+/// expression gives in a time zone, for a duration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct OpenWindow {
     /// When it opens.
-    #[serde(deserialize_with = "begins")]
-    pub from: Minute,
+    #[serde(deserialize_with = "begins", skip_serializing_if = "Option::is_none")]
+    pub from: Option<Minute>,
     /// When it closes; on the next day if this is not later than the opening.
-    pub until: Minute,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Minute>,
     /// Days of the week on which it opens; all if none is given.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub days: Vec<Day>,
+    /// When it opens, as a cron expression: `0 2 * * Mon-Fri`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The time zone of the cron expression: `Europe/Berlin`; UTC if none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// How long it is open, for a cron expression: `2h`.
+    #[serde(rename = "for", with = "optional_span", skip_serializing_if = "Option::is_none")]
+    pub length: Option<Duration>,
 }
 
 /// A day of the week.
@@ -160,16 +173,19 @@ pub(super) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
 
 fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenWindow>, D::Error> {
     let windows = Vec::<OpenWindow>::deserialize(deserializer)?;
-    match windows.len() > MAX_WINDOWS {
-        true => Err(de::Error::custom(format!("{} windows; a bearer has at most {MAX_WINDOWS}", windows.len()))),
-        false => Ok(windows),
+    if windows.len() > MAX_WINDOWS {
+        return Err(de::Error::custom(format!("{} windows; a bearer has at most {MAX_WINDOWS}", windows.len())));
+    }
+    match windows.iter().find_map(cron::problem) {
+        Some(problem) => Err(de::Error::custom(problem)),
+        None => Ok(windows),
     }
 }
 
-fn begins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Minute, D::Error> {
+fn begins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Minute>, D::Error> {
     let from = Minute::deserialize(deserializer)?;
     match from.0 < windows::MINUTES {
-        true => Ok(from),
+        true => Ok(Some(from)),
         false => Err(de::Error::custom("a window opens at 23:59 at the latest")),
     }
 }
@@ -185,10 +201,23 @@ impl Bearer {
             mtu: self.mtu.map_or(free.mtu, |Bytes(mtu)| u32::try_from(mtu).unwrap_or(u32::MAX)),
             rate: self.rate.map_or(free.rate, |Kilobits(rate)| rate),
             quota: self.quota.map(|Quota { bytes, every }| bearer::Quota { bytes: bytes.0, every }),
-            windows: Windows::new(self.windows.iter().filter_map(OpenWindow::window)),
+            windows: self.windows(),
             metered: self.metered.unwrap_or(self.price.0 > 0),
             setup: self.setup,
             keep_alive: self.keep_alive,
+        }
+    }
+
+    /// The windows at times of the day.
+    pub(super) fn weekly(&self) -> Windows {
+        Windows::new(self.windows.iter().filter_map(OpenWindow::window))
+    }
+
+    /// The same, closed at the times of those by cron until these are told.
+    fn windows(&self) -> Windows {
+        match self.windows.iter().any(|window| window.cron.is_some()) {
+            true => self.weekly().with_spans(Vec::new()),
+            false => self.weekly(),
         }
     }
 
@@ -206,7 +235,7 @@ impl Bearer {
 impl OpenWindow {
     fn window(&self) -> Option<Window> {
         let days = self.days.iter().fold(0, |days, day| days | 1 << *day as u8);
-        Window::new(self.from.0, self.until.0, if days == 0 { EVERY_DAY } else { days })
+        Window::new(self.from?.0, self.until?.0, if days == 0 { EVERY_DAY } else { days })
     }
 }
 
@@ -281,7 +310,8 @@ energy = 40
 mtu = 1400
 rate = "250kbit/s"
 quota = { bytes = "50MB", every = "30d" }
-windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }, { from = "22:00", until = "24:00" }]
+windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }, { from = "22:00", until = "24:00" },
+    { cron = "0 2 * * Mon-Fri", zone = "Europe/Berlin", for = "2h" }]
 
 [[bearer]]
 name = "lan"
@@ -337,6 +367,12 @@ keep_alive = "2m"
             ("windows = [{ from = \"2\", until = \"04:00\" }]", "02:00"),
             ("windows = [{ from = \"24:00\", until = \"04:00\" }]", "23:59"),
             ("windows = [{ from = \"01:00\", until = \"04:00\", days = [\"tus\"] }]", "did you mean `tue`?"),
+            ("windows = [{ from = \"01:00\" }]", "missing field `until`"),
+            ("windows = [{ cron = \"0 2 * * *\" }]", "for = \"2h\""),
+            ("windows = [{ cron = \"2 o'clock\", for = \"2h\" }]", "0 2 * * Mon-Fri"),
+            ("windows = [{ cron = \"0 2 * * *\", zone = \"Berlin\", for = \"2h\" }]", "Europe/Berlin"),
+            ("windows = [{ cron = \"0 2 * * *\", from = \"01:00\", for = \"2h\" }]", "either"),
+            ("windows = [{ from = \"01:00\", until = \"02:00\", zone = \"UTC\" }]", "in UTC"),
         ] {
             let error = complaint(line);
             assert!(error.starts_with("line 4:") && error.contains(what), "{line}: {error}");

@@ -44,6 +44,9 @@ impl Engine {
             Input::Heard(link) => self.neighbours.handle_silence(&mut self.core, link, false),
             Input::Broken(link) => self.handle_broken(link),
             Input::Twins { link, addresses } => self.neighbours.handle_twins(&mut self.core, link, addresses),
+            Input::Windows { bearer, windows } => {
+                self.neighbours.handle_windows(&mut self.core, bearer, windows);
+            }
             Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
             Input::Blocked(link) => self.neighbours.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),

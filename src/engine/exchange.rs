@@ -9,6 +9,7 @@ use crate::id::{LinkId, Lsn, OuterId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
+use crate::link::windows::Windows;
 use crate::time::{Time, Unix};
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
@@ -76,6 +77,13 @@ pub enum Input {
         link: Option<LinkId>,
         /// The addresses of the two processes.
         addresses: Vec<String>,
+    },
+    /// When a bearer may be used in the days ahead, where that depends on more than the time of the day.
+    Windows {
+        /// The bearer's number.
+        bearer: u8,
+        /// Its access windows.
+        windows: Windows,
     },
     /// A lab sets the price of a link.
     Priced {

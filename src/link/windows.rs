@@ -1,7 +1,8 @@
-//! Access windows: the times of day at which a bearer may be used, in UTC.
+//! Access windows: the times at which a bearer may be used.
 //!
-//! A window opens at one minute of the days that it names and closes at another: on the same day, or on the next day if
-//! the closing minute is not later. A bearer without windows is always open.
+//! A window opens at one minute of the days that it names, in UTC, and closes at another: on the same day, or on the next
+//! day if the closing minute is not later. Times that depend on time zones are given as spans for the days ahead, which
+//! are told anew before they run out; after the last one the bearer is closed. A bearer without either is always open.
 
 use crate::time::{DAY_SECONDS, Unix};
 use core::time::Duration;
@@ -19,7 +20,14 @@ pub struct Window {
 
 /// The windows of a bearer. The bearer is open while any of them is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Windows(Vec<Window>);
+pub struct Windows {
+    weekly: Vec<Window>,
+    /// Spans of time, in order, that do not touch; `None` if there are none at any time.
+    spans: Option<Vec<Span>>,
+}
+
+/// A span of time in which a bearer may be used: from one second until another.
+pub type Span = (u64, u64);
 
 impl Window {
     /// Creates a window from one minute of the day to another, on the days of these bits. The midnight that ends a day
@@ -42,12 +50,18 @@ impl Window {
 impl Windows {
     /// Takes the first [`MAX_WINDOWS`] of these.
     pub fn new(windows: impl IntoIterator<Item = Window>) -> Self {
-        Self(windows.into_iter().take(MAX_WINDOWS).collect())
+        Self { weekly: windows.into_iter().take(MAX_WINDOWS).collect(), spans: None }
+    }
+
+    /// The same with spans of time, the first [`MAX_SPANS`] of these. They are in order and do not touch.
+    pub fn with_spans(self, mut spans: Vec<Span>) -> Self {
+        spans.truncate(MAX_SPANS);
+        Self { spans: Some(spans), ..self }
     }
 
     /// Whether there are no windows.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.weekly.is_empty() && self.spans.is_none()
     }
 
     /// Whether the bearer may be used at this time.
@@ -61,8 +75,8 @@ impl Windows {
         let open = self.is_open(now);
         // The pattern repeats after a week.
         let days = today.saturating_sub(1)..today.saturating_add(9);
-        let windows = days.flat_map(|day| self.0.iter().filter_map(move |window| window.on(day)));
-        let changes = windows.flat_map(|(opens, closes)| [opens, closes]);
+        let windows = days.flat_map(|day| self.weekly.iter().filter_map(move |window| window.on(day)));
+        let changes = windows.chain(self.spans_from(now)).flat_map(|(opens, closes)| [opens, closes]);
         let next = changes.filter(|change| *change > now && self.is_open(*change) != open).min();
         next.map(Unix::from_seconds)
     }
@@ -75,13 +89,22 @@ impl Windows {
     fn is_open(&self, seconds: u64) -> bool {
         let today = seconds / DAY_SECONDS;
         let days = today.saturating_sub(1)..=today;
-        let mut windows = days.flat_map(|day| self.0.iter().filter_map(move |window| window.on(day)));
-        windows.any(|(opens, closes)| (opens..closes).contains(&seconds))
+        let windows = days.flat_map(|day| self.weekly.iter().filter_map(move |window| window.on(day)));
+        windows.chain(self.spans_from(seconds)).any(|(opens, closes)| (opens..closes).contains(&seconds))
+    }
+
+    /// The spans that end after a time, as many as matter to what comes next.
+    fn spans_from(&self, seconds: u64) -> impl Iterator<Item = Span> {
+        let spans = self.spans.as_deref().unwrap_or_default();
+        let first = spans.partition_point(|(_, closes)| *closes <= seconds);
+        spans[first..].iter().copied()
     }
 }
 
 /// The most windows of one bearer.
 pub const MAX_WINDOWS: usize = 32;
+/// The most spans of one bearer.
+pub const MAX_SPANS: usize = 512;
 /// The minutes of a day.
 pub const MINUTES: u16 = 1_440;
 /// The bits of all days.
@@ -128,6 +151,21 @@ mod tests {
         let always = Windows::default();
         assert_eq!((always.open_at(at(0, 0, 0)), always.next_change(at(0, 0, 0))), (true, None));
         assert_eq!(windows(&[(0, 0, EVERY_DAY)]).next_change(at(0, 0, 0)), None);
+    }
+
+    #[test]
+    fn spans_open_and_close_beside_windows_and_after_the_last_one_all_is_closed() {
+        let span = |day, hour| (at(day, hour, 0).seconds(), at(day, hour + 1, 0).seconds());
+        let both = windows(&[(120, 240, 1)]).with_spans(vec![span(0, 3), span(0, 9), span(1, 9)]);
+        assert!(both.open_at(at(0, 2, 0)) && both.open_at(at(0, 3, 59)) && !both.open_at(at(0, 4, 0)));
+        assert_eq!(both.next_change(at(0, 4, 0)), Some(at(0, 9, 0)));
+        assert_eq!(both.next_change(at(0, 9, 0)), Some(at(0, 10, 0)));
+        assert_eq!(both.next_change(at(1, 10, 0)), Some(at(7, 2, 0)));
+        let spans = Windows::default().with_spans(vec![span(0, 3)]);
+        assert!(!spans.is_empty() && spans.fits(at(0, 3, 30), Duration::from_secs(1_800)));
+        assert!(!spans.fits(at(0, 3, 30), Duration::from_secs(1_801)));
+        assert_eq!((spans.open_at(at(0, 4, 0)), spans.next_change(at(0, 4, 0))), (false, None));
+        assert!(!Windows::default().with_spans(Vec::new()).open_at(at(0, 0, 0)));
     }
 
     #[test]

@@ -51,6 +51,7 @@ use super::sorter::Sorter;
 use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
 use crate::link::bearer::Profile;
+use crate::link::windows::Windows;
 use futures::FutureExt;
 use futures_timer::Delay;
 use libp2p::multiaddr::Protocol;
@@ -336,6 +337,12 @@ impl Discovery {
                 *due = Instant::now();
             }
         }
+        self.changed = true;
+    }
+
+    /// Sets the access windows of a bearer for the days ahead.
+    pub(crate) fn set_windows(&mut self, bearer: u8, windows: Windows) {
+        self.sorter.set_windows(bearer, windows);
         self.changed = true;
     }
 

@@ -7,17 +7,21 @@
 use super::Multiaddr;
 use super::reach::ip_of;
 use crate::link::bearer::{Bearers, Ends, Profile};
+use crate::link::windows::Windows;
 use crate::time::Unix;
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Assigns the connections of one network to bearers.
 #[derive(Debug)]
 pub(crate) struct Sorter {
     bearers: Bearers,
+    /// The access windows of the bearers, as they were told last.
+    windows: ArcSwap<Vec<Windows>>,
     interfaces: Mutex<Option<Interfaces>>,
 }
 
@@ -30,7 +34,8 @@ struct Interfaces {
 
 impl Sorter {
     pub(crate) fn new(bearers: Bearers) -> Self {
-        Self { bearers, interfaces: Mutex::new(None) }
+        let windows = bearers.profiles().iter().map(|profile| profile.windows.clone()).collect();
+        Self { bearers, windows: ArcSwap::from_pointee(windows), interfaces: Mutex::new(None) }
     }
 
     /// Returns the number of bearers.
@@ -51,21 +56,30 @@ impl Sorter {
         self.bearers.profile(bearer)
     }
 
+    /// Sets the access windows of a bearer for the days ahead.
+    pub(crate) fn set_windows(&self, bearer: u8, windows: Windows) {
+        let mut all = self.windows.load().to_vec();
+        if let Some(own) = all.get_mut(usize::from(bearer)) {
+            *own = windows;
+            self.windows.store(Arc::new(all));
+        }
+    }
+
     /// Returns, for each bearer, when it may be dialled over: now if its access windows are open, otherwise when to
     /// check again. Empty if no bearer has windows or there is no clock. `clock` returns unix seconds. As the clock may
     /// be set at any time, the next check is at most [`LOOK`] away.
     pub(crate) fn openings(&self, clock: &dyn Fn() -> Option<u64>, now: Instant) -> Vec<Instant> {
-        let profiles = self.bearers.profiles();
-        if profiles.iter().all(|profile| profile.windows.is_empty()) {
+        let all = self.windows.load();
+        if all.iter().all(Windows::is_empty) {
             return Vec::new();
         }
         let Some(unix) = clock() else { return Vec::new() };
         let unix = Unix::from_seconds(unix);
-        let opens = |profile: &Profile| match profile.windows.open_at(unix) {
+        let opens = |windows: &Windows| match windows.open_at(unix) {
             true => now,
-            false => now + profile.windows.next_change(unix).map_or(LOOK, |at| at.since(unix).min(LOOK)),
+            false => now + windows.next_change(unix).map_or(LOOK, |at| at.since(unix).min(LOOK)),
         };
-        profiles.iter().map(opens).collect()
+        all.iter().map(opens).collect()
     }
 
     /// Returns the bearer that carries a connection between these addresses.

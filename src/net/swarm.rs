@@ -31,6 +31,7 @@ use super::wake_gate::Attended;
 use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
 use crate::id::{LinkId, Pseudonym};
+use crate::link::windows::Windows;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use dials::{Lookup, Trial};
@@ -328,6 +329,12 @@ impl<G: Gatekeeper> Network<G> {
     /// network.
     pub fn met(&self) -> impl Iterator<Item = &Multiaddr> {
         self.discovery.met()
+    }
+
+    /// Sets the access windows of a bearer for the days ahead.
+    pub fn set_windows(&mut self, bearer: u8, windows: Windows) {
+        self.discovery.set_windows(bearer, windows);
+        self.swarm.attend();
     }
 
     /// Seeks a member under that key at these addresses, the best first, however many neighbours there are: a network that this one replaces

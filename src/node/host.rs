@@ -15,6 +15,7 @@ use crate::identity::enrolment::AnswerJudge;
 use crate::identity::issuer::{Answered, Issuer};
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
+use crate::link::windows::Windows;
 use crate::net::emulation::Lab;
 use crate::net::serial::Lines;
 use crate::net::{Gatekeeper, Multiaddr, Skew};
@@ -37,6 +38,10 @@ pub trait Host: Send + 'static {
     /// Returns the node's resident memory in bytes; 0 if the machine does not provide it.
     fn memory(&self) -> u64 {
         0
+    }
+    /// Returns the access windows of bearers that are to be told anew at this time by the node's clock. It is asked often.
+    fn windows(&mut self, _now: Unix) -> Vec<(u8, Windows)> {
+        Vec::new()
     }
     /// Saves the membership to its files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;

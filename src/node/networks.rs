@@ -11,11 +11,13 @@ use super::Gate;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::kdf::Secret;
+use crate::link::windows::Windows;
 use crate::net::serial::{LineState, Lines};
 use crate::net::{LinkCounters, Multiaddr, NetEvent, Network, PeerId, SendError, peer_id, reach};
 use crate::time::Unix;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -39,22 +41,31 @@ pub(super) struct Networks {
     /// Which is asked first; the lines come after the networks.
     turn: usize,
     reading: bool,
+    /// The access windows that bearers were told last.
+    windows: BTreeMap<u8, Windows>,
 }
 
 impl Networks {
     /// The first one, with lines that have been entered under its pseudonym.
     pub(super) fn new(first: OpenNetwork, lines: Lines<Gate>) -> Self {
-        Self { open: vec![first], lines, turn: 0, reading: true }
+        Self { open: vec![first], lines, turn: 0, reading: true, windows: BTreeMap::new() }
     }
 
     /// Another one is open, under the pseudonym whose key has that seed, which is to have links to these neighbours as well.
     pub(super) fn enter(&mut self, mut next: OpenNetwork, seed: &Secret, neighbours: &[(Pseudonym, Vec<Multiaddr>)]) {
         self.lines.enter(next.own, seed, &next.gate);
         next.network.set_reading(self.reading);
+        self.windows.iter().for_each(|(bearer, windows)| next.network.set_windows(*bearer, windows.clone()));
         for (peer, addresses) in neighbours {
             next.network.seek(peer, addresses);
         }
         self.open.push(next);
+    }
+
+    /// Tells all of them when a bearer may be used in the days ahead.
+    pub(super) fn set_windows(&mut self, bearer: u8, windows: &Windows) {
+        self.open.iter_mut().for_each(|one| one.network.set_windows(bearer, windows.clone()));
+        self.windows.insert(bearer, windows.clone());
     }
 
     /// Whether there is one under a pseudonym.

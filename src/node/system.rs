@@ -14,6 +14,7 @@ use super::places::{self, Places};
 use super::{EventLoop, Host, Issued, OpenNetwork, Parts, preflight};
 use crate::blob::disk;
 use crate::client::Door;
+use crate::config::cron::Schedule;
 use crate::config::{self, Config, ConfigError};
 use crate::engine::{Engine, Input, Settings};
 use crate::gateway::{self, Gateway, dto};
@@ -27,6 +28,7 @@ use crate::keystore::Keyring;
 use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
+use crate::link::windows::Windows;
 use crate::net::emulation::Lab;
 use crate::net::{self, Multiaddr, NetConfig, Unhelpful, reach};
 use crate::store::{BlobDisk, DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
@@ -254,6 +256,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         places,
         opener,
         blobs: BlobThread::new(blobs),
+        schedule: Schedule::new(&config.bearers),
     };
     let bootstrap = config.net.bootstrap.clone();
     let parts = Parts { engine, network, lines, store, host, calls, stop, bootstrap, lab };
@@ -371,6 +374,7 @@ struct System {
     saver: Saver,
     realm: Option<Arc<Mutex<RealmDir>>>,
     places: watch::Sender<Places>,
+    schedule: Schedule,
 }
 
 impl Host for System {
@@ -380,6 +384,10 @@ impl Host for System {
 
     fn memory(&self) -> u64 {
         resident(std::process::id()).unwrap_or_default()
+    }
+
+    fn windows(&mut self, now: Unix) -> Vec<(u8, Windows)> {
+        self.schedule.renew(now)
     }
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {

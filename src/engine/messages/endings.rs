@@ -39,7 +39,7 @@ impl Messages {
         }
     }
 
-    fn outcome(&self, to: &Name, fate: Fate, latency: Duration, price: u64) -> Outcome {
+    pub(super) fn outcome(&self, to: &Name, fate: Fate, latency: Duration, price: u64) -> Outcome {
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         match fate {
             Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price },

@@ -259,14 +259,10 @@ impl Messages {
                 self.report_gone(core, vec![Gone { token, count, class, left: false, latency }]);
             }
             Parked::Request { send, .. } => {
-                let (token, class) = (Sender::Request(token.unwrap_or(NOBODY), send.to), send.class);
-                self.report(
-                    core,
-                    neighbours,
-                    routing,
-                    vec![End { token, id: None, class, fate, latency, flight: None }],
-                );
-                return;
+                let outcome = self.outcome(&send.to, fate, latency, 0);
+                core.note_failure(send.to.as_str(), &outcome);
+                core.count(FAILED[send.class as usize], 1);
+                return core.finish(token.unwrap_or(NOBODY), Reply::Outcome(outcome));
             }
             Parked::Publication { topic, .. } => {
                 let outcome = Outcome::Expired { reason: "there was no room for it by the deadline".to_owned() };

@@ -57,6 +57,7 @@ impl Messages {
             return core.count(Counter::BatchesRefused, 1);
         }
         self.inbox.note_visited(head.stream, visited);
+        self.compare_clock(core, from, head.sent);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);
         for ends in [end, end.saturating_sub(parcel.earliest.into())] {
@@ -232,6 +233,7 @@ impl Messages {
             return core.count(Counter::BatchesRefused, 1);
         }
         self.inbox.note_visited(batch.stream, visited);
+        self.compare_clock(core, from, batch.sent);
         let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
         for message in &batch.messages {
             let sequence = batch.base.saturating_add(u64::from(message.offset));

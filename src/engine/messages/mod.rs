@@ -14,6 +14,7 @@ pub(super) mod receipts;
 pub(super) mod receiving;
 pub(super) mod revoked;
 pub(super) mod seals;
+pub(super) mod sender_clocks;
 pub(super) mod senders;
 pub(super) mod services;
 pub(super) mod sessions;
@@ -35,6 +36,7 @@ pub(super) struct Messages {
     pub(super) sessions: sessions::Sessions,
     /// Everything on its way out.
     pub(super) sends: Sends<Sender, (Token, Name), NoRoute>,
+    sender_clocks: sender_clocks::SenderClocks,
     /// What is not to leave yet.
     pub(super) held: held::HeldMessages,
     pub(super) strangers: strangers::Strangers,
@@ -99,6 +101,7 @@ impl Messages {
         Ok(Self {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
+            sender_clocks: sender_clocks::SenderClocks::default(),
             held: held::HeldMessages::default(),
             strangers: strangers::Strangers::default(),
             outcomes: outcomes::Outcomes::load(store)?,

@@ -28,6 +28,7 @@ impl Messages {
         let revoked: Vec<Name> = core.membership.contact_book().revoked().cloned().collect();
         for name in revoked {
             self.sessions.forget_peer(&name);
+            self.sender_clocks.forget(&name);
             let mut ended = Ended::default();
             self.sends.cut_off(&name, core.now.time, &mut ended);
             self.report(core, neighbours, routing, ended.ends);

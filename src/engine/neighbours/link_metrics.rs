@@ -25,6 +25,7 @@ use crate::link::estimate::Estimator;
 use crate::link::forecast::{Need, air_time, first_suitable};
 use crate::link::history::{History, Kept};
 use crate::link::spend::{Spend, Spent};
+use crate::link::windows::Windows;
 use crate::routing::graph::Metrics;
 use crate::routing::totals::weigh;
 use crate::time::{Now, Time, Unix};
@@ -278,6 +279,14 @@ impl Neighbours {
         if let Some(link) = self.links.get_mut(id) {
             link.price = price;
             self.assess(core, id);
+        }
+    }
+
+    /// Takes the access windows of a bearer for the days ahead.
+    pub(in crate::engine) fn handle_windows(&mut self, core: &mut Core, bearer: u8, windows: Windows) {
+        if let Some(profile) = self.link_metrics.bearers.get_mut(usize::from(bearer)) {
+            profile.windows = windows;
+            self.assess_all(core);
         }
     }
 

@@ -4,8 +4,9 @@
 use super::mesh::{Mesh, message, name};
 use super::{outcome, seconds};
 use m2mesh::counter::Counter;
-use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Start, Timing, Token};
+use m2mesh::engine::{Input, Settings};
+use m2mesh::event_log::Event;
 use m2mesh::id::SendId;
 use m2mesh::link::bearer::Profile;
 use m2mesh::link::windows::{EVERY_DAY, Window, Windows};
@@ -346,4 +347,46 @@ fn a_relay_sends_nothing_into_a_window_that_closes() {
     mesh.run(seconds(1));
     assert!(mesh.sent_beside.iter().all(|(_, kind)| *kind != Kind::Data as u8));
     assert_eq!(mesh.counted(1, Counter::FramesBeforeClosing), 1);
+}
+
+/// Invariant 1 of engine::neighbours::link_metrics.
+#[test]
+fn windows_that_are_told_for_the_days_ahead_are_kept() {
+    let radio =
+        Profile { name: "radio".into(), windows: Windows::default().with_spans(Vec::new()), ..Profile::default() };
+    let bearers = vec![radio];
+    let mut mesh = linked(|_| Settings { bearers: bearers.clone(), ..Settings::default() });
+    mesh.send(1, "b", b"early", Ack::End, 7_200);
+    mesh.run(seconds(100));
+    assert!(mesh.inbox(2).is_empty(), "it is closed until its windows are told");
+    let at = mesh.now.unix.seconds();
+    for node in [1, 2] {
+        let windows = Windows::default().with_spans(vec![(at + 60, at + 120), (at + 600, at + 660)]);
+        mesh.handle(node, Input::Windows { bearer: 0, windows });
+    }
+    mesh.run(seconds(59));
+    assert!(mesh.inbox(2).is_empty());
+    mesh.run(seconds(2));
+    assert_eq!(mesh.inbox(2).len(), 1);
+    mesh.run(seconds(100));
+    mesh.send(1, "b", b"late", Ack::End, 7_200);
+    mesh.run(seconds(400));
+    assert_eq!(mesh.inbox(2).len(), 1);
+    mesh.run(seconds(100));
+    assert_eq!(mesh.inbox(2).len(), 2);
+}
+
+#[test]
+fn a_sender_whose_clock_is_ahead_is_named_in_the_log() {
+    let mut mesh = Mesh::new(&["a", "r", "b"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(5));
+    mesh.send(0, "b", b"right", Ack::End, 60);
+    mesh.run(seconds(2));
+    mesh.skew.insert(0, 310);
+    mesh.send(0, "b", b"ahead", Ack::End, 60);
+    mesh.run(seconds(2));
+    let of_a = |event: &Event| matches!(event, Event::ClockDiffers { address, .. } if address == "a");
+    assert_eq!(mesh.events(2).iter().filter(|event| of_a(event)).count(), 1);
 }
