@@ -25,13 +25,15 @@
 
 pub mod call;
 pub mod channels;
+pub mod looks;
 pub mod principal;
 pub mod replies;
 #[cfg(test)]
 mod tests;
 
-pub use call::{Command, Filing, LabRefused, MOST_HELD, Peer, Quarantined, Reading, Reply, Status};
+pub use call::{Command, Filing, LabRefused, Reading, Reply};
 pub use channels::{Arriving, MAX_CALLS};
+pub use looks::{MOST_HELD, Peer, Quarantined, Status};
 pub use principal::{Denied, Principal, Right, Rights};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
 
