@@ -11,7 +11,7 @@
 //!    recently (`blobs_evicted`); if that does not suffice, the new one is refused.
 //! 2. Of what one contact has sent here, no more is pinned than is left for others.
 //! - At most [`MAX_BLOBS`] are kept, and at most [`MAX_READERS`] contacts may read one. Drop policy: as above; the newest reader is
-//!    refused.
+//!   refused.
 
 use crate::id::{BlobHash, Name};
 use crate::time::Unix;

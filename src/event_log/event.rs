@@ -336,11 +336,11 @@ events! {
 
     /// A blob could not be taken, written or read.
     BlobFailed = "blob-failed" {
-        /// The contact that it came from, or was to come from.
-        with: Option<Name>,
+        /// The contact that it came from, or was to come from; or the disk.
+        with: String,
         /// The reason.
         reason: String,
-    } => "a blob failed: {reason} (from {with})";
+    } => "a blob failed, by {with}: {reason}";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

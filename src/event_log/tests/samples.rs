@@ -77,7 +77,7 @@ pub(super) fn samples() -> Vec<Event> {
         Event::TimeToldInVain { told: 1_800_000_000 },
         Event::AnonymitySet { anonymity: text("strict") },
         Event::BlobReceived { from: pump(), bytes: 1_048_576 },
-        Event::BlobFailed { with: Name::new("mast").ok(), reason: text("the disk is full") },
+        Event::BlobFailed { with: text("mast"), reason: text("the disk is full") },
     ]
 }
 

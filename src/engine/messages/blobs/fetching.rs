@@ -142,7 +142,7 @@ impl Messages {
             fetching.fetch.lied(from);
             let reason =
                 "it sent a chunk that is not of the blob; it is asked for nothing of this blob again".to_owned();
-            core.record(Event::BlobFailed { with: Some(from.clone()), reason });
+            core.record(Event::BlobFailed { with: from.to_string(), reason });
             return self.end_offers(core, &head.hash, from, State::Damaged);
         };
         match fetching.fetch.shape() {
@@ -243,7 +243,7 @@ impl Messages {
     /// The disk has failed: whoever waits is told, and offers are repeated by their senders.
     pub(super) fn handle_failed(&mut self, core: &mut Core, hash: BlobHash, reason: &str) {
         core.count(Counter::BlobsDamaged, 1);
-        core.record(Event::BlobFailed { with: None, reason: reason.to_owned() });
+        core.record(Event::BlobFailed { with: "the disk".to_owned(), reason: reason.to_owned() });
         self.end_gets(core, &hash, reason);
         let offers = self.blobs.fetches.get(&hash).map(|fetching| fetching.offers.clone()).unwrap_or_default();
         for of in offers {

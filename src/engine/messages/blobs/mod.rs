@@ -85,8 +85,8 @@ pub(in crate::engine) struct Blobs {
 /// What became of saying something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
-    /// It has left, and so many bytes with it.
-    Left { bytes: u64, hops: u32, price: u64 },
+    /// It has left, over so many hops, at this price.
+    Left { hops: u32, price: u64 },
     /// The link takes no data now.
     Blocked,
     /// There is no way to the receiver.
@@ -296,7 +296,7 @@ impl Messages {
         let price = route.totals.cost_of(bytes);
         let until = Some(of_use_until(expiry, core.now));
         neighbours.send_data(core, Leaving { link, class: Class::Bulk, frame: frame.into(), after, until });
-        Sent::Left { bytes, hops, price }
+        Sent::Left { hops, price }
     }
 
     /// Processes what a contact says about blobs. `offset` is the contact's clock less ours, in microseconds.

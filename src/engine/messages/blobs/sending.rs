@@ -135,7 +135,7 @@ impl Messages {
     }
 
     /// A chunk has left for a contact.
-    pub(super) fn note_served(&mut self, to: &Name, hash: &BlobHash, _bytes: u64, hops: u32, price: u64) {
+    pub(super) fn note_served(&mut self, to: &Name, hash: &BlobHash, hops: u32, price: u64) {
         let mut sends = self.blobs.sends.values_mut();
         if let Some(sending) = sends.find(|sending| sending.kept.to == *to && sending.kept.hash == *hash) {
             sending.hops = hops;

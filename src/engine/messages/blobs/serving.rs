@@ -47,10 +47,10 @@ impl Messages {
             let head = ChunkHead { hash: loaded.hash, length, chunk: loaded.chunk, proof: loaded.proof.clone() };
             let (hash, bytes) = (loaded.hash, loaded.bytes.clone());
             match self.say_now(core, neighbours, routing, &name, &Said::Chunk(head, &bytes), Lsn(0)) {
-                Sent::Left { bytes, hops, price } => {
+                Sent::Left { hops, price } => {
                     let again = self.blobs.serving.left(&name);
                     core.count(Counter::BlobChunksServedAgain, u64::from(again));
-                    self.note_served(&name, &hash, bytes, hops, price);
+                    self.note_served(&name, &hash, hops, price);
                     return true;
                 }
                 Sent::Blocked => {}
@@ -81,7 +81,7 @@ impl Messages {
     /// A blob on the disk is damaged: it is given to nobody. What consists of it in the inbox cannot be read.
     pub(super) fn lose_blob(&mut self, core: &mut Core, hash: &BlobHash, reason: &str) {
         core.count(Counter::BlobsDamaged, 1);
-        core.record(Event::BlobFailed { with: None, reason: reason.to_owned() });
+        core.record(Event::BlobFailed { with: "the disk".to_owned(), reason: reason.to_owned() });
         self.blobs.serving.withdraw(hash);
         if let Some(entry) = self.blobs.shelf.get_mut(hash) {
             entry.whole = false;

@@ -135,7 +135,7 @@ impl Messages {
             self.blobs.shelf.release(&offer.hash);
             if let Err(no_room) = entered {
                 core.count(Counter::BlobOffersRefused, 1);
-                core.record(Event::BlobFailed { with: Some(from.clone()), reason: no_room.to_string() });
+                core.record(Event::BlobFailed { with: from.to_string(), reason: no_room.to_string() });
                 return self.blobs.say(from, refuse(State::OverQuota));
             }
         }
