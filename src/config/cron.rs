@@ -11,7 +11,8 @@
 //!
 //! Invariants
 //! 1. Spans are in order and do not touch.
-//! - At most [`MAX_SPANS`] spans are computed for a bearer. What lies behind them is computed when it is near.
+//! - At most [`MAX_SPANS`] spans are computed for a bearer, from [`MOST_OPENINGS`] openings of a window. What lies behind
+//!   them is computed when it is near.
 
 use super::bearer::{Bearer, OpenWindow};
 use crate::link::windows::{MAX_SPANS, Span, Windows};
@@ -26,6 +27,9 @@ use std::str::FromStr;
 const AHEAD: Duration = Duration::from_secs(9 * 86_400);
 /// For how long they are good: then they are computed again.
 const GOOD: Duration = Duration::from_secs(86_400);
+
+/// The most openings of a window that are computed at a time.
+const MOST_OPENINGS: usize = 2_048;
 
 /// A window of this kind that has been checked.
 #[derive(Clone, Debug)]
@@ -58,49 +62,70 @@ impl Schedule {
         if self.bearers.is_empty() || self.good.is_some_and(|(from, until)| (from..until).contains(&now)) {
             return Vec::new();
         }
-        self.good = Some((now, now + GOOD));
-        let windows = self
-            .bearers
-            .iter()
-            .map(|(index, weekly, checked)| (*index, weekly.clone().with_spans(spans(checked, now))));
-        windows.collect()
+        let mut until = now + GOOD;
+        let mut renewed = Vec::new();
+        for (index, weekly, checked) in &self.bearers {
+            let (spans, known) = spans(checked, now);
+            until = until.min(known);
+            renewed.push((*index, weekly.clone().with_spans(spans)));
+        }
+        self.good = Some((now, until));
+        renewed
     }
 }
 
-/// The spans of these windows from a time on.
-fn spans(windows: &[Checked], from: Unix) -> Vec<Span> {
-    let mut all: Vec<Span> = windows.iter().flat_map(|window| opened(window, from)).collect();
+/// The spans of these windows from a time on, and until when they are all of them.
+fn spans(windows: &[Checked], from: Unix) -> (Vec<Span>, Unix) {
+    let (mut all, mut known): (Vec<Span>, _) = (Vec::new(), from + AHEAD);
+    for window in windows {
+        let (opened, until) = opened(window, from);
+        all.extend(opened);
+        known = known.min(until);
+    }
     all.sort_unstable();
     let mut joined: Vec<Span> = Vec::new();
-    for (opens, closes) in all {
-        match joined.last_mut() {
-            Some((_, last)) if opens <= *last => *last = closes.max(*last),
-            _ => joined.push((opens, closes)),
-        }
+    for span in all {
+        join(&mut joined, span);
     }
-    joined.truncate(MAX_SPANS);
-    joined
+    if joined.len() > MAX_SPANS {
+        joined.truncate(MAX_SPANS);
+        known = known.min(Unix::from_seconds(joined.last().map_or(0, |(_, closes)| *closes)));
+    }
+    (joined, known)
 }
 
-fn opened(window: &Checked, from: Unix) -> Vec<Span> {
-    let Checked { cron, zone, length } = window;
-    // One that has opened before may be open still.
-    let Some(start) = zoned(Unix(from.0.saturating_sub(u64::try_from(length.as_micros()).unwrap_or(u64::MAX))), zone)
-    else {
-        return Vec::new();
-    };
-    let until = (from + AHEAD).seconds();
-    let (mut spans, mut at, mut inclusive) = (Vec::new(), start, true);
-    while spans.len() < MAX_SPANS {
-        let Ok(next) = cron.find_next_occurrence(&at, inclusive) else { break };
-        let Ok(opens) = u64::try_from(next.timestamp().as_second()) else { break };
-        if opens > until {
-            break;
-        }
-        spans.push((opens, opens.saturating_add(length.as_secs())));
-        (at, inclusive) = (next, false);
+/// Adds a span to those that begin no later.
+fn join(spans: &mut Vec<Span>, (opens, closes): Span) {
+    match spans.last_mut() {
+        Some((_, last)) if opens <= *last => *last = closes.max(*last),
+        _ => spans.push((opens, closes)),
     }
-    spans
+}
+
+/// The spans of one window from a time on, and until when they are all of them.
+fn opened(window: &Checked, from: Unix) -> (Vec<Span>, Unix) {
+    let Checked { cron, zone, length } = window;
+    let until = from + AHEAD;
+    let Some(mut at) = zoned(from, zone) else { return (Vec::new(), until) };
+    let mut spans = Vec::new();
+    let span = |opens: &Zoned| {
+        let opens = u64::try_from(opens.timestamp().as_second()).ok()?;
+        Some((opens, opens.saturating_add(length.as_secs())))
+    };
+    // One that has opened before may be open still.
+    let before = cron.find_previous_occurrence(&at, true).ok();
+    spans.extend(before.as_ref().and_then(span).filter(|(_, closes)| *closes > from.seconds()));
+    for _ in 0..MOST_OPENINGS {
+        // An expression may match no time any more.
+        let Ok(next) = cron.find_next_occurrence(&at, false) else { return (spans, until) };
+        match span(&next).filter(|(opens, _)| *opens <= until.seconds()) {
+            Some(span) => join(&mut spans, span),
+            None => return (spans, until),
+        }
+        at = next;
+    }
+    let known = u64::try_from(at.timestamp().as_second()).unwrap_or(0);
+    (spans, until.min(Unix::from_seconds(known)))
 }
 
 fn zoned(at: Unix, zone: &TimeZone) -> Option<Zoned> {
@@ -175,7 +200,7 @@ mod tests {
     /// Clocks in Berlin go forward on 29 March 2026 from 02:00 to 03:00.
     #[test]
     fn a_window_follows_the_clocks_that_go_forward() {
-        let found = spans(&[window("0 4 * * *", "Europe/Berlin", 2)], at("2026-03-27T12:00:00Z"));
+        let found = spans(&[window("0 4 * * *", "Europe/Berlin", 2)], at("2026-03-27T12:00:00Z")).0;
         assert_eq!(
             texts(&found)[..3],
             [
@@ -185,7 +210,7 @@ mod tests {
             ]
         );
         // In the hour that is skipped it opens late, and is not left out.
-        let found = spans(&[window("30 2 * * *", "Europe/Berlin", 1)], at("2026-03-28T12:00:00Z"));
+        let found = spans(&[window("30 2 * * *", "Europe/Berlin", 1)], at("2026-03-28T12:00:00Z")).0;
         assert_eq!(texts(&found)[0], "2026-03-29T01:00:00Z 2026-03-29T02:00:00Z");
         assert_eq!(texts(&found)[1], "2026-03-30T00:30:00Z 2026-03-30T01:30:00Z");
     }
@@ -193,24 +218,25 @@ mod tests {
     /// They go back on 25 October 2026 from 03:00 to 02:00.
     #[test]
     fn a_window_follows_the_clocks_that_go_back() {
-        let found = spans(&[window("30 2 * * *", "Europe/Berlin", 1)], at("2026-10-24T12:00:00Z"));
+        let found = spans(&[window("30 2 * * *", "Europe/Berlin", 1)], at("2026-10-24T12:00:00Z")).0;
         assert_eq!(
             texts(&found)[..2],
             ["2026-10-25T00:30:00Z 2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z 2026-10-26T02:30:00Z",]
         );
         // Its length is one of time, not of clocks.
-        let found = spans(&[window("0 1 * * *", "Europe/Berlin", 4)], at("2026-10-24T12:00:00Z"));
+        let found = spans(&[window("0 1 * * *", "Europe/Berlin", 4)], at("2026-10-24T12:00:00Z")).0;
         assert_eq!(texts(&found)[0], "2026-10-24T23:00:00Z 2026-10-25T03:00:00Z");
     }
 
     /// Invariant 1.
     #[test]
     fn spans_that_touch_are_one_and_one_that_is_open_is_among_them() {
-        let found = spans(&[window("0 * * * *", "UTC", 1), window("30 7 * * *", "UTC", 3)], at("2026-01-05T08:10:00Z"));
+        let found =
+            spans(&[window("0 * * * *", "UTC", 1), window("30 7 * * *", "UTC", 3)], at("2026-01-05T08:10:00Z")).0;
         assert_eq!(found.len(), 1);
-        let found = spans(&[window("0 2 * * Mon-Fri", "UTC", 2)], at("2026-01-05T03:00:00Z"));
+        let found = spans(&[window("0 2 * * Mon-Fri", "UTC", 2)], at("2026-01-05T03:00:00Z")).0;
         assert_eq!(texts(&found)[0], "2026-01-05T02:00:00Z 2026-01-05T04:00:00Z");
-        assert_eq!(found.len(), 7, "nine days ahead, without a weekend");
+        assert_eq!(found.len(), 8, "nine days ahead, without a weekend");
     }
 
     #[test]
@@ -227,5 +253,16 @@ mod tests {
         assert_eq!(schedule.renew(now + Duration::from_secs(90_000)).len(), 1);
         assert_eq!(schedule.renew(Unix::from_seconds(1_000)).len(), 1, "the clock was set back");
         assert!(Schedule::new(&[]).renew(now).is_empty());
+    }
+
+    #[test]
+    fn what_opens_often_is_computed_again_sooner() {
+        let now = at("2026-01-05T08:00:00Z");
+        let mut checked = window("* * * * *", "UTC", 1);
+        let (found, known) = spans(&[checked.clone()], now);
+        assert_eq!((found.len(), known < now + AHEAD), (1, true), "each touches the next");
+        checked.length = Duration::from_secs(30);
+        let (found, known) = spans(&[checked], now);
+        assert_eq!((found.len(), known), (MAX_SPANS, Unix::from_seconds(found[MAX_SPANS - 1].1)));
     }
 }

@@ -25,7 +25,6 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("cheap-link-appears", include_str!("../../../scenarios/cheap-link-appears.toml")),
     ("quota-ends", include_str!("../../../scenarios/quota-ends.toml")),
     ("night-window", include_str!("../../../scenarios/night-window.toml")),
-    ("windows-7d", include_str!("../../../scenarios/windows-7d.toml")),
     ("detours", include_str!("../../../scenarios/detours.toml")),
     ("forgiven", include_str!("../../../scenarios/forgiven.toml")),
     ("clockless", include_str!("../../../scenarios/clockless.toml")),
