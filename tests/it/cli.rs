@@ -12,6 +12,7 @@ use m2mesh::engine::api::{self, Outcome, Published};
 use m2mesh::event_log::Event;
 use m2mesh::id::{InnerId, Name, StreamId};
 use m2mesh::metrics::Gauges;
+use m2mesh::net::serial::LineState;
 use m2mesh::time::Unix;
 use serde_json::Value;
 use std::path::Path;
@@ -421,6 +422,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
             gauges: Gauges { links: 4, routers: 3, contacts: 4, log_records: 2, uptime_s: 3, ..Gauges::default() },
             store_failure: Some("no space left".into()),
+            serial: vec![LineState { device: "/dev/ttyUSB0".into(), baud: 9_600, links: 1, failure: None }],
             twins: vec!["pump runs at /ip4/192.0.2.1/tcp/7 and /ip4/192.0.2.2/tcp/7".into()],
             quarantined: Vec::new(),
             serial: Vec::new(),
@@ -433,6 +435,7 @@ fn a_status_is_read_by_people_and_by_machines() {
     let shown = text(&output.stdout);
     assert!(shown.contains("links        4") && shown.contains("dropped      busy 2"), "{shown}");
     assert!(shown.contains("disk         takes no writes") && shown.contains("no space left"), "{shown}");
+    assert!(shown.contains("serial line  /dev/ttyUSB0 at 9600 baud, 1 link\n"), "{shown}");
     assert!(shown.contains("clock        the clock of the device at"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours in a pipe");
     let output = served.run(&["status", "--json"], b"");

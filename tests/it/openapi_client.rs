@@ -43,6 +43,7 @@ fn status() -> Status {
         listen: vec![],
         gauges: Gauges { links: 4, ..Gauges::default() },
         store_failure: None,
+        serial: vec![],
         twins: vec![],
         quarantined: Vec::new(),
         serial: Vec::new(),
