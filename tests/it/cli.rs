@@ -425,7 +425,6 @@ fn a_status_is_read_by_people_and_by_machines() {
             serial: vec![LineState { device: "/dev/ttyUSB0".into(), baud: 9_600, links: 1, failure: None }],
             twins: vec!["pump runs at /ip4/192.0.2.1/tcp/7 and /ip4/192.0.2.2/tcp/7".into()],
             quarantined: Vec::new(),
-            serial: Vec::new(),
             held: Vec::new(),
             counters: [("busy".to_owned(), 2)].into(),
         };

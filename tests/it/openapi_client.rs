@@ -46,7 +46,6 @@ fn status() -> Status {
         serial: vec![],
         twins: vec![],
         quarantined: Vec::new(),
-        serial: Vec::new(),
         held: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
