@@ -156,9 +156,9 @@ fn a_change_that_was_interrupted_is_finished_by_the_next() {
     let taken = rig.some("orders", &[], &["a"]);
     assert!(taken.made.is_some());
     for (path, bytes) in &kept {
-        std::fs::write(path, bytes).expect("written");
+        private_file::write(path, bytes).expect("written");
     }
-    std::fs::write(place.join("bulletin"), bulletin).expect("written");
+    private_file::write(&place.join("bulletin"), &bulletin).expect("written");
     rig.realm = RealmDir::open(rig.place.path()).expect("it opens");
     let tag = name_tag(rig.realm.bulletin.realm(), "orders");
     assert_eq!(rig.realm.ledger.book().expect("read").publishers(tag).len(), 1, "the ledger says so first");
