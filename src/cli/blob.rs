@@ -37,6 +37,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Puts a file here for all contacts, and prints its hash
+    #[command(after_help = "Example:\n  m2mesh blob put @survey.tif")]
     Put {
         /// The file, as `@FILE` or `FILE`; `-` for standard input
         #[arg(value_name = "@FILE")]
@@ -48,6 +49,7 @@ enum Verb {
     /// Fetches a blob from the contacts that have it, from several at once
     ///
     /// Without -o, and with standard output piped, the blob is written there.
+    #[command(after_help = "Example:\n  m2mesh blob get 3f9a5c… -o survey.tif --from hub")]
     Get {
         /// The blob's hash
         #[arg(value_name = "HASH")]
@@ -68,6 +70,7 @@ enum Verb {
     /// Sends a file to a device's inbox and prints its outcome
     ///
     /// The outcome is `delivered` once the receiver has all of it, verified and durable.
+    #[command(after_help = "Example:\n  m2mesh blob send hub @survey.tif")]
     Send {
         /// The receiver's name
         #[arg(value_name = "DEST")]
@@ -83,8 +86,10 @@ enum Verb {
         deadline: Duration,
     },
     /// Lists the blobs that are here
+    #[command(after_help = "Example:\n  m2mesh blob list --json")]
     List,
     /// Removes a blob from here
+    #[command(after_help = "Example:\n  m2mesh blob remove 3f9a5c…")]
     Remove {
         /// The blob's hash
         #[arg(value_name = "HASH")]

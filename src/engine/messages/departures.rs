@@ -26,6 +26,7 @@ use crate::engine::routing::flights::Flight;
 use crate::engine::routing::routes::{NoRoute, Route, RouteChoice};
 use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
+use crate::routing::totals::Totals;
 use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
 use crate::wire::data::DataFrame;
@@ -228,7 +229,10 @@ impl Messages {
                         }
                     }
                     Ack::End => {
-                        let price = choice.route.totals.cost_of(frame.len() as u64);
+                        // To a neighbour the link is what it costs: the route in use may still be that over another.
+                        let direct = choice.route.nodes.len() == 1 && choice.route.leaf.is_none();
+                        let per_mb = if direct { *price } else { choice.route.totals.price };
+                        let price = Totals { price: per_mb, ..choice.route.totals }.cost_of(frame.len() as u64);
                         let left = Flight {
                             route: choice.route.clone(),
                             price,
