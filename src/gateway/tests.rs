@@ -46,6 +46,11 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
         ("POST", "/v1/inbox/consumers") => ("", r#"{"consumer":"a"}"#, Right::Administer),
         ("POST", "/v1/inbox/consume") => ("", r#"{"up_to":1}"#, Right::Receive),
         ("POST", "/v1/inbox/forget") => ("", r#"{"consumer":"a"}"#, Right::Administer),
+        ("PUT", "/v1/blobs") => ("", "x", Right::Send),
+        ("GET", "/v1/blobs/{hash}") => ("", "", Right::Receive),
+        ("DELETE", "/v1/blobs/{hash}") => ("", "", Right::Administer),
+        ("POST", "/v1/blobs/{hash}/fetch") => ("", "", Right::Receive),
+        ("POST", "/v1/blobs/{hash}/send") => ("?to=a", "", Right::Send),
         ("POST", "/v1/quarantine/lift") => ("", "", Right::Administer),
         ("GET", "/v1/route") => ("?to=a", "", Right::Inspect),
         ("POST", "/v1/bulletin") => ("", r#"{"bulletin_base64":"AA=="}"#, Right::Administer),
@@ -55,7 +60,7 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
         ("GET", _) => ("", "", Right::Inspect),
         _ => panic!("{method} {path} has no request here; say what right it takes"),
     };
-    let path = path.replace("{service}", "adder").replace("{id}", "1");
+    let path = path.replace("{service}", "adder").replace("{id}", "1").replace("{hash}", &"0".repeat(64));
     Some((format!("{path}{query}"), body, right))
 }
 
