@@ -127,8 +127,8 @@ const KEPT: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, bearer};
     use super::*;
+    use crate::config::{Config, bearer};
 
     const TEXT: &str = r#"
 [[bearer]]
