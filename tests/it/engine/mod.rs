@@ -31,7 +31,6 @@ mod overload;
 mod pieces;
 mod policies;
 mod promises;
-mod push_only;
 mod quarantine;
 mod revocation;
 mod rotation;
