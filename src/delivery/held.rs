@@ -178,7 +178,7 @@ impl<T> Held<T> {
 /// is uniform over all numbers. At least a quarter of what is left of its lifetime remains for the way.
 pub fn part_of(spread: Duration, left: Duration, random: u64) -> Duration {
     let within = spread.min(left / 4 * 3).as_micros();
-    let part = within * u128::from(random) >> 64;
+    let part = (within * u128::from(random)) >> 64;
     Duration::from_micros(u64::try_from(part).unwrap_or(u64::MAX))
 }
 

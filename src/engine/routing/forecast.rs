@@ -80,7 +80,7 @@ impl Routing {
             let class = neighbours.link_metrics.bearer(bearer).class as u8;
             let mut totals = Totals::default();
             totals.add(&metrics, class, None);
-            let Some(rest) = self.from_neighbour(core, neighbours, &peer, forwarding, &location, &wants) else {
+            let Some(rest) = self.totals_beyond(core, neighbours, &peer, forwarding, &location, &wants) else {
                 continue;
             };
             add(&mut totals, &rest);
@@ -108,7 +108,7 @@ impl Routing {
     }
 
     /// The totals of the path from a neighbour to a destination; `None` if none leads there.
-    fn from_neighbour(
+    fn totals_beyond(
         &mut self,
         core: &Core,
         neighbours: &Neighbours,

@@ -366,7 +366,7 @@ fn windows_that_are_told_for_the_days_ahead_are_kept() {
     }
     mesh.run(seconds(59));
     assert!(mesh.inbox(2).is_empty());
-    mesh.run(seconds(2));
+    mesh.run(seconds(10));
     assert_eq!(mesh.inbox(2).len(), 1);
     mesh.run(seconds(100));
     mesh.send(1, "b", b"late", Ack::End, 7_200);
