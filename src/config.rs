@@ -6,6 +6,7 @@
 pub mod bearer;
 pub mod lab;
 pub mod quantity;
+pub mod share;
 
 use crate::engine::Settings;
 use crate::event_log;

@@ -327,6 +327,10 @@ counters! {
     SessionsRefused: Sessions = "sessions_refused",
     /// Session records of sessions that are not known here.
     SessionsUnknown: Frames = "sessions_unknown",
+    /// Frames of class bulk that were to wait for a link, and found as many there as may.
+    StalledBulkDropped: Frames = "stalled_bulk_dropped",
+    /// Frames of class telemetry that were to wait for a link, and found as many there as may.
+    StalledTelemetryDropped: Frames = "stalled_telemetry_dropped",
     /// Successors that neighbours named and that are not believed: the proof or the credential does not hold, or the link has had one.
     SuccessorsRefused: Frames = "successors_refused",
     /// Requests for the time beyond what a link may ask at once.

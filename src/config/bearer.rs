@@ -7,7 +7,9 @@
 //! class = "cellular"
 //! match = { interface = "wwan0" }
 //! price = 2.5                              # units of money per MB
-//! rate = "5Mbit/s"
+//! rate = "5Mbit/s"                         # what leaves is held to it
+//! overhead = 70                            # bytes of headers of each packet
+//! share = { bulk = "50%" }                 # the most that a class may have of the rate
 //! quota = { bytes = "500MB", every = "30d" }
 //! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }]
 //! setup = "20s"                            # for each half of a connection's set-up; default: by class
@@ -15,7 +17,8 @@
 //! ```
 
 use super::quantity::{Bytes, Kilobits, Minute, Money};
-use crate::link::bearer::{self, Bearers, MAX_BEARERS, Profile, Rule};
+use super::share::Shares;
+use crate::link::bearer::{self, Bearers, MAX_BEARERS, MAX_OVERHEAD, Profile, Rule};
 use crate::link::windows::{self, EVERY_DAY, MAX_WINDOWS, Window, Windows};
 use crate::wire::lsa;
 use ipnet::IpNet;
@@ -46,6 +49,12 @@ pub struct Bearer {
     /// Data rate in kilobits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Kilobits>,
+    /// Bytes of headers that each packet costs below the frames. If absent, those of TCP over IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<Bytes>,
+    /// The most that each class may have of the rate; all of it if it is not named.
+    #[serde(default, skip_serializing_if = "Shares::is_empty")]
+    pub share: Shares,
     /// How many bytes may be sent and received in a period; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
@@ -148,6 +157,12 @@ pub(super) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         if bearers[..at].iter().any(|other| other.name == bearer.name) {
             return Err(de::Error::custom(format!("two bearers are named {:?}", bearer.name)));
         }
+        if bearer.rate.is_none() && !bearer.share.is_empty() {
+            let name = &bearer.name;
+            return Err(de::Error::custom(format!(
+                "bearer {name:?} has a `share` and no `rate` that it is a share of; add its `rate`"
+            )));
+        }
     }
     Ok(bearers)
 }
@@ -178,6 +193,10 @@ impl Bearer {
             energy: self.energy,
             mtu: self.mtu.map_or(free.mtu, |Bytes(mtu)| u32::try_from(mtu).unwrap_or(u32::MAX)),
             rate: self.rate.map_or(free.rate, |Kilobits(rate)| rate),
+            overhead: self
+                .overhead
+                .map_or(free.overhead, |Bytes(bytes)| u32::try_from(bytes).unwrap_or(u32::MAX).min(MAX_OVERHEAD)),
+            shares: self.rate.map_or(free.shares, |Kilobits(rate)| self.share.of(rate)),
             quota: self.quota.map(|Quota { bytes, every }| bearer::Quota { bytes: bytes.0, every }),
             windows: Windows::new(self.windows.iter().filter_map(OpenWindow::window)),
             metered: self.metered.unwrap_or(self.price.0 > 0),

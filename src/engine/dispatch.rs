@@ -44,7 +44,7 @@ impl Engine {
             Input::Broken(link) => self.handle_broken(link),
             Input::Twins { link, addresses } => self.neighbours.handle_twins(&mut self.core, link, addresses),
             Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
-            Input::Blocked(link) => self.neighbours.links.set_blocked(link, true),
+            Input::Blocked(link, class) => self.handle_blocked(link, class),
             Input::Writable(link) => self.handle_writable(link),
             Input::Listening { own, addresses } => self.neighbours.handle_listening(&mut self.core, own, addresses),
             Input::Enrol { id, hello } => self.member.handle_enrol(&mut self.core, &mut self.neighbours, id, hello),

@@ -11,6 +11,7 @@
 
 use super::windows::Windows;
 use crate::time::Unix;
+use crate::wire::data::Class;
 use crate::wire::frame::MAX_FRAME;
 use crate::wire::lsa::Bearer;
 use core::time::Duration;
@@ -31,6 +32,10 @@ pub struct Profile {
     pub mtu: u32,
     /// The rate in kilobits per second; [`u32::MAX`] if there is no limit.
     pub rate: u32,
+    /// The bytes that each packet costs besides what it carries: headers of all layers below the frames.
+    pub overhead: u32,
+    /// The most bits a second of each class, the most urgent first, if that is limited; at most the rate.
+    pub shares: [Option<u64>; Class::ALL.len()],
     /// How much may be sent and received in a period, if that is limited.
     pub quota: Option<Quota>,
     /// The times at which the bearer may be used.
@@ -71,6 +76,16 @@ impl Profile {
         self.keep_alive.unwrap_or(rare)
     }
 
+    /// The most bytes that leave as one: what an urgent frame may have to wait for.
+    pub fn piece(&self) -> usize {
+        let carried = match self.rate {
+            u32::MAX => usize::MAX,
+            // Kilobits a second equal bits a millisecond.
+            rate => usize::try_from(u64::from(rate) * PIECE_MS / 8).unwrap_or(usize::MAX),
+        };
+        carried.max(LEAST_PIECE).min(self.mtu as usize)
+    }
+
     /// The longest rest of an address on this bearer after it was dialled in vain; `usual` is the rest where dials cost
     /// nothing. Dials cost at most [`DIAL_BUDGET`] an hour.
     pub fn longest_rest(&self, usual: Duration) -> Duration {
@@ -83,6 +98,14 @@ impl Profile {
     }
 }
 
+/// The bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds.
+pub const OVERHEAD: u32 = 70;
+/// The most that may be stated as the overhead of a packet, in bytes.
+pub const MAX_OVERHEAD: u32 = 10_000;
+/// How many milliseconds a piece takes,
+const PIECE_MS: u64 = 25;
+/// but it has so many bytes at least: in shorter ones, too much would be headers.
+const LEAST_PIECE: usize = 512;
 /// The idle time of a free link over datagrams: shorter than address translators keep a mapping in practice.
 const DATAGRAM_KEPT: Duration = Duration::from_secs(15);
 /// The idle time of a metered link before it is pinged.
@@ -162,6 +185,8 @@ impl Default for Profile {
             energy: 0,
             mtu: LARGEST,
             rate: u32::MAX,
+            overhead: OVERHEAD,
+            shares: [None; Class::ALL.len()],
             quota: None,
             windows: Windows::default(),
             metered: false,
@@ -295,6 +320,13 @@ mod tests {
         assert_eq!(dear.longest_rest(30 * second), 4 * 3_600 * second);
         let said = Profile { setup: Some(second), keep_alive: Some(2 * second), ..sky };
         assert_eq!((said.setup_time(10 * second), said.keep_alive(30 * second, false)), (second, 2 * second));
+    }
+
+    #[test]
+    fn a_piece_takes_a_moment_on_any_bearer() {
+        let of = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.piece();
+        assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 800, 15_625, 100]);
+        assert_eq!([of(u32::MAX, LARGEST), of(1_000_000, LARGEST)], [LARGEST as usize; 2]);
     }
 
     /// Invariant 1.

@@ -134,6 +134,8 @@ pub(super) fn profiles(plan: &Plan) -> Bearers {
             energy: bearer.energy,
             mtu: bearer.mtu.unwrap_or(usual.mtu),
             rate: bearer.rate.or(bearer.channel).map_or(usual.rate, kilobits),
+            overhead: usual.overhead,
+            shares: usual.shares,
             quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
             windows: Windows::new(windows.flatten()),
             metered: bearer.metered,

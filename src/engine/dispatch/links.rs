@@ -15,6 +15,7 @@ use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::{self, CredentialError, PeerCredential};
 use crate::routing::graph::Metrics;
 use crate::wire::bulletin::BulletinRequest;
+use crate::wire::data::Class;
 use crate::wire::frame::Kind;
 use core::time::Duration;
 
@@ -52,7 +53,7 @@ impl Engine {
                 own,
                 peer: peer.credential,
                 name: name.clone(),
-                blocked: false,
+                blocked: None,
                 clocks,
                 addresses: Vec::new(),
                 bearer,
@@ -108,8 +109,17 @@ impl Engine {
         self.neighbours.peers.forget_link(id);
     }
 
+    pub(super) fn handle_blocked(&mut self, id: LinkId, class: Class) {
+        let before = self.neighbours.links.get(id).and_then(|link| link.blocked);
+        self.neighbours.links.set_blocked(id, Some(class));
+        if before.is_some_and(|before| before < class) {
+            // What is more urgent may leave again.
+            self.messages.sends.unblock(id);
+        }
+    }
+
     pub(super) fn handle_writable(&mut self, id: LinkId) {
-        self.neighbours.links.set_blocked(id, false);
+        self.neighbours.links.set_blocked(id, None);
         self.groups.publishing.release(id);
         if let Some(neighbour) = self.groups.neighbour_at(&self.neighbours, id) {
             self.groups.repair.hurry(&neighbour, self.core.now.time);

@@ -34,6 +34,7 @@ use crate::engine::store::{Read, ReadError, Write};
 use crate::id::{LinkId, Lsn, Tag};
 use crate::identity::group::GroupSender;
 use crate::time::{Time, Unix};
+use crate::wire::data::Class;
 use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
 use crate::wire::topic;
 use bytes::Bytes;
@@ -204,7 +205,8 @@ impl Groups {
             return Ready::Not(now + JOIN_RETRY);
         }
         for way in &next_hops {
-            let Some(link) = way.link.filter(|link| neighbours.links.get(*link).is_some_and(|link| link.blocked))
+            let Some(link) =
+                way.link.filter(|link| neighbours.links.get(*link).is_some_and(|link| !link.takes(Class::Telemetry)))
             else {
                 continue;
             };

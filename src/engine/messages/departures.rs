@@ -28,7 +28,7 @@ use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
 use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
-use crate::wire::data::{DataFrame, Policy};
+use crate::wire::data::{Class, DataFrame, Policy};
 use crate::wire::frame;
 use bytes::Bytes;
 use core::time::Duration;
@@ -51,15 +51,18 @@ const LONGEST_CALL: Duration = Duration::from_secs(600);
 /// before the lane waits.
 const MOST_PASSED_OVER: usize = 8;
 
-/// An urgent message waits for the frame before it, so a frame holds no more than its route carries in this time,
+/// A message waits for the frame of its class before it, so a frame holds no more than its route carries in this time,
 const BATCH: Duration = Duration::from_millis(250);
-/// but always this many bytes if there are enough messages.
+/// but always this many bytes if there are enough messages,
 const LEAST_BATCH: usize = 1_024;
+/// and more of them in bulk, which may take longer and is not to be mostly headers.
+const LEAST_BULK: usize = 4_096;
 
-/// The most bytes of messages in one frame on a route whose slowest link has this rate in kbit/s.
-fn batch_of(rate: u32) -> usize {
+/// The most bytes of messages of a class in one frame on a route whose slowest link has this rate in kbit/s.
+fn batch_of(rate: u32, class: Class) -> usize {
     let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
-    usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
+    let least = if class == Class::Bulk { LEAST_BULK } else { LEAST_BATCH };
+    usize::try_from(bytes).unwrap_or(usize::MAX).max(least)
 }
 
 /// The most bytes of plaintext that a frame may carry on a route within the budget of its send policy.
@@ -148,7 +151,7 @@ impl Messages {
             };
             let link = choice.route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
             match link {
-                Some((link, _)) if neighbours.links.get(link).is_some_and(|link| link.blocked) => {
+                Some((link, _)) if neighbours.links.get(link).is_some_and(|link| !link.takes(lane.class)) => {
                     self.sends.block_on(link, name);
                 }
                 Some((link, price)) => return Some(Departing { lane, send_policy, choice, link, price }),
@@ -213,7 +216,7 @@ impl Messages {
         // longer.
         let hasty = choice.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
-        let most = batch_of(choice.route.rate).min(affordable(send_policy, &choice.route));
+        let most = batch_of(choice.route.rate, lane.class).min(affordable(send_policy, &choice.route));
         let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };
@@ -284,16 +287,16 @@ impl Messages {
         if send_policy.policy.copies.is_none_or(|copies| copies < 2) {
             return;
         }
+        let class = DataFrame::parse(&frame[frame::HEADER..]).map_or(Class::Bulk, |data| data.header.class);
         let Some(route) = &choice.alternate else { return core.count(Counter::CopiesWithoutWay, 1) };
         let link = route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
         let Some((link, price)) =
-            link.filter(|(link, _)| neighbours.links.get(*link).is_some_and(|link| !link.blocked))
+            link.filter(|(link, _)| neighbours.links.get(*link).is_some_and(|link| link.takes(class)))
         else {
             return core.count(Counter::CopiesWithoutWay, 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
         let path = path_of(route, price, data.header_bytes.len() + data.sealed.len(), data.path.outer);
-        let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
         let until = of_use_until(Unix(data.header.expiry), core.now);
         neighbours.send_data(core, Leaving { link, class, frame: copy, after, until: Some(until) });

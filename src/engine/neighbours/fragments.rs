@@ -1,7 +1,7 @@
 //! Fragments: data frames cut into pieces that a link can carry, and reassembled.
 //!
-//! A bearer may state that its largest frame is small, because it is slow: then a longer frame leaves in pieces, each
-//! queued by the frame's class, so that more urgent frames go between them. The next hop reassembles the frame before
+//! A bearer may state how large its largest frame is, or how slow it is: then a frame that is longer, or takes long, leaves in pieces
+//! ([`Profile::piece`](crate::link::bearer::Profile::piece)), each queued by the frame's class, so that more urgent frames go between them. The next hop reassembles the frame before
 //! it looks at anything; over the next link the frame may be whole again, or in other pieces.
 //!
 //! Invariants
@@ -106,7 +106,8 @@ impl Neighbours {
     pub(in crate::engine) fn send_data(&mut self, core: &mut Core, leaving: Leaving) {
         let Leaving { link, class, frame, after, until } = leaving;
         self.spend(core, link, frame.len());
-        let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
+        let piece = self.links.get(link).map_or(usize::MAX, |link| self.link_metrics.bearer(link.bearer).piece());
+        let mtu = piece.max(LEAST + OVERHEAD);
         if frame.len() <= mtu {
             return core.outputs.push_back(Output::Send { link, class, frame, after, until });
         }

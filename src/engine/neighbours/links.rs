@@ -15,6 +15,7 @@ use crate::event_log::Event;
 use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
+use crate::wire::data::Class;
 use crate::wire::frame::{self, Kind};
 use std::collections::BTreeMap;
 
@@ -27,8 +28,8 @@ pub(in crate::engine) struct Link {
     pub peer: PeerCredential,
     /// The neighbour's name, if it is a contact.
     pub name: Option<Name>,
-    /// Whether the link accepts no data for now.
-    pub blocked: bool,
+    /// The most urgent class of which the link accepts no data for now; it accepts none that is less urgent either.
+    pub blocked: Option<Class>,
     /// How the neighbour's clock differs from this device's.
     pub clocks: Clocks,
     /// The addresses at which the neighbour listens, as it says.
@@ -63,6 +64,11 @@ pub(in crate::engine) struct LeafTags {
 }
 
 impl Link {
+    /// Whether the link accepts data of a class now.
+    pub(in crate::engine) fn takes(&self, class: Class) -> bool {
+        self.blocked.is_none_or(|blocked| class < blocked)
+    }
+
     /// Whether the neighbour, a leaf, listens to a group.
     pub(in crate::engine) fn listens_to(&self, group: &Tag) -> bool {
         self.tags.groups.binary_search(group).is_ok()
@@ -124,7 +130,7 @@ impl Links {
         self.links.values().find(|link| link.peer.body.handle == *handle)
     }
 
-    pub(in crate::engine) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
+    pub(in crate::engine) fn set_blocked(&mut self, link: LinkId, blocked: Option<Class>) {
         if let Some(link) = self.links.get_mut(&link) {
             link.blocked = blocked;
         }
@@ -204,7 +210,7 @@ impl Neighbours {
     pub(in crate::engine) fn send_frame(&mut self, core: &mut Core, link: LinkId, frame: Vec<u8>) {
         core.outputs.push_back(Output::Send {
             link,
-            class: crate::wire::data::Class::Control,
+            class: Class::Control,
             frame: frame.into(),
             after: crate::id::Lsn(0),
             until: None,

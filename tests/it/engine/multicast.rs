@@ -4,6 +4,7 @@ use super::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
+use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::{Frames, Kind};
 use std::time::Duration;
 
@@ -359,7 +360,7 @@ fn streams_follow_each_other_across_epochs_and_restarts() {
 fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_what_it_missed() {
     let (mut mesh, listens) = row();
     let link = mesh.link(0, 1).expect("a link");
-    mesh.handle(0, Input::Blocked(link));
+    mesh.handle(0, Input::Blocked(link, Class::Alarm));
     let token = publish(&mut mesh, 0, "plant/x", 0, seconds(60));
     mesh.run(millis(1_500));
     assert_eq!(mesh.ended.get(&token), None, "it waits");
@@ -380,7 +381,7 @@ fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_w
 fn what_a_neighbour_that_stood_still_was_not_asked_for_in_time_is_asked_for_later() {
     let (mut mesh, listens) = row();
     let link = mesh.link(1, 2).expect("a link");
-    mesh.handle(1, Input::Blocked(link));
+    mesh.handle(1, Input::Blocked(link, Class::Alarm));
     for number in 0..600 {
         publish(&mut mesh, 0, "plant/x", number, seconds(60));
         mesh.run(millis(2));
@@ -429,7 +430,7 @@ fn a_publication_has_its_own_deadline_whatever_leaves_with_it() {
     publish(&mut mesh, 0, "plant/x", 0, seconds(60));
     mesh.run(seconds(2));
     let link = mesh.link(0, 1).expect("a link");
-    mesh.handle(0, Input::Blocked(link));
+    mesh.handle(0, Input::Blocked(link, Class::Alarm));
     let long = publish(&mut mesh, 0, "plant/x", 1, seconds(60));
     let short = publish(&mut mesh, 0, "plant/x", 2, seconds(1));
     mesh.run(millis(1_500));
