@@ -93,6 +93,16 @@ counters! {
     AddressesRefused: Addresses = "addresses_refused",
     /// Connections that were admitted and then taken over by no link.
     AdmissionsUnclaimed: Connections = "admissions_unclaimed",
+    /// Frames of class alarm held until their bearer may carry them, beyond the bound.
+    AirDroppedAlarm: Frames = "air_dropped_alarm",
+    /// Frames of class bulk held until their bearer may carry them, beyond the bound.
+    AirDroppedBulk: Frames = "air_dropped_bulk",
+    /// Frames of class control held until their bearer may carry them, beyond the bound; acknowledgements are among them.
+    AirDroppedControl: Frames = "air_dropped_control",
+    /// Frames of the mesh itself held until their bearer may carry them, beyond the bound.
+    AirDroppedMesh: Frames = "air_dropped_mesh",
+    /// Frames of class telemetry held until their bearer may carry them, beyond the bound.
+    AirDroppedTelemetry: Frames = "air_dropped_telemetry",
     /// Messages of streams or batches beyond what a contact may have open here.
     BatchesRefused: Messages = "batches_refused",
     /// Times at which neighbours told the time and most did not agree, or told another than was learnt before.
@@ -277,6 +287,8 @@ counters! {
     MessagesDuplicate: Messages = "messages_duplicate",
     /// Messages that came after their deadline.
     MessagesLate: Messages = "messages_late",
+    /// Messages and publications of this device that gave way to newer ones while they waited, as was asked for.
+    MessagesSuperseded: Messages = "messages_superseded",
     /// Messages of this device to names without a card, of which too many wait.
     MessagesToStrangersRefused: Messages = "messages_to_strangers_refused",
     /// Answers about sessions that do not open: forged, of strangers, or about no session of this device.

@@ -38,6 +38,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         store_failure,
         twins,
         quarantined,
+        waiting,
         counters,
     } = status;
     let Gauges { epoch, bulletin, links, routers, contacts, inbox, outgoing, log_records, uptime_s, .. } = gauges;
@@ -72,6 +73,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     rows.extend(credentials_failure.into_iter().chain(clock_difference).map(|failure| ("clock", failure)));
     rows.extend(twins.into_iter().map(|twin| ("two copies", format!("{twin}: stop one of them"))));
     rows.extend(quarantined.iter().map(|held| ("quarantine", peers::sentence(held))));
+    rows.extend(waiting.into_iter().map(|on| ("waiting", format!("{} to {}: {}", on.messages, on.to, on.reason))));
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;

@@ -10,7 +10,7 @@
 
 use super::principal::Right;
 use crate::engine::api::{self, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused, Send};
-use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
+use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView, WaitingView};
 use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::metrics::Gauges;
@@ -47,6 +47,8 @@ pub enum Command {
         lifetime: Duration,
         /// How many devices are asked to confirm it; `None` to ask for no confirmation.
         confirm: Option<u32>,
+        /// Whether it takes the place of those of the same topic that wait.
+        latest: bool,
     },
     /// Subscribes to topics: [`Reply::Ready`], then a stream of [`Reply::Published`] and [`Reply::Missed`].
     Subscribe {
@@ -208,8 +210,8 @@ impl Command {
             Self::Send(send) => api::Command::Send(send),
             Self::SendLoad(load) => api::Command::SendLoad(load),
             Self::Request { send, service } => api::Command::Request { send, service },
-            Self::Publish { topic, payload, policy, lifetime, confirm } => {
-                api::Command::Publish { topic, payload, policy, lifetime, confirm }
+            Self::Publish { topic, payload, policy, lifetime, confirm, latest } => {
+                api::Command::Publish { topic, payload, policy, lifetime, confirm, latest }
             }
             Self::Subscribe { filter, past } => api::Command::Subscribe { filter, past },
             Self::Offer { service } => api::Command::Offer { service },
@@ -388,6 +390,8 @@ pub struct Status {
     pub twins: Vec<String>,
     /// The neighbours in quarantine.
     pub quarantined: Vec<Quarantined>,
+    /// The devices for which messages wait for long, and why.
+    pub waiting: Vec<WaitingView>,
     /// Counters of everything dropped or refused, by name; those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }

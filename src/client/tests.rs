@@ -15,9 +15,11 @@ fn commands() -> Vec<(Command, Right)> {
     let to = Name::new("meter").expect("a name");
     let (policy, lifetime, consumer) = (None, Duration::from_secs(1), "other".to_owned());
     let class = Class::Telemetry;
-    let send = Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None };
+    let send =
+        Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None, latest: None };
     let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
-    let publish = Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None };
+    let publish =
+        Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
     vec![
         (Command::Send(send.clone()), Right::Send),
         (Command::SendLoad(load), Right::Send),

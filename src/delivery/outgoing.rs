@@ -16,8 +16,8 @@
 //! Invariants
 //! 1. Every submitted message is handed back in exactly one [`End`].
 //! 2. A stream holds at most [`WINDOW`] slots. Drop policy: `submit` refuses.
-//! - There are at most [`MAX_DESTINATIONS`] destinations, and at most [`MAX_BYTES`] of payload in all. Drop policy:
-//!   `submit` refuses.
+//! - There are at most [`MAX_DESTINATIONS`] destinations, at most [`MAX_BYTES`] of payload in all, and at most [`MAX_BYTES_OF_ONE`] for
+//!   one destination: a receiver that takes nothing leaves room for messages to others. Drop policy: `submit` refuses.
 
 use super::dedupe::WINDOW;
 use super::departure::{Departure, Taken};
@@ -38,6 +38,8 @@ use std::collections::BTreeMap;
 pub const MAX_DESTINATIONS: usize = 4_096;
 /// The most payload kept in all streams, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The most payload kept for one destination, in bytes.
+pub const MAX_BYTES_OF_ONE: usize = MAX_BYTES / 4;
 /// The longest lifetime, so that a deadline never overflows: 30 days.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
@@ -60,6 +62,8 @@ pub struct Submission<T> {
     pub keep: bool,
     /// The application's name for the message.
     pub id: Option<SendId>,
+    /// The key of which only the latest message is to wait: it takes the place of the one before it that has not left.
+    pub latest: Option<String>,
 }
 
 /// What a message is for.
@@ -96,6 +100,8 @@ pub enum Fate {
     NoRoom,
     /// The message never left: there was no route to the destination in time.
     Unreachable,
+    /// A newer message of its key took its place before it was delivered.
+    Superseded,
     /// The destination was revoked.
     Revoked {
         /// Whether it had left, as far as is known.
@@ -139,6 +145,9 @@ pub enum Full {
     /// There are too many destinations.
     #[error("there are messages to {MAX_DESTINATIONS} destinations already")]
     Destinations,
+    /// Too many bytes of payload to this destination have not ended.
+    #[error("{MAX_BYTES_OF_ONE} bytes of messages to that destination have not ended yet")]
+    Share,
     /// Too many bytes of payload have not ended.
     #[error("{MAX_BYTES} bytes of messages have not ended yet")]
     Bytes,
@@ -219,7 +228,7 @@ impl<T: Clone> Outgoing<T> {
             };
             let bytes = payload.len();
             let payload = payload.into_owned();
-            let message = Submission { token, payload, content, ack, lane, lifetime, keep: true, id };
+            let message = Submission { token, payload, content, ack, lane, lifetime, keep: true, id, latest: None };
             if streams[at].restore(sequence, message, now.time, expiry) {
                 self.bytes += bytes;
                 self.open += 1;
@@ -243,6 +252,9 @@ impl<T: Clone> Outgoing<T> {
     ) -> Result<InnerId, Full> {
         if self.bytes + message.payload.len() > MAX_BYTES {
             return Err(Full::Bytes);
+        }
+        if self.bytes_of(to) + message.payload.len() > MAX_BYTES_OF_ONE {
+            return Err(Full::Share);
         }
         if !self.streams.contains_key(to) {
             if self.streams.len() >= MAX_DESTINATIONS {
@@ -273,11 +285,45 @@ impl<T: Clone> Outgoing<T> {
         Ok(id)
     }
 
+    /// Ends the message that gives way to a newer one of its key: the last one, unless it is under way.
+    pub fn supersede(&mut self, to: &Name, key: &str, now: Time, ends: &mut Vec<End<T>>) {
+        let streams = self.streams.get(to).into_iter().flatten();
+        let found =
+            streams.filter_map(|stream| Some(InnerId { stream: stream.id(), sequence: stream.superseded(key)? }));
+        for id in found.collect::<Vec<_>>() {
+            self.end_one(to, id, Fate::Superseded, now, ends);
+        }
+    }
+
+    /// Since when each destination has had no room for messages, as far as is known, and how many wait for it.
+    pub fn full(&self) -> impl Iterator<Item = (&Name, Time, usize)> {
+        self.streams.iter().filter_map(|(to, streams)| {
+            let since = streams.iter().filter_map(Stream::full_since).min()?;
+            Some((to, since, streams.iter().map(Stream::len).sum()))
+        })
+    }
+
+    /// Since when one destination has had no room for messages; `None` if it has, as far as is known.
+    pub fn full_since(&self, to: &Name) -> Option<Time> {
+        self.streams.get(to)?.iter().filter_map(Stream::full_since).min()
+    }
+
+    /// How many messages to a destination have not ended, roughly.
+    pub fn open_to(&self, to: &Name) -> usize {
+        self.streams.get(to).into_iter().flatten().map(Stream::len).sum()
+    }
+
     /// Whether [`Self::submit`] would take `bytes` more for this destination. It does not check the number of
     /// destinations.
     pub fn has_room(&self, to: &Name, bytes: usize) -> bool {
         let stream = self.streams.get(to).and_then(|streams| streams.last());
-        self.bytes + bytes <= MAX_BYTES && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
+        self.bytes + bytes <= MAX_BYTES
+            && self.bytes_of(to) + bytes <= MAX_BYTES_OF_ONE
+            && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
+    }
+
+    fn bytes_of(&self, to: &Name) -> usize {
+        self.streams.get(to).into_iter().flatten().map(Stream::bytes).sum()
     }
 
     /// The lanes in which messages wait for this destination. If it has several streams, a lane may come twice.

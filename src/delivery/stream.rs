@@ -46,6 +46,10 @@ pub(super) struct Stream<T> {
     hops: BTreeMap<OuterId, Vec<u64>>,
     /// The messages that the receiver has no room for at the moment.
     put_off: PutOff,
+    /// The bytes of payload in all slots.
+    bytes: usize,
+    /// The last message of each key of which only the latest is to wait. Bounded by the window: each has a message.
+    latest: BTreeMap<String, u64>,
     /// Whether the stream is from before a restart. It takes no new messages, since numbers may have been given that
     /// are not stored.
     closed: bool,
@@ -91,6 +95,8 @@ impl<T> Stream<T> {
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
+            bytes: 0,
+            latest: BTreeMap::new(),
             closed: false,
         }
     }
@@ -108,6 +114,27 @@ impl<T> Stream<T> {
         self.closed
     }
 
+    /// The bytes of payload that have not ended.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The messages that have not ended, and at most as many others.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Since when the receiver has had no room for messages of the stream; `None` if it has, as far as is known.
+    pub(super) fn full_since(&self) -> Option<Time> {
+        self.put_off.since().filter(|_| !self.slots.is_empty())
+    }
+
+    /// The message of a key that still waits and gives way to a newer one.
+    pub(super) fn superseded(&self, key: &str) -> Option<u64> {
+        let sequence = *self.latest.get(key)?;
+        self.slot(sequence)?.departed.is_none().then_some(sequence)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -120,6 +147,9 @@ impl<T> Stream<T> {
     pub(super) fn push(&mut self, message: Submission<T>, now: Time, expiry: Unix) -> u64 {
         let sequence = self.floor + self.slots.len() as u64;
         self.queue(sequence, &message, now);
+        if let Some(key) = &message.latest {
+            self.latest.insert(key.clone(), sequence);
+        }
         let slot = Slot {
             message,
             submitted: now,
@@ -161,6 +191,7 @@ impl<T> Stream<T> {
     }
 
     fn queue(&mut self, sequence: u64, message: &Submission<T>, now: Time) {
+        self.bytes += message.payload.len();
         self.queues.entry(message.lane.clone()).or_default().push_back(sequence);
         let deadlines = self.deadlines.entry(message.lifetime).or_default();
         // Ascending by construction; each restored message has a lifetime of its own.
@@ -417,6 +448,10 @@ impl<T> Stream<T> {
     pub(super) fn end(&mut self, sequence: u64) -> Option<Slot<T>> {
         let at = usize::try_from(sequence.checked_sub(self.floor)?).ok()?;
         let slot = self.slots.get_mut(at)?.take()?;
+        self.bytes -= slot.message.payload.len();
+        if let Some(key) = slot.message.latest.as_ref().filter(|key| self.latest.get(*key) == Some(&sequence)) {
+            self.latest.remove(key);
+        }
         while self.slots.pop_front_if(|slot| slot.is_none()).is_some() {
             self.floor += 1;
         }

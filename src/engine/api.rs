@@ -58,6 +58,9 @@ pub enum Command {
         /// How many devices have to confirm that they have handed it to a subscriber: it ends when so many have, or at
         /// its deadline. If `None`, it ends when it has left.
         confirm: Option<u32>,
+        /// Whether it takes the place of those that wait and are of the same topic: these end as
+        /// [`Outcome::Superseded`].
+        latest: bool,
     },
     /// Subscribes to topics. Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
     Subscribe {
@@ -160,6 +163,9 @@ pub struct Send {
     /// The application's name for this message. A send under a name that is known is told the outcome of the first, and
     /// no message is sent twice: so an application can ask again, also after the node was restarted.
     pub id: Option<SendId>,
+    /// A key: of the messages to this device with the same key only the newest waits. The one before it ends as
+    /// [`Outcome::Superseded`], unless it is under way. Only of messages that are to be confirmed.
+    pub latest: Option<String>,
 }
 
 /// Many messages to one device, packed as they are sent.
@@ -279,6 +285,11 @@ pub enum Outcome {
     },
     /// No route leads to the receiver; it is not known to be delivered.
     Unreachable {
+        /// The reason.
+        reason: String,
+    },
+    /// A newer message took its place while it waited, as its sender wished; it is not known to be delivered.
+    Superseded {
         /// The reason.
         reason: String,
     },

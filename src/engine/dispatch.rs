@@ -61,6 +61,9 @@ impl Engine {
     /// Hands on what wings ask of those beside them and above them.
     pub(super) fn pass_on(&mut self) {
         self.messages.reroute(&mut self.routing);
+        for link in ::core::mem::take(&mut self.neighbours.air.freed) {
+            self.handle_freed(link);
+        }
         for (from, first, count) in ::core::mem::take(&mut self.messages.asks.heard) {
             self.groups.handle_heard(&mut self.core, &from, first, count);
         }
@@ -87,12 +90,12 @@ impl Engine {
             Command::Request { send, service } => {
                 self.messages.request(&mut self.core, &mut self.neighbours, &mut self.routing, token, send, service)
             }
-            Command::Publish { topic, payload, policy, lifetime, confirm } => {
+            Command::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 self.groups.publish(
                     &mut self.core,
                     &mut self.neighbours,
                     &mut self.routing,
-                    (token, confirm),
+                    (token, confirm, latest),
                     topic,
                     payload,
                     policy.as_deref(),

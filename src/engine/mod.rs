@@ -100,7 +100,7 @@ use routing::Routing;
 use std::collections::{BTreeMap, VecDeque};
 use store::{Read, ReadError};
 use timers::Timers;
-use view::QuarantinedView;
+use view::{QuarantinedView, WaitingView};
 
 pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
@@ -243,6 +243,11 @@ impl Engine {
     /// The signed credential of the neighbour at the other end of a link, as it travels.
     pub fn credential_of(&self, link: LinkId) -> Option<&[u8]> {
         self.neighbours.links.get(link).map(|link| &link.peer.signed[..])
+    }
+
+    /// The devices for which messages wait for long, and why.
+    pub fn waiting(&self) -> Vec<WaitingView> {
+        self.messages.waiting(self.core.now.time)
     }
 
     /// The neighbours in quarantine.

@@ -57,6 +57,11 @@ impl Engine {
             price: money(m.price),
             energy_mj: m.energy,
             left: self.neighbours.link_metrics.left(link.bearer, self.core.now.unix),
+            air_ms: self
+                .neighbours
+                .air
+                .left(link.bearer, self.core.now.time)
+                .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 

@@ -87,7 +87,7 @@ pub(super) async fn send<R>(
     State(context): State<Context<R>>,
     body: Result<Json<SendBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(SendBody { to, payload, payload_base64, ack, class, policy, deadline, id }) = body?;
+    let Json(SendBody { to, payload, payload_base64, ack, class, policy, deadline, id, latest }) = body?;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
@@ -96,6 +96,7 @@ pub(super) async fn send<R>(
         policy,
         lifetime: deadline.0,
         id: id.as_deref().map(send_id).transpose()?,
+        latest,
     };
     outcome(context.caller.ask(Command::Send(send)).await.map_err(broken)?).map(Json)
 }
@@ -118,6 +119,7 @@ pub(super) async fn request<R>(
         policy,
         lifetime: timeout.0,
         id: None,
+        latest: None,
     };
     outcome(context.caller.ask(Command::Request { send, service }).await.map_err(broken)?).map(Json)
 }
@@ -131,9 +133,9 @@ pub(super) async fn publish<R>(
     State(context): State<Context<R>>,
     body: Result<Json<PublishBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm }) = body?;
+    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm, latest }) = body?;
     let (payload, lifetime) = (bytes(payload, payload_base64)?, deadline.0);
-    let command = Command::Publish { topic, payload, policy, lifetime, confirm };
+    let command = Command::Publish { topic, payload, policy, lifetime, confirm, latest };
     outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
 }
 

@@ -87,7 +87,8 @@ impl ApiError {
                 | Refused::NoPath { .. }
                 | Refused::PathPolicy { .. }
                 | Refused::Bulletin(_)
-                | Refused::Oneself(_),
+                | Refused::Oneself(_)
+                | Refused::Latest,
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
             | Self::Stopping
@@ -117,6 +118,7 @@ impl ApiError {
             }
             Self::Refused(Refused::NoPath { .. }) => "`m2mesh route DEST --explain` shows the ways and their limits",
             Self::Refused(Refused::PathPolicy { .. }) => "publish under a policy that weighs, or avoids bearers",
+            Self::Refused(Refused::Latest) => "ask for a confirmation, or leave `latest` out",
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
             Self::Refused(Refused::Filter(_)) => "a filter looks like plant/+/temperature or plant/#",

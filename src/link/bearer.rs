@@ -9,6 +9,7 @@
 //! 1. There is at least one profile, and there are at most [`MAX_BEARERS`] and one more; every index fits a byte.
 //! - The same connection and the same networks always give the same bearer.
 
+use super::duty::Limit;
 use super::windows::Windows;
 use crate::time::Unix;
 use crate::wire::data::Class;
@@ -36,6 +37,8 @@ pub struct Profile {
     pub overhead: u32,
     /// The most bits a second of each class, the most urgent first, if that is limited; at most the rate.
     pub shares: [Option<u64>; Class::ALL.len()],
+    /// How much of the time it may be on air, if that is limited.
+    pub duty: Option<Limit>,
     /// How much may be sent and received in a period, if that is limited.
     pub quota: Option<Quota>,
     /// The times at which the bearer may be used.
@@ -86,6 +89,21 @@ impl Profile {
         carried.max(LEAST_PIECE).min(self.mtu as usize)
     }
 
+    /// How long a frame of that many bytes is on air, with the overhead of its packets; `None` if the rate is unknown.
+    pub fn air_time(&self, bytes: usize) -> Option<Duration> {
+        let rate = u64::from(self.rate).checked_mul(1_000).filter(|_| self.rate != u32::MAX)?;
+        let packets = u64::try_from(bytes.div_ceil(self.piece().min(PACKET)).max(1)).unwrap_or(u64::MAX);
+        let bits = packets.saturating_mul(self.overhead.into()).saturating_add(bytes as u64).saturating_mul(8);
+        let preamble = self.duty.map_or(Duration::ZERO, |duty| duty.preamble);
+        let preambles = preamble.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX));
+        Some(Duration::from_micros(bits.saturating_mul(1_000_000).div_ceil(rate)) + preambles)
+    }
+
+    /// Whether the times at which it may be on air are limited, so that each frame has to be asked for.
+    pub fn is_limited(&self) -> bool {
+        self.rate != u32::MAX && (self.duty.is_some() || !self.windows.is_empty())
+    }
+
     /// The longest rest of an address on this bearer after it was dialled in vain; `usual` is the rest where dials cost
     /// nothing. Dials cost at most [`DIAL_BUDGET`] an hour.
     pub fn longest_rest(&self, usual: Duration) -> Duration {
@@ -100,6 +118,8 @@ impl Profile {
 
 /// The bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds.
 pub const OVERHEAD: u32 = 70;
+/// The payload of a packet, which costs its overhead once.
+pub const PACKET: usize = 1_500;
 /// The most that may be stated as the overhead of a packet, in bytes.
 pub const MAX_OVERHEAD: u32 = 10_000;
 /// How many milliseconds a piece takes,
@@ -187,6 +207,7 @@ impl Default for Profile {
             rate: u32::MAX,
             overhead: OVERHEAD,
             shares: [None; Class::ALL.len()],
+            duty: None,
             quota: None,
             windows: Windows::default(),
             metered: false,
@@ -327,6 +348,15 @@ mod tests {
         let of = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.piece();
         assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 800, 15_625, 100]);
         assert_eq!([of(u32::MAX, LARGEST), of(1_000_000, LARGEST)], [LARGEST as usize; 2]);
+    }
+
+    #[test]
+    fn time_on_air_has_all_packets_with_what_they_cost() {
+        let limit = Limit { budget: Duration::ZERO, over: Duration::ZERO, preamble: Duration::from_millis(5) };
+        let radio = Profile { rate: 10, overhead: 88, duty: Some(limit), ..Profile::default() };
+        assert_eq!(radio.air_time(512), Some(Duration::from_millis(480 + 5)));
+        assert_eq!(radio.air_time(513), Some(Duration::from_micros(551_200 + 10_000)));
+        assert_eq!((Profile::default().air_time(1), radio.is_limited()), (None, true));
     }
 
     /// Invariant 1.

@@ -36,7 +36,7 @@
 //! 2. A class with a share is given at most its share in any span, and two pieces.
 
 use super::Lane;
-use crate::link::bearer::Profile;
+use crate::link::bearer::{PACKET, Profile};
 use crate::wire::data::Class;
 use futures::FutureExt;
 use futures_timer::Delay;
@@ -159,8 +159,6 @@ impl Pacer {
 const BYTES_OF_KILOBIT: f64 = 125.0;
 /// The part of a bearer's rate that is used: what is given beyond the rate stays in buffers for ever.
 const PART: f64 = 0.98;
-/// The payload of a packet, which costs its overhead once.
-const PACKET: usize = 1_500;
 /// How much time a task that is woken late may make up for.
 const LATE: Duration = Duration::from_millis(10);
 /// The most times in a row that alarms go before the control lane.

@@ -133,6 +133,7 @@ fn unanswered(outcome: &Outcome) -> String {
         Outcome::Expired { reason } => format!("no response in time: {reason}"),
         Outcome::Refused { reason } => format!("the request was refused: {reason}"),
         Outcome::Unreachable { reason } => format!("no way to the service: {reason}"),
+        Outcome::Superseded { reason } => format!("another took the place of the request: {reason}"),
         Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => "no response".to_owned(),
     }
 }
@@ -146,12 +147,28 @@ impl Message {
     /// confirms it end to end.
     pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
         let (payload, lifetime) = (payload.into(), DEADLINE);
-        Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, policy: None, lifetime, id: None })
+        Self(Send {
+            to,
+            payload,
+            ack: Ack::End,
+            class: Class::Telemetry,
+            policy: None,
+            lifetime,
+            id: None,
+            latest: None,
+        })
     }
 
     /// Sets which confirmation is wanted.
     pub fn ack(mut self, ack: Ack) -> Self {
         self.0.ack = ack;
+        self
+    }
+
+    /// Sets the key of which only the newest message is to wait: it takes the place of the one before it that has not
+    /// left, which ends as [`Outcome::Superseded`].
+    pub fn latest(mut self, key: impl Into<String>) -> Self {
+        self.0.latest = Some(key.into());
         self
     }
 
@@ -190,12 +207,14 @@ pub struct Publication {
     policy: Option<String>,
     lifetime: Duration,
     confirm: Option<u32>,
+    latest: bool,
 }
 
 impl Publication {
     /// A message to everybody who subscribes to a topic. By default it expires after 30 s.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self { topic: topic.into(), payload: payload.into(), policy: None, lifetime: DEADLINE, confirm: None }
+        let (topic, payload) = (topic.into(), payload.into());
+        Self { topic, payload, policy: None, lifetime: DEADLINE, confirm: None, latest: false }
     }
 
     /// Sets the policy by its name.
@@ -215,6 +234,12 @@ impl Publication {
     /// ([`Outcome::Heard`]).
     pub fn confirmed_by(mut self, devices: u32) -> Self {
         self.confirm = Some(devices);
+        self
+    }
+
+    /// Lets it take the place of those of the same topic that still wait: they end as [`Outcome::Superseded`].
+    pub fn latest(mut self) -> Self {
+        self.latest = true;
         self
     }
 }
@@ -305,8 +330,8 @@ impl Node {
 
     /// Publishes a message. Its outcome says to how many neighbours it went, or how many devices have confirmed it.
     pub async fn publish(&self, publication: Publication) -> Result<Outcome, CallError> {
-        let Publication { topic, payload, policy, lifetime, confirm } = publication;
-        let command = Command::Publish { topic, payload, policy, lifetime, confirm };
+        let Publication { topic, payload, policy, lifetime, confirm, latest } = publication;
+        let command = Command::Publish { topic, payload, policy, lifetime, confirm, latest };
         outcome(self.start(command).await?).await
     }
 

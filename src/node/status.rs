@@ -68,6 +68,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             store_failure: self.store_failure.clone(),
             twins,
             quarantined,
+            waiting: self.engine.waiting(),
             counters,
         }
     }

@@ -423,6 +423,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             store_failure: Some("no space left".into()),
             twins: vec!["pump runs at /ip4/192.0.2.1/tcp/7 and /ip4/192.0.2.2/tcp/7".into()],
             quarantined: Vec::new(),
+            waiting: Vec::new(),
             counters: [("busy".to_owned(), 2)].into(),
         };
         call.replies.push(Reply::Status(Box::new(status))).expect("heard");

@@ -45,6 +45,7 @@ fn status() -> Status {
         store_failure: None,
         twins: vec![],
         quarantined: Vec::new(),
+        waiting: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
 }

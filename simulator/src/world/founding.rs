@@ -136,6 +136,7 @@ pub(super) fn profiles(plan: &Plan) -> Bearers {
             rate: bearer.rate.or(bearer.channel).map_or(usual.rate, kilobits),
             overhead: usual.overhead,
             shares: usual.shares,
+            duty: None,
             quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
             windows: Windows::new(windows.flatten()),
             metered: bearer.metered,

@@ -14,6 +14,7 @@ fn message(token: u32, ack: Ack, lifetime_s: u64) -> Submission<u32> {
         lane: Lane::default(),
         lifetime: Duration::from_secs(lifetime_s),
         keep: true,
+        latest: None,
         id: None,
     }
 }

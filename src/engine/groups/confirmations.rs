@@ -101,6 +101,7 @@ impl Groups {
             lane: Lane { class: Class::Control, send_policy: Arc::default() },
             lifetime: frame.until.since(core.now.time),
             keep: false,
+            latest: None,
             id: None,
         };
         self.confirmations.leaving.push((name, message));

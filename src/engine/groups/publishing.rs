@@ -18,6 +18,7 @@
 //! - At most about [`PUBLICATIONS_OPEN`] publications wait: with as many, the node takes no more commands. Drop policy:
 //!   none, back-pressure.
 
+use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
 use crate::engine::core::Core;
@@ -224,7 +225,7 @@ impl Groups {
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
-        (token, confirm): (Token, Option<u32>),
+        (token, confirm, latest): (Token, Option<u32>, bool),
         topic: String,
         payload: Vec<u8>,
         policy: Option<&str>,
@@ -250,11 +251,32 @@ impl Groups {
         if !self.publishing.pending.contains_key(group) {
             self.note_publishing(core, neighbours, routing, group);
         }
+        let latest = latest || core.keeps_latest(&topic, policy);
+        if latest {
+            self.supersede(core, group, &topic);
+        }
         let (since, group) = (core.now.time, group.to_owned());
         let publication =
             Publication { token, confirm, topic, payload, send_policy, since, deadline: since + lifetime };
         self.publishing.pending.entry(group).or_default().push_back(publication);
         self.publishing.open += 1;
+    }
+
+    /// Ends the publications to a topic that wait: a newer one takes their place.
+    fn supersede(&mut self, core: &mut Core, group: &str, topic: &str) {
+        let Some(queue) = self.publishing.pending.get_mut(group) else { return };
+        let (over, rest): (VecDeque<Publication>, _) =
+            ::core::mem::take(queue).into_iter().partition(|waiting| waiting.topic == topic);
+        *queue = rest;
+        self.publishing.open -= over.len();
+        for publication in over {
+            core.count(Counter::MessagesSuperseded, 1);
+            if publication.confirm.is_some() {
+                self.confirmations.ended();
+            }
+            let reason = format!("a newer publication to {topic} took its place");
+            core.finish(publication.token, Reply::Outcome(Outcome::Superseded { reason }));
+        }
     }
 
     /// Seals one frame of waiting publications and pushes it, or blocks their group for a while. Returns `false` if no

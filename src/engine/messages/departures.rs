@@ -154,7 +154,15 @@ impl Messages {
                 Some((link, _)) if neighbours.links.get(link).is_some_and(|link| !link.takes(lane.class)) => {
                     self.sends.block_on(link, name);
                 }
-                Some((link, price)) => return Some(Departing { lane, send_policy, choice, link, price }),
+                Some((link, price)) => {
+                    let bytes = self.sends.next_in(name, &lane).map_or(0, |next| next.bytes) + AROUND;
+                    if let Some(wait) = neighbours.await_air(core, link, lane.class, bytes) {
+                        self.sends.note_no_route(name, NoRoute::Air(wait));
+                        self.sends.block_on(link, name);
+                        continue;
+                    }
+                    return Some(Departing { lane, send_policy, choice, link, price });
+                }
                 None => {}
             }
         }
@@ -217,6 +225,7 @@ impl Messages {
         let hasty = choice.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
         let most = batch_of(choice.route.rate, lane.class).min(affordable(send_policy, &choice.route));
+        let most = most.min(neighbours.air_room(core, *link, lane.class).saturating_sub(AROUND));
         let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };

@@ -52,6 +52,7 @@ impl Messages {
                     "the inbox of {to} was full until the deadline: not all of its consumers take what lies there"
                 ),
             },
+            Fate::Superseded => Outcome::Superseded { reason: format!("a newer message to {to} took its place") },
             Fate::Unreachable => {
                 let why = self.sends.no_route(to);
                 let why = why.map_or_else(String::new, |why| format!(": {}", explain_no_route(why)));
@@ -93,7 +94,9 @@ impl Messages {
                 continue;
             }
             let outcome = self.outcome(&to, fate, latency, price);
-            if !outcome.is_success() {
+            if fate == Fate::Superseded {
+                core.count(Counter::MessagesSuperseded, 1);
+            } else if !outcome.is_success() {
                 core.note_failure(to.as_str(), &outcome);
                 core.count(FAILED[class as usize], 1);
             }

@@ -17,6 +17,7 @@ pub(super) mod services;
 pub(super) mod sessions;
 pub(super) mod strangers;
 pub(super) mod submission;
+pub(super) mod waiting;
 
 use crate::delivery::sends::Sends;
 use crate::engine::api::Token;
@@ -26,6 +27,7 @@ use crate::engine::sender::Sender;
 use crate::engine::store::{Read, ReadError};
 use crate::id::{InnerId, Name};
 use crate::time::Now;
+use std::collections::BTreeSet;
 
 /// The state of the messages wing.
 pub(super) struct Messages {
@@ -36,6 +38,8 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
+    /// The receivers that have been recorded as full; each has messages that wait.
+    pub(super) told_full: BTreeSet<Name>,
     /// What this wing asks of the other wings.
     pub(super) asks: Asks,
     /// The buffer in which a batch is put together; kept to reuse its allocation.
@@ -87,6 +91,7 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
+            told_full: BTreeSet::new(),
             asks: Asks::default(),
             plain: Vec::new(),
         })

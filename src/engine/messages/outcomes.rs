@@ -46,6 +46,7 @@ enum How {
     Expired,
     Refused,
     Unreachable,
+    Superseded,
 }
 
 /// See the module's documentation.
@@ -94,6 +95,7 @@ impl Outcomes {
             Outcome::Expired { reason } => (How::Expired, 0, 0, reason.clone()),
             Outcome::Refused { reason } => (How::Refused, 0, 0, reason.clone()),
             Outcome::Unreachable { reason } => (How::Unreachable, 0, 0, reason.clone()),
+            Outcome::Superseded { reason } => (How::Superseded, 0, 0, reason.clone()),
         };
         let ended = Ended { id, how, latency, count, reason };
         self.pending.push(ended.clone());
@@ -153,6 +155,7 @@ impl From<Ended> for Outcome {
             How::Expired => Self::Expired { reason },
             How::Refused => Self::Refused { reason },
             How::Unreachable => Self::Unreachable { reason },
+            How::Superseded => Self::Superseded { reason },
         }
     }
 }

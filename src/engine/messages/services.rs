@@ -222,6 +222,7 @@ impl Messages {
             lane: Lane { class: Class::Control, send_policy: Arc::default() },
             lifetime: lifetime.max(LEAST_LIFETIME),
             keep: true,
+            latest: None,
             id: None,
         };
         self.submit(core, token, to, message).is_some()
@@ -390,6 +391,7 @@ impl Messages {
             lifetime,
             // The requester is gone after a restart, and a response would find nobody.
             keep: false,
+            latest: None,
             id: None,
         };
         let Some(id) = self.submit(core, token, &to, message) else { return };

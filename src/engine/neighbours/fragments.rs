@@ -16,6 +16,7 @@ use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::id::{LinkId, Lsn};
+use crate::link::duty::Use;
 use crate::time::Time;
 use crate::wire::data::Class;
 use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
@@ -104,11 +105,24 @@ impl Leaving {
 impl Neighbours {
     /// Queues a data frame and charges it to the bearer's quota; it leaves in pieces if the link requires that.
     pub(in crate::engine) fn send_data(&mut self, core: &mut Core, leaving: Leaving) {
+        self.spend(core, leaving.link, leaving.frame.len());
+        let class = leaving.class;
+        self.leave(core, leaving, Use::Message(class));
+    }
+
+    /// Queues a data frame that acknowledges messages, as [`Self::send_data`] does.
+    pub(in crate::engine) fn send_acknowledgement(&mut self, core: &mut Core, leaving: Leaving) {
+        self.spend(core, leaving.link, leaving.frame.len());
+        self.leave(core, leaving, Use::Acknowledgement);
+    }
+
+    /// Gives a frame to its link, a data frame in pieces if the link requires that.
+    pub(in crate::engine) fn emit(&mut self, core: &mut Core, leaving: Leaving) {
         let Leaving { link, class, frame, after, until } = leaving;
-        self.spend(core, link, frame.len());
+        let is_data = frame.head().get(4).is_some_and(|kind| *kind >= Kind::Data as u8);
         let piece = self.links.get(link).map_or(usize::MAX, |link| self.link_metrics.bearer(link.bearer).piece());
         let mtu = piece.max(LEAST + OVERHEAD);
-        if frame.len() <= mtu {
+        if frame.len() <= mtu || !is_data {
             return core.outputs.push_back(Output::Send { link, class, frame, after, until });
         }
         // Pieces are as large as the link allows, but there are never more of them than a frame may have.

@@ -5,8 +5,8 @@
 //! neighbour and bearer, so that the metrics of a link that comes back are known from before. Of the links to one
 //! neighbour each frame takes the one that its policy ranks best.
 //!
-//! A link is *usable* while its neighbour is heard, its bearer's access window is open, and its bearer's quota is not
-//! spent. A link that is not usable carries no data and is not advertised, but stays up.
+//! A link is *usable* while its neighbour is heard, its bearer's access window is open, its bearer's quota is not
+//! spent, and its bearer has air time left. A link that is not usable carries no data and is not advertised, but stays up.
 //!
 //! Invariants
 //! 1. No data frame leaves over a link that is not usable.
@@ -15,6 +15,7 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::air::PING_BYTES;
 use crate::engine::neighbours::links::Link;
 use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::event_log::Event;
@@ -178,11 +179,12 @@ impl Neighbours {
         }
     }
 
-    /// When an access window or a quota changes next.
+    /// When an access window, a quota or the air time of a bearer changes next.
     pub(in crate::engine) fn next_bearer_change(&self, core: &Core) -> Option<Time> {
         let changes = self.link_metrics.bearers.iter().filter_map(|bearer| bearer.windows.next_change(core.now.unix));
         let renewals = self.link_metrics.spend.iter().filter_map(|spend| spend.next_change(core.now.unix));
-        changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix))
+        let changed = changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix));
+        [changed, self.air.next_wake(), self.next_air_change(core)].into_iter().flatten().min()
     }
 
     /// The usable link to a neighbour that a policy ranks best, and its price in micro-units per MB.
@@ -216,6 +218,7 @@ impl Neighbours {
         let (estimator, forgotten) = self.link_metrics.estimator(of, now);
         estimator.measured(round_trip, now);
         core.count(Counter::LinksForgotten, u64::from(forgotten));
+        self.charge_air(core, id, PING_BYTES);
         self.assess(core, id);
     }
 
@@ -251,6 +254,7 @@ impl Neighbours {
         let bearer = self.link_metrics.bearer(link.bearer);
         let spend = self.link_metrics.spend.get(usize::from(link.bearer));
         let spent = spend.is_some_and(|spend| spend.is_exhausted(core.now.unix));
+        let spent = spent || self.air.is_exhausted(link.bearer);
         let usable = core.carries(&link.own) && !link.silent && !spent && bearer.windows.open_at(core.now.unix);
         let known = self.link_metrics.estimators.get(&(link.peer.body.key, link.bearer));
         let fresh = Estimator::new(core.now.time);
@@ -284,10 +288,11 @@ impl Neighbours {
         now >= self.link_metrics.assessed + ASSESS
     }
 
-    /// Assesses all links: a window or a quota has changed, or chances have recovered.
+    /// Assesses all links: a window or a quota has changed, air time or chances have recovered.
     pub(in crate::engine) fn timeout_link_metrics(&mut self, core: &mut Core) {
         self.link_metrics.assessed = core.now.time;
         self.assess_all(core);
+        self.timeout_air(core);
     }
 
     /// Charges bytes that are sent over a link to its bearer's quota.

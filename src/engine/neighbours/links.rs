@@ -11,9 +11,11 @@ use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::clocks::Clocks;
+use crate::engine::neighbours::fragments::Leaving;
 use crate::event_log::Event;
 use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
+use crate::link::duty::Use;
 use crate::routing::graph::Metrics;
 use crate::wire::data::Class;
 use crate::wire::frame::{self, Kind};
@@ -28,8 +30,8 @@ pub(in crate::engine) struct Link {
     pub peer: PeerCredential,
     /// The neighbour's name, if it is a contact.
     pub name: Option<Name>,
-    /// The most urgent class of which the link accepts no data for now; it accepts none that is less urgent either.
-    pub blocked: Option<Class>,
+    /// What the link accepts no data of for now.
+    pub blocked: Blocked,
     /// How the neighbour's clock differs from this device's.
     pub clocks: Clocks,
     /// The addresses at which the neighbour listens, as it says.
@@ -54,6 +56,15 @@ pub(in crate::engine) struct Link {
     pub tags: LeafTags,
 }
 
+/// Classes of which a link accepts no data, each with all that are less urgent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Blocked {
+    /// Those for which its queues have no room.
+    pub full: Option<Class>,
+    /// Those of which messages are held until the bearer may carry them.
+    pub held: Option<Class>,
+}
+
 /// What a leaf has its routers advertise for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct LeafTags {
@@ -66,7 +77,7 @@ pub(in crate::engine) struct LeafTags {
 impl Link {
     /// Whether the link accepts data of a class now.
     pub(in crate::engine) fn takes(&self, class: Class) -> bool {
-        self.blocked.is_none_or(|blocked| class < blocked)
+        [self.blocked.full, self.blocked.held].into_iter().flatten().all(|blocked| class < blocked)
     }
 
     /// Whether the neighbour, a leaf, listens to a group.
@@ -130,9 +141,9 @@ impl Links {
         self.links.values().find(|link| link.peer.body.handle == *handle)
     }
 
-    pub(in crate::engine) fn set_blocked(&mut self, link: LinkId, blocked: Option<Class>) {
+    pub(in crate::engine) fn set_blocked(&mut self, link: LinkId, full: Option<Class>) {
         if let Some(link) = self.links.get_mut(&link) {
-            link.blocked = blocked;
+            link.blocked.full = full;
         }
     }
 
@@ -208,13 +219,7 @@ impl Neighbours {
 
     /// Queues a frame in the control class that depends on no commit.
     pub(in crate::engine) fn send_frame(&mut self, core: &mut Core, link: LinkId, frame: Vec<u8>) {
-        core.outputs.push_back(Output::Send {
-            link,
-            class: Class::Control,
-            frame: frame.into(),
-            after: crate::id::Lsn(0),
-            until: None,
-        });
+        self.leave(core, Leaving::at_once(link, Class::Control, frame.into()), Use::Mesh);
     }
 
     pub(in crate::engine) fn name_of(&mut self, core: &mut Core, handle: &Handle) -> Option<Name> {

@@ -21,6 +21,7 @@
 use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::air::AirWait;
 use crate::engine::routing::pathfinding::Avoided;
 use crate::engine::routing::wording::explain_no_route;
 use crate::engine::routing::{Reroute, Routing};
@@ -102,6 +103,8 @@ pub(in crate::engine) enum NoRoute {
     Segment(u8),
     /// The location of the destination is known, but no path leads there.
     Apart,
+    /// The first link of the path may not be on air now.
+    Air(AirWait),
 }
 
 /// See the module's documentation.

@@ -2,11 +2,13 @@
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::air::AirWait;
 use crate::engine::routing::Routing;
 use crate::engine::routing::routes::NoRoute;
 use crate::id::Pseudonym;
 use crate::routing::hold_down::Cause;
 use crate::routing::policy::Criterion;
+use crate::wire::data::Class;
 
 /// The reason why there is no route, in words.
 pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
@@ -17,11 +19,29 @@ pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
         NoRoute::Limits(limit, by) => {
             format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
         }
+        NoRoute::Air(AirWait { bearer, class, again: Some(again) }) => format!(
+            "{bearer} may carry nothing of class {} now, by its duty cycle or access window; it may again in {} s",
+            class_name(*class),
+            again.as_secs() + 1
+        ),
+        NoRoute::Air(AirWait { bearer, class, again: None }) => format!(
+            "{bearer} may never carry so much of class {} at once, by its duty cycle or access windows; send less at a time",
+            class_name(*class)
+        ),
         NoRoute::Segment(segment) => {
             format!("every way leads through a router that hands on no frames of segment {segment}")
         }
     }
 }
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Alarm => "alarm",
+        Class::Control => "control",
+        Class::Telemetry => "telemetry",
+        Class::Bulk => "bulk",
+    }
+}
+
 impl Routing {
     /// The names of nodes, as far as they are contacts; else the beginnings of their keys.
     pub(in crate::engine) fn names(

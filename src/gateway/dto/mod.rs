@@ -18,7 +18,7 @@ mod traffic;
 pub use bulletin::{BulletinBody, BulletinTaken};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
-pub use node::{Contact, Peer, Quarantined, RouteQuery, Status};
+pub use node::{Contact, Peer, Quarantined, RouteQuery, Status, Waiting};
 pub use outcome::Outcome;
 pub use records::{
     ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,

@@ -3,6 +3,7 @@
 use super::Shape;
 use crate::client;
 use crate::engine::api;
+use crate::engine::view::WaitingView;
 use crate::metrics::{self, Gauges, Sample};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -56,8 +57,28 @@ pub struct Status {
     /// Neighbours in quarantine.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// The devices for which messages wait for long, and why.
+    #[serde(default)]
+    pub waiting: Vec<Waiting>,
     /// Counters of everything dropped or refused, by name. Those at zero are left out.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A device for which messages wait, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Waiting {
+    /// Its name.
+    pub to: String,
+    /// How many messages to it have not ended.
+    pub messages: u64,
+    /// Why they wait.
+    pub reason: String,
+}
+
+impl From<WaitingView> for Waiting {
+    fn from(WaitingView { to, messages, reason }: WaitingView) -> Self {
+        Self { to, messages, reason }
+    }
 }
 
 impl From<client::Status> for Status {
@@ -81,6 +102,7 @@ impl From<client::Status> for Status {
             store_failure,
             twins,
             quarantined,
+            waiting,
             counters,
         } = status;
         Self {
@@ -102,6 +124,7 @@ impl From<client::Status> for Status {
             store_failure,
             twins,
             quarantined: quarantined.into_iter().map(Quarantined::from).collect(),
+            waiting: waiting.into_iter().map(Waiting::from).collect(),
             counters,
         }
     }

@@ -83,6 +83,8 @@ pub struct Mesh {
     pub sent_beside: Vec<(LinkId, u8)>,
     /// Kinds of all frames with how long each may wait for its link.
     pub patience: Vec<(u8, Option<Duration>)>,
+    /// When each node gave a frame of how many bytes to a link.
+    pub given: Vec<(Time, usize, usize)>,
     /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
 }
@@ -140,6 +142,7 @@ impl Mesh {
             beside: BTreeMap::new(),
             sent_beside: Vec::new(),
             patience: Vec::new(),
+            given: Vec::new(),
             carried: BTreeMap::new(),
         };
         for member in members {
@@ -333,6 +336,7 @@ impl Mesh {
             Output::Send { link, frame, until, .. } => {
                 let frame = frame.into_vec();
                 self.patience.push((frame[4], until.map(|until| until.since(self.now.time))));
+                self.given.push((self.now.time, at, frame.len()));
                 self.nodes[at].sent.push(frame.clone());
                 if let Some((to, link)) = self.beside.get(&link).copied() {
                     self.sent_beside.push((self.beside[&link].1, frame[4]));
@@ -407,6 +411,7 @@ pub fn message(to: &str, payload: &[u8], ack: Ack, lifetime_s: u64) -> Send {
         policy: None,
         lifetime: Duration::from_secs(lifetime_s),
         id: None,
+        latest: None,
     }
 }
 

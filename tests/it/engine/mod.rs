@@ -1,5 +1,6 @@
 //! What the engine promises, shown on engines that are joined by queues in virtual time.
 
+mod air;
 mod allowances;
 mod areas;
 mod bounds;
@@ -36,6 +37,7 @@ mod sessions;
 mod streams;
 mod topics;
 mod verdicts;
+mod waiting;
 
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
@@ -363,6 +365,7 @@ fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
                 policy: None,
                 lifetime: seconds(30),
                 confirm: None,
+                latest: false,
             },
         );
     }
@@ -393,6 +396,7 @@ fn subscriptions_live_through_the_turn_of_an_epoch() {
                 policy: None,
                 lifetime: seconds(30),
                 confirm: None,
+                latest: false,
             },
         );
         sent += 1;
@@ -460,7 +464,14 @@ fn nothing_readable_leaves_a_node() {
     let topic = "CANARY-6b1f/x".to_owned();
     mesh.command(
         1,
-        Command::Publish { topic, payload: canary.to_vec(), policy: None, lifetime: seconds(30), confirm: None },
+        Command::Publish {
+            topic,
+            payload: canary.to_vec(),
+            policy: None,
+            lifetime: seconds(30),
+            confirm: None,
+            latest: false,
+        },
     );
     mesh.run(seconds(1));
     assert_eq!(mesh.inbox(2).len(), 1);

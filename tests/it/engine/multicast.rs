@@ -18,7 +18,10 @@ pub fn seconds(seconds: u64) -> Duration {
 
 pub fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: Duration) -> Token {
     let payload = number.to_be_bytes().to_vec();
-    mesh.command(at, Command::Publish { topic: topic.into(), payload, policy: None, lifetime, confirm: None })
+    mesh.command(
+        at,
+        Command::Publish { topic: topic.into(), payload, policy: None, lifetime, confirm: None, latest: false },
+    )
 }
 
 pub fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
@@ -111,7 +114,10 @@ fn devices_that_hand_a_publication_to_a_subscriber_confirm_it_where_that_is_aske
     mesh.run(seconds(3));
     let ask = |mesh: &mut Mesh, devices, lifetime| {
         let (topic, payload) = ("plant/stop".to_owned(), 7_u32.to_be_bytes().to_vec());
-        mesh.command(1, Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(devices) })
+        mesh.command(
+            1,
+            Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(devices), latest: false },
+        )
     };
     let outcome = |mesh: &Mesh, token: Token| mesh.ended.get(&token).cloned();
     // Nobody listens.
@@ -170,7 +176,10 @@ fn so_many_publications_wait_to_be_confirmed_whether_they_have_left_or_not() {
     mesh.run(seconds(3));
     let ask = |mesh: &mut Mesh| {
         let (topic, payload, lifetime) = ("plant/x".to_owned(), vec![0; 4], seconds(5));
-        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(u32::MAX) })
+        mesh.command(
+            0,
+            Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(u32::MAX), latest: false },
+        )
     };
     let refused = |mesh: &Mesh, token| matches!(mesh.reply(0, token), Some(Reply::Refused(Refused::Full(_))));
     let tokens: Vec<Token> = (0..5_000).map(|_| ask(&mut mesh)).collect();
@@ -246,7 +255,8 @@ fn a_burst_to_a_topic_of_its_own_arrives_whole() {
     for number in 1..2_001_u32 {
         let (topic, mut payload) = ("plant/flood".to_owned(), number.to_be_bytes().to_vec());
         payload.resize(200, 0);
-        let command = Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None };
+        let command =
+            Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None, latest: false };
         mesh.nodes[0].engine.handle(Input::Command { token: Token(1_000_000 + u64::from(number)), command }, now);
     }
     mesh.handle(0, Input::Timeout);

@@ -47,7 +47,10 @@ fn logged(mesh: &Mesh, at: usize, wanted: impl Fn(&Event) -> bool) -> usize {
 fn publish(mesh: &mut Mesh, at: usize, number: u8) {
     let topic = "plant/x".to_owned();
     let payload = vec![number];
-    mesh.command(at, Command::Publish { topic, payload, policy: None, lifetime: seconds(30), confirm: None });
+    mesh.command(
+        at,
+        Command::Publish { topic, payload, policy: None, lifetime: seconds(30), confirm: None, latest: false },
+    );
 }
 
 fn heard(mesh: &Mesh, at: usize, token: Token) -> Vec<u8> {

@@ -36,6 +36,7 @@ fn status() -> Status {
         store_failure: None,
         twins: vec![],
         quarantined: Vec::new(),
+        waiting: Vec::new(),
         counters: [(Counter::DataLooped.name().to_owned(), 2)].into(),
     }
 }
