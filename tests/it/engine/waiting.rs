@@ -48,7 +48,7 @@ fn a_receiver_that_takes_nothing_is_told_of_and_leaves_room_for_messages_to_othe
     mesh.run(seconds(2));
     assert!(matches!(mesh.ended.get(&to_c), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&to_c));
     mesh.command(1, Command::Consume { consumer: String::new(), up_to: 250_000, durable: false });
-    mesh.run(seconds(10));
+    mesh.run(seconds(30));
     assert!(to_b.iter().all(|token| matches!(mesh.ended.get(token), Some(Outcome::Delivered { .. }))));
     assert!(mesh.nodes[0].engine.waiting().is_empty());
 }
