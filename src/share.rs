@@ -115,6 +115,16 @@ impl<Owner: Clone + Ord> Rates<Owner> {
         taken
     }
 
+    /// An owner goes on under another name: what it has used up, it has used up there too. Of two names the one with
+    /// fewer turns counts.
+    pub fn inherit(&mut self, from: &Owner, to: Owner, now: Time) {
+        if self.left.contains_key(from) {
+            let left = *self.left(from, now);
+            let known = self.left(&to, now);
+            *known = left.min(*known);
+        }
+    }
+
     /// Whether an owner has a turn now.
     pub fn has(&mut self, owner: &Owner, now: Time) -> bool {
         *self.left(owner, now) > 0
@@ -158,6 +168,18 @@ const MAX_OWNERS: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_goes_on_under_another_name_has_no_more_turns_than_before() {
+        let mut rates = Rates::new(3, Duration::from_secs(1));
+        let now = Time(5_000_000);
+        assert_eq!(rates.take_all(&"old", 2, now), 2);
+        rates.inherit(&"old", "new", now);
+        rates.inherit(&"unknown", "other", now);
+        assert_eq!((rates.take_all(&"new", 9, now), rates.take_all(&"other", 9, now)), (1, 3));
+        rates.inherit(&"old", "new", now);
+        assert!(!rates.has(&"new", now), "of two the fewer");
+    }
 
     /// Invariants 1 and 2.
     #[test]

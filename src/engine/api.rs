@@ -161,7 +161,8 @@ pub struct Send {
     /// The lifetime, after which it is of no use.
     pub lifetime: Duration,
     /// The application's name for this message. A send under a name that is known is told the outcome of the first, and
-    /// no message is sent twice: so an application can ask again, also after the node was restarted.
+    /// no message is sent twice: so an application can ask again, also after the node was restarted. A message that asks
+    /// for no confirmation is not kept, and its name is not remembered.
     pub id: Option<SendId>,
     /// A key: of the messages to this device with the same key only the newest waits. The one before it ends as
     /// [`Outcome::Superseded`], unless it is under way. Only of messages that are to be confirmed.

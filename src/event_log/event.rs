@@ -313,6 +313,19 @@ events! {
         neighbours: u64,
     } => "the quarantine of {held} was lifted", held = Plural(*neighbours, "neighbour");
 
+    /// The time that others have told was of no use: under the pseudonym that the device has for that time, nobody linked to
+    /// it. The device goes on under the one before.
+    TimeToldInVain = "time-told-in-vain" {
+        /// The time that was told, in Unix seconds.
+        told: u64 as Seconds,
+    } => "nobody linked to this device under the pseudonym for the time that others told, {told}; it goes on as before";
+
+    /// The device keeps its pseudonyms for another length of time from the first epoch on whose keys are not certified yet.
+    AnonymitySet = "anonymity-set" {
+        /// The mode: rotating, strict or stable.
+        anonymity: String,
+    } => "pseudonyms are {anonymity} from the first epoch whose keys are not certified yet";
+
     /// The air time of a bearer is used up: nothing is sent over it until enough of it has come back.
     AirSpent = "air-spent" {
         /// The name of the bearer.

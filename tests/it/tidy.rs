@@ -11,7 +11,7 @@ mod invariants;
 mod picture;
 mod rules;
 mod source;
-mod tables;
+pub mod tables;
 
 use m2mesh::counter::Counter;
 use std::path::{Path, PathBuf};

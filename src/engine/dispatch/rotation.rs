@@ -62,9 +62,13 @@ impl Engine {
             Step::Abandon(next) => {
                 self.neighbours.addresses.remove(&next);
                 self.core.outputs.push_back(Output::Leave { own: next });
+                let told = self.member.rotation.told().unwrap_or(now.unix);
+                self.core.record(Event::TimeToldInVain { told: told.seconds() });
                 self.member.rotation.note_abandoned();
             }
-            Step::Retire(last) if last || self.all_linked(&self.core.former, &self.core.own) => {
+            Step::Retire(last)
+                if last || self.core.former.is_none_or(|former| self.all_linked(&former, &self.core.own)) =>
+            {
                 self.routing.leave_as(&mut self.core, &mut self.neighbours);
                 self.member.rotation.note_retired(now.time);
             }
@@ -110,7 +114,7 @@ impl Engine {
 
     /// Whether every neighbour with a link to one pseudonym of this device has one to another. Neighbours that have rotated meanwhile count by their
     /// successors, where they are known.
-    fn all_linked(&self, former: &Option<Pseudonym>, own: &Pseudonym) -> bool {
+    fn all_linked(&self, former: &Pseudonym, own: &Pseudonym) -> bool {
         let links = &self.neighbours.links;
         let under = |own: &Pseudonym| -> BTreeSet<Pseudonym> {
             links.iter().filter(|(_, link)| link.own == *own).map(|(_, link)| link.peer.body.key).collect()
@@ -118,7 +122,7 @@ impl Engine {
         let (here, successors) = (under(own), &self.neighbours.successors);
         let is_linked =
             |peer: &Pseudonym| here.contains(peer) || successors.of(peer).is_some_and(|next| here.contains(&next));
-        former.as_ref().is_none_or(|former| under(former).iter().all(is_linked))
+        under(former).iter().all(is_linked)
     }
 
     /// A link has come up.
@@ -146,7 +150,7 @@ impl Engine {
             let advertises = || lsdb.entry(&link.peer.body.key).is_some_and(|entry| is_told(&entry.lsa));
             link.process.is_some() && (!router || advertises())
         };
-        links.all(is_known) && self.all_linked(&Some(core.own), next)
+        links.all(is_known) && self.all_linked(&core.own, next)
     }
 
     /// Takes part under another pseudonym from now on. Links of the one before carry what is under way.

@@ -9,6 +9,7 @@
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::store::{Read, ReadError, Table, Write};
+use crate::event_log::Event;
 use crate::identity::anonymity::Anonymity;
 use crate::wire;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ impl Member {
         core.membership.set_anonymity(anonymity);
         let value = wire::encode(&Kept { anonymity, instead_of: core.settings.anonymity });
         core.journal.write(Write::Put { table: Table::Meta, key: KEY.to_vec(), value });
+        core.record(Event::AnonymitySet { anonymity: anonymity.name().to_owned() });
         self.plan_renewal(core);
     }
 }

@@ -93,6 +93,10 @@ impl Messages {
                 // The service has received the request: from here on only the response counts, see `services`.
                 continue;
             }
+            if request && token.is_some_and(|token| !self.services.waits(token)) {
+                // The response has come before a receipt of the request.
+                continue;
+            }
             let outcome = self.outcome(&to, fate, latency, price);
             if fate == Fate::Superseded {
                 core.count(Counter::MessagesSuperseded, 1);

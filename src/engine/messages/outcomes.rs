@@ -8,7 +8,9 @@
 //!
 //! Invariants
 //! 1. A message whose name is known is never sent a second time.
-//! 2. Whoever asks for a name is told the same outcome.
+//! 2. Whoever asks for a name is told the same outcome. A success is told at once, before it is durable: after a crash
+//!    within these moments the message is sent again, and ends as before unless its receiver is out of reach until the
+//!    deadline: then who asks is told that it is *not known* to be delivered.
 //! - At most [`MAX_ENDED`] outcomes are remembered. Drop policy: the oldest is forgotten (`outcomes_forgotten`).
 //! - At most [`MAX_ASKERS`] wait for one open message. Drop policy: the newest is refused.
 
@@ -131,8 +133,15 @@ impl Messages {
     pub(in crate::engine) fn ask_again(&mut self, core: &mut Core, token: Token, send: &Send) -> bool {
         let Some(id) = send.id else { return false };
         if let Some(ended) = self.outcomes.ended.get(&id) {
-            let reply = Reply::Outcome(ended.clone().into());
-            core.finish(token, reply);
+            let outcome = Outcome::from(ended.clone());
+            // It may have been written only just now: a crash before that is durable could still change it.
+            let certain = outcome.is_success() || core.journal.disk_fails;
+            let reply = Reply::Outcome(outcome);
+            if certain {
+                core.finish(token, reply)
+            } else {
+                core.journal.finish_with(token, reply)
+            }
             return true;
         }
         let Some(asked) = self.outcomes.open.get_mut(&id) else { return false };

@@ -105,6 +105,11 @@ impl Services {
         [calls, self.deadlines.first().map(|(at, _)| *at)].into_iter().flatten().min()
     }
 
+    /// Whether a request waits for its response.
+    pub(in crate::engine) fn waits(&self, token: Token) -> bool {
+        self.by_token.contains_key(&token)
+    }
+
     /// Removes a request that has ended without a response.
     pub(in crate::engine) fn forget_request(&mut self, token: Token) {
         if let Some(id) = self.by_token.remove(&token)

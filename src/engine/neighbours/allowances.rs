@@ -122,6 +122,15 @@ impl Neighbours {
 }
 
 impl Allowances {
+    /// What a neighbour has used up under one pseudonym it has used up under its next one. Its openings by credential
+    /// begin anew, since those credentials end with the epoch.
+    pub(in crate::engine) fn inherit(&mut self, from: &Pseudonym, to: Pseudonym, now: crate::time::Time) {
+        let Self { frames, credentials, documents, digests, lsas, openers, of_one: _ } = self;
+        for rates in [frames, credentials, documents, digests, lsas, openers] {
+            rates.inherit(from, to, now);
+        }
+    }
+
     /// Whether a session may be opened under the credential with that handle, which a neighbour has brought: it spends a
     /// turn of it.
     pub(in crate::engine) fn may_open(&mut self, by: Pseudonym, handle: &Handle, now: crate::time::Time) -> bool {

@@ -18,8 +18,9 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::id::LinkId;
+use crate::id::{LinkId, Pseudonym};
 use crate::share::Rates;
+use crate::time::Time;
 use core::time::Duration;
 
 /// The allowance of a neighbour: forged frames, and as many malformed ones, that it may bring at once.
@@ -37,6 +38,14 @@ pub(in crate::engine) struct Forgeries {
 impl Default for Forgeries {
     fn default() -> Self {
         Self { forged: Rates::new(FORGIVEN, PARDON), malformed: Rates::new(FORGIVEN, PARDON) }
+    }
+}
+
+impl Forgeries {
+    /// What a neighbour has used up under one pseudonym it has used up under its next one.
+    pub(in crate::engine) fn inherit(&mut self, from: &Pseudonym, to: Pseudonym, now: Time) {
+        self.forged.inherit(from, to, now);
+        self.malformed.inherit(from, to, now);
     }
 }
 

@@ -11,9 +11,10 @@
 //!                             └─ an hour without one: forgiven
 //! ```
 //!
-//! **Whom it holds.** The pseudonym that the links were under. A device that takes another pseudonym at the turn of an
-//! epoch begins anew, unless it is a contact: a contact's handles of the coming epoch are known, so its quarantine and its
-//! offences follow it. Nothing of it outlasts the process, and nobody else is told.
+//! **Whom it holds.** The pseudonym that the links were under, and the one that it has named as its successor. A device that
+//! takes another pseudonym at the turn of an epoch and names no successor begins anew, unless it is a contact: a contact's
+//! handles of the coming epoch are known, so its quarantine and its offences follow it. Nothing of it outlasts the process,
+//! and nobody else is told.
 //!
 //! **What counts** is in [`forgeries`](super::forgeries): only what every honest device checks before it sends it, so that
 //! no relay is held for what somebody beyond it has made.
@@ -141,17 +142,34 @@ impl Quarantine {
             _ => FIRST.saturating_mul(1 << (offences - 2).min(16)).min(LONGEST),
         };
         let until = (offences > 1).then(|| now + rest);
-        let forgotten = self.offenders.len() >= MAX_OFFENDERS;
-        if forgotten {
+        let forgotten = self.make_room(&key);
+        self.offenders.insert(key, Offender { name, offences, pardon: now + rest + PARDON, until, reason, handles });
+        self.publish();
+        Sentence { rest, offences, forgotten }
+    }
+
+    /// A neighbour goes on under another pseudonym: its offences are remembered under that one. Returns whether another
+    /// offender was forgotten for it.
+    pub(in crate::engine) fn inherit(&mut self, from: &Pseudonym, to: Pseudonym) -> bool {
+        let Some(before) = self.offenders.get(from).cloned() else { return false };
+        let forgotten = self.make_room(&to);
+        let offences = before.offences.max(self.offenders.get(&to).map_or(0, |known| known.offences));
+        self.offenders.insert(to, Offender { offences, ..before });
+        self.publish();
+        forgotten
+    }
+
+    /// Forgets an offender, if one more does not find room. Returns whether one was forgotten.
+    fn make_room(&mut self, next: &Pseudonym) -> bool {
+        let full = self.offenders.len() >= MAX_OFFENDERS && !self.offenders.contains_key(next);
+        if full {
             let first =
                 self.offenders.iter().min_by_key(|(_, one)| (one.until.is_some(), one.until.unwrap_or(one.pardon)));
             if let Some(first) = first.map(|(key, _)| *key) {
                 self.offenders.remove(&first);
             }
         }
-        self.offenders.insert(key, Offender { name, offences, pardon: now + rest + PARDON, until, reason, handles });
-        self.publish();
-        Sentence { rest, offences, forgotten }
+        full
     }
 
     /// Ends what has lasted long enough. Returns whether a quarantine has ended.
@@ -307,6 +325,21 @@ mod tests {
         let sentence = quarantine.note(key(2), liar, Vec::new(), "it lies", at(62));
         assert_eq!((sentence.offences, quarantine.len()), (3, 1));
         assert_eq!((quarantine.lift(), quarantine.len(), quarantine.shunned().keys.len()), (vec![key(2)], 0, 0));
+    }
+
+    #[test]
+    fn who_goes_on_under_another_pseudonym_takes_its_offences_along() {
+        let mut quarantine = Quarantine::default();
+        quarantine.note(key(1), None, Vec::new(), "it lies", at(1));
+        assert!(!quarantine.inherit(&key(1), key(2)) && !quarantine.inherit(&key(8), key(9)));
+        let sentence = quarantine.note(key(2), None, Vec::new(), "it lies", at(2));
+        assert_eq!((sentence.offences, sentence.rest), (2, FIRST));
+        assert!(!quarantine.inherit(&key(2), key(3)));
+        assert!(quarantine.holds(&key(3), None) && quarantine.shunned().keys.contains(&key(3)));
+        // Not even by a successor that has offended less.
+        quarantine.note(key(4), None, Vec::new(), "it lies", at(3));
+        quarantine.inherit(&key(3), key(4));
+        assert_eq!(quarantine.note(key(4), None, Vec::new(), "it lies", at(4)).offences, 3);
     }
 
     /// Invariant 2.

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! the new network listens ─▶ Successor over each link of the old pseudonym ─▶ the neighbour verifies credential and proof
-//!                         ─▶ what it has measured of the device holds of the new pseudonym, before that has a link
+//!                         ─▶ what it knows of the device holds of the new pseudonym, before that has a link
 //! ```
 //!
 //! Without it a neighbour measures the new link from the beginning, and has no doubts about a device that it has found to drop messages.
+//! What the device has used up of its allowances, and the offences that it has committed, go over as well: a new pseudonym
+//! is no pardon.
 //! Who does not want neighbours to be told is *strict* ([`crate::identity::anonymity`]).
 //!
 //! Invariants
@@ -79,10 +81,19 @@ impl Neighbours {
             self.successors.named.insert(link, named);
         }
         match &next {
-            Some(next) => self.link_metrics.inherit(&from.1.body.key, next.body.key, core.now.time),
+            Some(next) => self.inherit(core, &from.1.body.key, next.body.key),
             None => core.count(Counter::SuccessorsRefused, 1),
         }
         next
+    }
+
+    /// What is known of a neighbour holds of the pseudonym under which it goes on.
+    fn inherit(&mut self, core: &mut Core, from: &Pseudonym, to: Pseudonym) {
+        self.link_metrics.inherit(from, to, core.now.time);
+        self.allowances.inherit(from, to, core.now.time);
+        self.forgeries.inherit(from, to, core.now.time);
+        let forgotten = self.quarantine.inherit(from, to);
+        core.count(Counter::OffendersForgotten, u64::from(forgotten));
     }
 
     fn judge_successor(

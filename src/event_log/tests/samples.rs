@@ -74,6 +74,8 @@ pub(super) fn samples() -> Vec<Event> {
             offences: 3,
         },
         Event::QuarantineLifted { neighbours: 1 },
+        Event::TimeToldInVain { told: 1_800_000_000 },
+        Event::AnonymitySet { anonymity: text("strict") },
         Event::AirSpent { bearer: text("srd"), again_s: 1_830 },
         Event::ReceiverFull { name: pump(), waiting: 4_096 },
         Event::ReceiverTakes { name: pump() },

@@ -6,6 +6,7 @@ use m2mesh::counter::Counter;
 use m2mesh::engine::{Input, Settings};
 use m2mesh::event_log::{Event, Logged};
 use m2mesh::id::CredentialHash;
+use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::identity::clock::Standing;
 use m2mesh::time::{Now, Unix};
 use m2mesh::wire::batch::Ack;
@@ -343,4 +344,30 @@ fn who_asks_for_the_time_without_end_is_answered_now_and_then() {
     let before = mesh.nodes[DEVICE].sent.len();
     mesh.hand(DEVICE, 1, &frame::of(Kind::TimeRequest, &TimeRequest { nonce: [3; NONCE] }));
     assert_eq!(answer(&mesh.nodes[DEVICE].sent[before..]).error, u64::MAX);
+}
+
+/// Who tells the time at an admission and then does not link to the device has taken nothing from it: the device goes on under the pseudonym
+/// that it had, and says so.
+#[test]
+fn a_time_that_was_told_by_nobody_who_links_is_not_kept() {
+    let mut mesh = Mesh::with(&["issuer", "a", "b", "device"], |_| Settings {
+        anonymity: Anonymity::Rotating,
+        ..Settings::default()
+    });
+    (0..4).for_each(|at| mesh.handle(at, Input::Timeout));
+    mesh.connect(DEVICE, 1);
+    mesh.run(seconds(60));
+    mesh.cut_off.insert(DEVICE);
+    mesh.disconnect(DEVICE, 1);
+    mesh.skew.insert(DEVICE, DEAD);
+    start(&mut mesh, DEVICE);
+    mesh.run(seconds(1));
+    let (before, later) = (mesh.nodes[DEVICE].engine.pseudonym(), mesh.now.unix + seconds(7_200));
+    mesh.handle(DEVICE, Input::Told(later));
+    mesh.run(seconds(29));
+    assert_eq!(told(&mesh, |event| matches!(event, Event::TimeToldInVain { .. })), 0);
+    mesh.run(seconds(5));
+    let seconds = later.seconds();
+    assert_eq!(told(&mesh, |event| *event == Event::TimeToldInVain { told: seconds }), 1);
+    assert_eq!(mesh.nodes[DEVICE].engine.pseudonym(), before);
 }

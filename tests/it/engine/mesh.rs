@@ -87,6 +87,7 @@ pub struct Mesh {
     pub given: Vec<(Time, usize, usize)>,
     /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
+    seed: u64,
 }
 
 pub fn name(text: &str) -> Name {
@@ -106,7 +107,17 @@ impl Mesh {
 
     /// Each in segments of its own; what these reach stands in the bulletin.
     pub fn in_segments(nodes: &[(&str, u64)], reach: Vec<Segment>, settings: impl Fn(usize) -> Settings) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        Self::of_seed(7, nodes, reach, settings)
+    }
+
+    /// The same of another seed: a realm and devices that have nothing in common with those of the first.
+    pub fn of_seed(
+        seed: u64,
+        nodes: &[(&str, u64)],
+        reach: Vec<Segment>,
+        settings: impl Fn(usize) -> Settings,
+    ) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
         let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
         let mut body = realm.bulletin.body().clone();
@@ -144,6 +155,7 @@ impl Mesh {
             patience: Vec::new(),
             given: Vec::new(),
             carried: BTreeMap::new(),
+            seed,
         };
         for member in members {
             let node = mesh.boot(mesh.nodes.len(), member, Disk::default());
@@ -153,7 +165,7 @@ impl Mesh {
     }
 
     fn boot(&mut self, at: usize, member: Membership, disk: Disk) -> Node {
-        let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100);
+        let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100 * (self.seed - 6));
         self.next_link += 1;
         let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
         let settings = self.settings[at].clone();
@@ -362,7 +374,9 @@ impl Mesh {
                 }
                 self.nodes[at].replies.push((token, reply));
                 if last {
-                    assert!(self.nodes[at].finished.insert(token), "{token:?} ended twice");
+                    let told: Vec<_> = self.nodes[at].replies.iter().filter(|(of, _)| *of == token).collect();
+                    assert!(!self.nodes[at].finished.contains(&token), "{token:?} of {at} ended twice: {told:?}");
+                    self.nodes[at].finished.insert(token);
                 }
             }
             Output::Issue { origin, hello } => {

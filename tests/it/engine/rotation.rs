@@ -6,6 +6,7 @@ use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, Outcome, Reply, Token};
 use m2mesh::engine::view::IdentityView;
 use m2mesh::engine::{Input, Settings};
+use m2mesh::event_log::Event;
 use m2mesh::id::Pseudonym;
 use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::identity::credential::{OwnCredential, PeerCredential};
@@ -267,6 +268,7 @@ fn a_mode_is_set_at_run_time_and_outlasts_the_process() {
     assert_eq!(told.next_change, Some(told.in_force_from), "once its certified epochs are over");
     assert!(told.in_force_from > told.epoch_ends);
     mesh.run(seconds(5));
+    assert!(mesh.events(1).contains(&Event::AnonymitySet { anonymity: "strict".to_owned() }));
     mesh.restart(1);
     assert_eq!(identity(&mut mesh, 1, Command::Identity).anonymity, Anonymity::Strict);
     // Its pseudonym changes then, and others reach it.

@@ -1,0 +1,117 @@
+//! The ways of sending, and what their receivers have got.
+
+use super::Sent;
+use super::situation::Run;
+use crate::engine::mesh::message;
+use m2mesh::engine::api::{Call, Command, Reply, Token};
+use m2mesh::wire::batch::Ack;
+use std::time::Duration;
+
+/// The device that sends.
+pub const SENDER: usize = 0;
+
+/// A way of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A message to one device, confirmed once it is durable there.
+    End,
+    /// A message to one device, confirmed by the next hop.
+    Hop,
+    /// A message to one device that nobody confirms.
+    Unconfirmed,
+    /// A request to a service of one device.
+    Request,
+    /// A publication to those who listen to its topic.
+    Publication,
+    /// The same, confirmed by those who have handed it over.
+    Confirmed,
+}
+
+impl Way {
+    pub const ALL: [Self; 6] =
+        [Self::End, Self::Hop, Self::Unconfirmed, Self::Request, Self::Publication, Self::Confirmed];
+
+    /// As the document names it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::End => "`send NAME`",
+            Self::Hop => "`send NAME --ack hop`",
+            Self::Unconfirmed => "`send NAME --ack none`",
+            Self::Request => "`request NAME`",
+            Self::Publication => "`publish`",
+            Self::Confirmed => "`publish --ack group`",
+        }
+    }
+
+    /// Makes the receivers listen, where that is needed.
+    pub fn listen(self, run: &mut Run, receiver: usize) {
+        let command = match self {
+            Self::Request => Command::Offer { service: "count".to_owned() },
+            Self::Publication | Self::Confirmed => Command::subscribe("plant/#"),
+            Self::End | Self::Hop | Self::Unconfirmed => return,
+        };
+        let token = run.mesh.command(receiver, command);
+        run.listening.push((receiver, token));
+    }
+
+    /// Sends one.
+    pub fn send(self, run: &mut Run, number: usize, lifetime: Duration) -> Sent {
+        let payload = format!("message {number}").into_bytes();
+        let to = |ack| message(run.name(), &payload, ack, lifetime.as_secs());
+        let publish = |confirm| {
+            let (topic, payload) = ("plant/news".to_owned(), payload.clone());
+            Command::Publish { topic, payload, policy: None, lifetime, confirm, latest: false }
+        };
+        let command = match self {
+            Self::End => Command::Send(to(Ack::End)),
+            Self::Hop => Command::Send(to(Ack::Hop)),
+            Self::Unconfirmed => Command::Send(to(Ack::None)),
+            Self::Request => Command::Request { send: to(Ack::End), service: Some("count".to_owned()) },
+            Self::Publication => publish(None),
+            Self::Confirmed => publish(Some(1)),
+        };
+        Sent { token: run.mesh.command(SENDER, command), payload }
+    }
+
+    /// Answers calls that wait.
+    pub fn answer(self, run: &mut Run) {
+        if self != Self::Request {
+            return;
+        }
+        for (receiver, token) in run.listening.clone() {
+            for call in calls(run, receiver, token) {
+                if run.answered.insert(call.call) {
+                    let answer = Ok(call.payload);
+                    run.mesh.command(receiver, Command::Respond { call: call.call, answer });
+                }
+            }
+        }
+    }
+
+    /// How often each receiver has got a payload.
+    pub fn got(self, run: &Run, payload: &[u8]) -> Vec<usize> {
+        let of = |receiver: &usize| match self {
+            Self::End | Self::Hop | Self::Unconfirmed => {
+                let kept = run.mesh.inbox(*receiver);
+                kept.iter().filter(|message| message.payload == payload).count()
+            }
+            Self::Request => {
+                let calls = run.calls.iter().filter(|(at, called)| at == receiver && called == payload);
+                calls.count()
+            }
+            Self::Publication | Self::Confirmed => {
+                run.heard.iter().filter(|(at, heard)| at == receiver && heard == payload).count()
+            }
+        };
+        run.receivers.iter().map(of).collect()
+    }
+}
+
+/// The calls that an offer has got.
+pub fn calls(run: &Run, receiver: usize, offer: Token) -> Vec<Call> {
+    let call = |(token, reply): &(Token, Reply)| match reply {
+        Reply::Call(call) if *token == offer => Some(call.clone()),
+        _ => None,
+    };
+    run.mesh.nodes[receiver].replies.iter().filter_map(call).collect()
+}
