@@ -155,6 +155,10 @@ impl Messages {
                     self.sends.block_on(link, name);
                 }
                 Some((link, price)) => {
+                    if neighbours.is_busy(core, link, lane.class) {
+                        self.sends.block_on(link, name);
+                        continue;
+                    }
                     let bytes = self.sends.next_in(name, &lane).map_or(0, |next| next.bytes) + AROUND;
                     if let Some(wait) = neighbours.await_air(core, link, lane.class, bytes) {
                         self.sends.note_no_route(name, NoRoute::Air(wait));

@@ -7,7 +7,9 @@
 //! says by itself. What the transport adds is charged when it becomes known: a set-up with the new link, a ping and its answer with
 //! each measurement.
 //!
-//! Messages of this device are not sealed for a link without air time: they wait at their sender, which says until when.
+//! Messages of this device are not sealed for a link without air time: they wait at their sender, which says until when. Nor are
+//! they sealed for a link of a known rate that has been given more of their class, and of more urgent ones, than it carries in [`ENOUGH_AHEAD`]: where they
+//! wait, they can still be overtaken, and batched.
 //!
 //! Before a lease of air time ([`Duty::lease`]) is used, the commit with it is durable. While the disk fails no frame
 //! waits for it: the account in memory is right as long as the process lives.
@@ -40,6 +42,8 @@ pub(in crate::engine) struct Air {
     accounts: Vec<Option<Account>>,
     /// When each link of a limited bearer has carried what it was given.
     free: BTreeMap<LinkId, Time>,
+    /// When each link whose rate is known has carried what it was given of each class and of more urgent ones.
+    lines: BTreeMap<LinkId, [Time; Class::ALL.len()]>,
     /// The frames that are held for each link, by urgency.
     held: BTreeMap<LinkId, [VecDeque<(Leaving, Use)>; USES]>,
     /// When the links that messages wait for are looked at again.
@@ -90,6 +94,7 @@ impl Air {
         Ok(Self {
             accounts,
             free: BTreeMap::new(),
+            lines: BTreeMap::new(),
             held: BTreeMap::new(),
             awaited: BTreeMap::new(),
             freed: Vec::new(),
@@ -100,6 +105,7 @@ impl Air {
     /// Drops what is held for a link that is gone. Those who wait for it are told by the end of the link itself.
     pub(in crate::engine) fn forget(&mut self, link: LinkId) {
         self.free.remove(&link);
+        self.lines.remove(&link);
         self.held.remove(&link);
         self.awaited.remove(&link);
     }
@@ -166,6 +172,7 @@ impl Neighbours {
             return self.emit(core, leaving);
         };
         if !self.link_metrics.bearer(number).is_limited() {
+            self.note_given(core, &leaving);
             return self.emit(core, leaving);
         }
         let urgency = urgency(of);
@@ -180,6 +187,35 @@ impl Neighbours {
         let link = leaving.link;
         held.push_back((leaving, of));
         self.look_at_held(core, link);
+    }
+
+    /// Whether a link has been given so much of a class, by its bearer's rate, that another message is better left where it
+    /// is: sealed ones can neither be overtaken by others of their class nor give way. Those who wait are told when it has room.
+    pub(in crate::engine) fn is_busy(&mut self, core: &Core, link: LinkId, class: Class) -> bool {
+        let Some(lines) = self.air.lines.get(&link) else { return false };
+        let ahead = lines[class as usize].since(core.now.time);
+        if ahead <= ENOUGH_AHEAD {
+            return false;
+        }
+        self.await_link(link, core.now.time + (ahead - ENOUGH_AHEAD));
+        true
+    }
+
+    fn await_link(&mut self, link: LinkId, at: Time) {
+        let awaited = self.air.awaited.entry(link).or_insert(at);
+        *awaited = (*awaited).min(at);
+    }
+
+    /// Notes what a link is given, if the rate of its bearer is known.
+    fn note_given(&mut self, core: &Core, leaving: &Leaving) {
+        let Some(number) = self.links.get(leaving.link).map(|link| link.bearer) else { return };
+        let Some(air) = self.link_metrics.bearer(number).air_time(leaving.frame.len()) else { return };
+        let now = core.now.time;
+        let lines = self.air.lines.entry(leaving.link).or_insert([now; Class::ALL.len()]);
+        for line in &mut lines[leaving.class as usize..] {
+            // Not everything that a relay gives to a full link leaves: what is dropped there does not count for ever.
+            *line = ((*line).max(now) + air).min(now + MOST_NOTED);
+        }
     }
 
     /// Why a message of that many bytes would not leave over a link now; those who wait are told when it may.
@@ -200,9 +236,7 @@ impl Neighbours {
             return None;
         }
         let wait = AirWait { bearer: profile.name.clone(), class, again };
-        let at = core.now.time + again.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
-        let awaited = self.air.awaited.entry(link).or_insert(at);
-        *awaited = (*awaited).min(at);
+        self.await_link(link, core.now.time + again.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST));
         Some(wait)
     }
 
@@ -360,6 +394,7 @@ impl Neighbours {
                 }
             }
         }
+        self.note_given(core, &leaving);
         self.emit(core, leaving);
         self.look_at_account(core, number);
     }
@@ -398,6 +433,10 @@ const USES: usize = 6;
 const MAX_HELD: usize = 64;
 /// How far ahead of the air a link is given frames.
 const MOST_AHEAD: Duration = Duration::from_secs(30);
+/// How far ahead of a link's rate messages of this device are sealed for it: enough that it never stands idle.
+const ENOUGH_AHEAD: Duration = Duration::from_millis(500);
+/// The most that is noted of what a link was given.
+const MOST_NOTED: Duration = Duration::from_secs(5);
 /// What is held is looked at again after this time at the earliest and at the latest.
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(3_600);
