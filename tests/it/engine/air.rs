@@ -53,7 +53,7 @@ fn worst_hour(mesh: &Mesh, node: usize) -> f64 {
     aired.iter().map(|(_, ends)| within(ends - 3_600.0, *ends)).fold(0.0, f64::max)
 }
 
-/// Invariant 1 of link::duty: of what the engine sends, by itself and for others.
+/// Invariant 1 of link::duty.
 #[test]
 fn no_hour_has_more_air_time_than_the_band_allows_and_alarms_always_have_some() {
     let mut mesh = Mesh::with(&["a", "relay", "b"], over(&radio(seconds(36))));
@@ -117,7 +117,7 @@ fn a_frame_that_would_be_on_air_when_the_window_closes_waits_for_the_next() {
     assert_eq!(delivered(&mesh, &[long, short]), 2);
 }
 
-/// Invariant 3 of engine::neighbours::air, and that what is urgent is held apart.
+/// Invariant 3 of engine::neighbours::air.
 #[test]
 fn what_a_relay_may_not_send_yet_is_held_and_bounded_by_class() {
     let settings = |budget| {
