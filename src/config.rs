@@ -4,9 +4,11 @@
 //! unknown key is an error that names the most similar known one, so that a mistyped setting is always noticed.
 
 pub mod bearer;
+pub mod duty;
 pub mod lab;
 pub mod quantity;
 pub mod serial;
+pub mod share;
 
 use crate::engine::Settings;
 use crate::event_log;

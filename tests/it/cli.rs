@@ -425,6 +425,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             quarantined: Vec::new(),
             serial: Vec::new(),
             held: Vec::new(),
+            waiting: Vec::new(),
             counters: [("busy".to_owned(), 2)].into(),
         };
         call.replies.push(Reply::Status(Box::new(status))).expect("heard");

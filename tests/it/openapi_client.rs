@@ -47,6 +47,7 @@ fn status() -> Status {
         quarantined: Vec::new(),
         serial: Vec::new(),
         held: Vec::new(),
+        waiting: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
 }
