@@ -5,9 +5,11 @@
 
 pub mod bearer;
 pub mod cron;
+pub mod duty;
 pub mod lab;
 pub mod quantity;
 pub mod serial;
+pub mod share;
 
 use crate::engine::Settings;
 use crate::event_log;

@@ -95,6 +95,16 @@ counters! {
     AddressesRefused: Addresses = "addresses_refused",
     /// Connections that were admitted and then taken over by no link.
     AdmissionsUnclaimed: Connections = "admissions_unclaimed",
+    /// Frames of class alarm held until their bearer may carry them, beyond the bound.
+    AirDroppedAlarm: Frames = "air_dropped_alarm",
+    /// Frames of class bulk held until their bearer may carry them, beyond the bound.
+    AirDroppedBulk: Frames = "air_dropped_bulk",
+    /// Frames of class control held until their bearer may carry them, beyond the bound; acknowledgements are among them.
+    AirDroppedControl: Frames = "air_dropped_control",
+    /// Frames of the mesh itself held until their bearer may carry them, beyond the bound.
+    AirDroppedMesh: Frames = "air_dropped_mesh",
+    /// Frames of class telemetry held until their bearer may carry them, beyond the bound.
+    AirDroppedTelemetry: Frames = "air_dropped_telemetry",
     /// Messages of streams or batches beyond what a contact may have open here.
     BatchesRefused: Messages = "batches_refused",
     /// Times at which neighbours told the time and most did not agree, or told another than was learnt before.
@@ -191,7 +201,7 @@ counters! {
     FlowsForgotten: Sessions = "flows_forgotten",
     /// Fragments of frames that do not fit together.
     FragmentsDropped: Frames = "fragments_dropped",
-    /// Frames that could not have been sent whole before the access window of their bearer closed.
+    /// Frames that could not have been sent whole before their bearer's access window closed, and are of no use later.
     FramesBeforeClosing: Frames = "frames_before_closing",
     /// Group frames and link-state advertisements not looked at, since their link is closed for what was forged among them.
     FramesDistrusted: Frames = "frames_distrusted",
@@ -307,6 +317,8 @@ counters! {
     MessagesDuplicate: Messages = "messages_duplicate",
     /// Messages that came after their deadline.
     MessagesLate: Messages = "messages_late",
+    /// Messages and publications of this device that gave way to newer ones while they waited, as was asked for.
+    MessagesSuperseded: Messages = "messages_superseded",
     /// Messages of this device to names without a card, of which too many wait.
     MessagesToStrangersRefused: Messages = "messages_to_strangers_refused",
     /// Answers about sessions that do not open: forged, of strangers, or about no session of this device.
@@ -357,6 +369,10 @@ counters! {
     SessionsRefused: Sessions = "sessions_refused",
     /// Session records of sessions that are not known here.
     SessionsUnknown: Frames = "sessions_unknown",
+    /// Frames of class bulk that were to wait for a link, and found as many there as may.
+    StalledBulkDropped: Frames = "stalled_bulk_dropped",
+    /// Frames of class telemetry that were to wait for a link, and found as many there as may.
+    StalledTelemetryDropped: Frames = "stalled_telemetry_dropped",
     /// Successors that neighbours named and that are not believed: the proof or the credential does not hold, or the link has had one.
     SuccessorsRefused: Frames = "successors_refused",
     /// Requests for the time beyond what a link may ask at once.

@@ -106,6 +106,8 @@ pub struct Bearer {
     pub rate: Option<u64>,
     /// The bytes that a node may spend in a period, and the length of the period.
     pub quota: Option<(u64, Duration)>,
+    /// The part of any hour for which a device may be on air; `None` for no limit.
+    pub duty: Option<f64>,
     /// Whether bytes on this bearer are counted, so that nodes send fewer control frames over it.
     pub metered: bool,
     /// The time that nodes allow for each half of a connection's set-up; `None` for the default of the bearer's class
@@ -147,6 +149,7 @@ impl Bearer {
             mtu: None,
             rate: None,
             quota: None,
+            duty: None,
             metered: false,
             setup: None,
             keep_alive: None,

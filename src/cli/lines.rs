@@ -9,6 +9,7 @@
 use super::Verdict;
 use super::failure::Failure;
 use super::histogram::Histogram;
+use super::send;
 use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LineOutcome, Outcome};
@@ -55,7 +56,7 @@ pub(super) async fn run<Q: Serialize>(
         let first = input.backlog().first;
         let error = match client.lines(route, &query(first), body(input.clone())).await {
             Ok(mut answers) => loop {
-                match answers.next::<LineOutcome>().await {
+                match send::patiently(shell, client, None, answers.next::<LineOutcome>()).await {
                     Ok(Some(line)) => {
                         gone = None;
                         if input.end(line.line) {

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::shell::{self, Shell};
 use crate::gateway::dto::LinkView;
 
-/// Lists each link's bearer, delay, success, price and quota, as the router sees them
+/// Lists each link's bearer, delay, success, price, quota and air time, as the router sees them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh links\n  m2mesh links --json | jq '.[] | select(.state != \"up\")'")]
 pub(super) struct Arguments {}
@@ -20,10 +20,23 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.note("no links; check the addresses under [net] in config.toml, and that the others run");
         return Ok(Verdict::Done);
     }
-    let header = ["TO", "ROLE", "BEARER", "CLASS", "STATE", "DELAY", "± ", "ARRIVES", "PRICE/MB", "QUOTA LEFT"];
+    let header =
+        ["TO", "ROLE", "BEARER", "CLASS", "STATE", "DELAY", "± ", "ARRIVES", "PRICE/MB", "QUOTA LEFT", "AIR LEFT"];
     let rows = links.into_iter().map(|link| {
-        let LinkView { to, bearer, class, role, state, delay_ms, deviation_ms, success, price, energy_mj: _, left } =
-            link;
+        let LinkView {
+            to,
+            bearer,
+            class,
+            role,
+            state,
+            delay_ms,
+            deviation_ms,
+            success,
+            price,
+            energy_mj: _,
+            left,
+            air_ms,
+        } = link;
         vec![
             to,
             role,
@@ -35,6 +48,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
             format!("{:.1} %", success * 100.0),
             format!("{price}"),
             left.map_or_else(|| "-".to_owned(), shell::bytes),
+            air_ms.map_or_else(|| "-".to_owned(), |air| format!("{:.1} s", air as f64 / 1e3)),
         ]
     });
     shell.table(&header, rows.collect())?;

@@ -41,6 +41,9 @@ pub(super) struct Arguments {
     /// With `--ack group`: stop waiting when this many devices have confirmed it
     #[arg(long, value_name = "N", requires = "ack", value_parser = clap::value_parser!(u32).range(1..))]
     devices: Option<u32>,
+    /// Take the place of those of the same topic that still wait: they end as `superseded`
+    #[arg(long)]
+    latest: bool,
 }
 
 /// Who confirms a publication.
@@ -53,12 +56,12 @@ enum Confirmation {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { topic, payload, policy, deadline, timing, lines, ack, devices } = arguments;
+    let Arguments { topic, payload, policy, deadline, timing, lines, ack, devices, latest } = arguments;
     let confirm = (ack == Confirmation::Group).then(|| devices.unwrap_or(u32::MAX));
     let deadline = Span(deadline);
     let client = shell.client()?;
     if lines {
-        let query = |_| PublishLinesQuery { topic: topic.clone(), policy: policy.clone(), deadline, confirm };
+        let query = |_| PublishLinesQuery { topic: topic.clone(), policy: policy.clone(), deadline, confirm, latest };
         return lines::run(&shell, &client, "/v1/publish-lines", query, None).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
@@ -71,6 +74,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         confirm,
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
+        latest,
     };
     let outcome: Outcome = client.post("/v1/publish", &body).await?;
     send::tell(&shell, &outcome, &topic)

@@ -57,7 +57,12 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             shell.raw(payload)?;
             Ok(Verdict::Done)
         }
-        Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } if !shell.json => {
+        Outcome::Expired { reason }
+        | Outcome::Refused { reason }
+        | Outcome::Unreachable { reason }
+        | Outcome::Superseded { reason }
+            if !shell.json =>
+        {
             shell.note(format_args!("no response from {to}: {}", super::shell::visible(reason.as_bytes())));
             Ok(Verdict::No)
         }

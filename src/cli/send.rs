@@ -6,8 +6,10 @@ use super::blob;
 use super::failure::Failure;
 use super::lines;
 use super::shell::{self, Shell};
-use crate::gateway::client::ClientError;
-use crate::gateway::dto::{self, Outcome, Payload, SendBody, SendLinesQuery, Span};
+use crate::gateway::client::{Client, ClientError};
+use crate::gateway::dto::{self, Outcome, Payload, SendBody, SendLinesQuery, Span, Status};
+use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 /// Sends a message to a device and prints its outcome
@@ -52,10 +54,13 @@ pub(super) struct Arguments {
     /// Each line of standard input is one message
     #[arg(long, conflicts_with_all = ["payload", "not_before", "spread", "wait"])]
     lines: bool,
+    /// Take the place of the message under the same key that still waits, if there is one: it ends as `superseded`
+    #[arg(long, value_name = "KEY")]
+    latest: Option<String>,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { to, payload, ack, class, policy, deadline, timing, wait, lines } = arguments;
+    let Arguments { to, payload, ack, class, policy, deadline, timing, wait, lines, latest } = arguments;
     let to = arguments::destination(&to)?.to_string();
     let (ack, class, deadline) = (ack.into(), class.into(), Span(deadline));
     let client = shell.client()?;
@@ -70,6 +75,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             policy: policy.clone(),
             deadline,
             id: id.clone(),
+            latest: latest.clone(),
             first,
         };
         return lines::run(&shell, &client, "/v1/send-lines", query, confirmed.then_some(patience)).await;
@@ -93,10 +99,11 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: wait.map(Span),
+        latest,
     };
     let mut gone: Option<Instant> = None;
     let outcome = loop {
-        match client.post("/v1/send", &body).await {
+        match patiently(&shell, &client, Some(&to), client.post("/v1/send", &body)).await {
             Ok(outcome) => break outcome,
             // A message under the same name is not sent twice, so the node can be asked again when it is back.
             Err(ClientError::Broken(_)) if confirmed && gone.is_none() => {
@@ -116,6 +123,36 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     tell(&shell, &outcome, &to)
 }
 
+/// Waits for an answer of the node. If it is long in coming, standard error is told why messages wait: those to this device,
+/// or to any.
+pub(super) async fn patiently<T>(
+    shell: &Shell,
+    client: &Client,
+    to: Option<&str>,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let mut answer = pin!(answer);
+    let mut told = String::new();
+    for seconds in 1u64.. {
+        if let Ok(answer) = tokio::time::timeout(LOOK, &mut answer).await {
+            return answer;
+        }
+        // After the first look less and less often.
+        if !seconds.is_power_of_two() && seconds % 30 != 0 {
+            continue;
+        }
+        let Ok(status) = client.get::<Status>("/v1/status", &()).await else { continue };
+        for waiting in status.waiting.iter().filter(|waiting| to.is_none_or(|to| waiting.to == to)) {
+            let why = format!("waiting: {}", shell::visible(waiting.reason.as_bytes()));
+            if why != told {
+                shell.note(&why);
+                told = why;
+            }
+        }
+    }
+    answer.await
+}
+
 /// A random name for a message, which nobody else uses.
 pub(super) fn new_id() -> Result<String, Failure> {
     let mut id = [0; 16];
@@ -127,6 +164,8 @@ pub(super) fn new_id() -> Result<String, Failure> {
 
 /// How long after a message's deadline its node may still come back and report the outcome.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long an answer may take before the node is asked why.
+const LOOK: Duration = Duration::from_secs(1);
 /// Pause between two attempts to reach the node.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -162,7 +201,10 @@ fn print(shell: &Shell, outcome: &Outcome, to: &str) -> Result<(), Failure> {
             format!("{word} on {to} by {subscribers} device{plural}, the last after {}", shell::micros(*latency_us))
         }
         Outcome::Replied { latency_us, .. } => format!("{word} in {}", shell::micros(*latency_us)),
-        Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } => {
+        Outcome::Expired { reason }
+        | Outcome::Refused { reason }
+        | Outcome::Unreachable { reason }
+        | Outcome::Superseded { reason } => {
             format!("{word}: {}", shell::visible(reason.as_bytes()))
         }
     })

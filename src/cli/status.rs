@@ -40,6 +40,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         twins,
         quarantined,
         waiting,
+        held_messages,
         counters,
     } = status;
     let Gauges { epoch, bulletin, links, routers, contacts, inbox, outgoing, held, log_records, uptime_s, .. } = gauges;
@@ -82,11 +83,12 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     rows.extend(twins.into_iter().map(|twin| ("two copies", format!("{twin}: stop one of them"))));
     rows.extend(quarantined.iter().map(|held| ("quarantine", peers::sentence(held))));
     rows.extend(
-        waiting
+        held_messages
             .iter()
             .take(5)
             .map(|held| ("not yet", format!("{} bytes to {} leave from {} on", held.bytes, held.to, held.leaves))),
     );
+    rows.extend(waiting.into_iter().map(|on| ("waiting", format!("{} to {}: {}", on.messages, on.to, on.reason))));
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;

@@ -10,6 +10,7 @@
 
 use super::looks::{Peer, Status};
 use super::principal::Right;
+use super::state::{Peer, Status};
 use crate::engine::api::{
     self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
     Send, Timing,
@@ -56,6 +57,8 @@ pub enum Command {
         lifetime: Duration,
         /// How many devices are asked to confirm it; `None` to ask for no confirmation.
         confirm: Option<u32>,
+        /// Whether it takes the place of those of the same topic that wait.
+        latest: bool,
     },
     /// Subscribes to topics: [`Reply::Ready`], then a stream of [`Reply::Published`] and [`Reply::Missed`].
     Subscribe {
@@ -241,8 +244,8 @@ impl Command {
             Self::Send(send) => api::Command::Send(send),
             Self::SendLoad(load) => api::Command::SendLoad(load),
             Self::Request { send, service } => api::Command::Request { send, service },
-            Self::Publish { topic, payload, policy, lifetime, confirm } => {
-                api::Command::Publish { topic, payload, policy, lifetime, confirm }
+            Self::Publish { topic, payload, policy, lifetime, confirm, latest } => {
+                api::Command::Publish { topic, payload, policy, lifetime, confirm, latest }
             }
             Self::Subscribe { filter, past } => api::Command::Subscribe { filter, past },
             Self::Offer { service } => api::Command::Offer { service },

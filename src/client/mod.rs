@@ -15,6 +15,7 @@
 //! | [`call`] | commands and replies, and the right that each command needs |
 //! | [`principal`] | who uses the node, and with which rights |
 //! | [`channels`] | the bounded channels to the node |
+//! | [`state`] | what a node tells of itself and of its neighbours |
 //! | [`replies`] | the replies of a conversation, and what happens at their bound |
 //!
 //! Invariants
@@ -28,6 +29,7 @@ pub mod channels;
 pub mod looks;
 pub mod principal;
 pub mod replies;
+pub mod state;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ pub use channels::{Arriving, MAX_CALLS};
 pub use looks::{MOST_HELD, Peer, Quarantined, Status};
 pub use principal::{Denied, Principal, Right, Rights};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
+pub use state::{MOST_HELD, Peer, Quarantined, Status};
 
 use crate::engine::api::Refused;
 use crate::store::BlobDisk;

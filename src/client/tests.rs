@@ -15,11 +15,13 @@ fn commands() -> Vec<(Command, Right)> {
     let to = Name::new("meter").expect("a name");
     let (policy, lifetime, consumer) = (None, Duration::from_secs(1), "other".to_owned());
     let class = Class::Telemetry;
-    let send = Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None };
+    let send =
+        Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None, latest: None };
     let hash = BlobHash([1; 32]);
     let blob_send = BlobSend { hash, to: to.clone(), name: String::new(), lifetime, id: None };
     let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
-    let publish = Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None };
+    let publish =
+        Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
     let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
     vec![
         (Command::Send(send.clone()), Right::Send),

@@ -7,7 +7,10 @@
 //! class = "cellular"
 //! match = { interface = "wwan0" }
 //! price = 2.5                              # units of money per MB
-//! rate = "5Mbit/s"
+//! rate = "5Mbit/s"                         # what leaves is held to it
+//! overhead = 70                            # bytes of headers of each packet
+//! share = { bulk = "50%" }                 # the most that a class may have of the rate
+//! duty = "eu868-1%"                        # the most that it may be on air, where that is limited
 //! quota = { bytes = "500MB", every = "30d" }
 //! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] },
 //!            { cron = "0 2 * * Mon-Fri", zone = "Europe/Berlin", for = "2h" }]
@@ -16,9 +19,11 @@
 //! ```
 
 use super::cron;
+use super::duty::Duty;
 use super::quantity::{Bytes, Kilobits, Minute, Money};
 use super::serial::Serial;
-use crate::link::bearer::{self, Bearers, MAX_BEARERS, Profile, Rule};
+use super::share::Shares;
+use crate::link::bearer::{self, Bearers, MAX_BEARERS, MAX_OVERHEAD, Profile, Rule};
 use crate::link::windows::{self, EVERY_DAY, MAX_WINDOWS, Window, Windows};
 use crate::wire::lsa;
 use ipnet::IpNet;
@@ -50,6 +55,15 @@ pub struct Bearer {
     /// Data rate in kilobits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Kilobits>,
+    /// Bytes of headers that each packet costs below the frames. If absent, those of TCP over IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<Bytes>,
+    /// The most that each class may have of the rate; all of it if it is not named.
+    #[serde(default, skip_serializing_if = "Shares::is_empty")]
+    pub share: Shares,
+    /// How much of the time it may be on air; `None` for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duty: Option<Duty>,
     /// How many bytes may be sent and received in a period; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
@@ -57,7 +71,7 @@ pub struct Bearer {
     #[serde(default, deserialize_with = "few", skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<OpenWindow>,
     /// Whether traffic costs money or is limited, so that less is sent over it. If absent, it is metered if its price
-    /// is not 0.
+    /// is not 0, or if it has a duty cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metered: Option<bool>,
     /// How long each half of a connection's set-up may take. If absent, its class decides.
@@ -167,6 +181,13 @@ pub(super) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         if bearers[..at].iter().any(|other| other.name == bearer.name) {
             return Err(de::Error::custom(format!("two bearers are named {:?}", bearer.name)));
         }
+        let of_rate = [(!bearer.share.is_empty()).then_some("share"), bearer.duty.map(|_| "duty")];
+        if let Some(what) = of_rate.into_iter().flatten().next().filter(|_| bearer.rate.is_none()) {
+            let name = &bearer.name;
+            return Err(de::Error::custom(format!(
+                "bearer {name:?} has a `{what}` and no `rate` to reckon it by; add its `rate`"
+            )));
+        }
     }
     Ok(bearers)
 }
@@ -200,9 +221,14 @@ impl Bearer {
             energy: self.energy,
             mtu: self.mtu.map_or(free.mtu, |Bytes(mtu)| u32::try_from(mtu).unwrap_or(u32::MAX)),
             rate: self.rate.map_or(free.rate, |Kilobits(rate)| rate),
+            overhead: self
+                .overhead
+                .map_or(free.overhead, |Bytes(bytes)| u32::try_from(bytes).unwrap_or(u32::MAX).min(MAX_OVERHEAD)),
+            shares: self.rate.map_or(free.shares, |Kilobits(rate)| self.share.of(rate)),
+            duty: self.duty.map(Duty::limit),
             quota: self.quota.map(|Quota { bytes, every }| bearer::Quota { bytes: bytes.0, every }),
             windows: self.windows(),
-            metered: self.metered.unwrap_or(self.price.0 > 0),
+            metered: self.metered.unwrap_or(self.price.0 > 0 || self.duty.is_some()),
             setup: self.setup,
             keep_alive: self.keep_alive,
         }

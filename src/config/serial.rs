@@ -97,7 +97,9 @@ impl Serial {
     /// The bearer of a line that no other bearer names.
     pub(super) fn bearer(&self) -> (Profile, Rule) {
         let rate = (self.baud / 10 * 8 / 1_000).max(1);
-        let profile = Profile { name: self.name(), class: lsa::Bearer::Serial, rate, ..Profile::default() };
+        // What line frames add is left out: the rate is rounded down.
+        let profile =
+            Profile { name: self.name(), class: lsa::Bearer::Serial, rate, overhead: 0, ..Profile::default() };
         (profile, Rule { serial: Some(self.name()), ..Rule::default() })
     }
 

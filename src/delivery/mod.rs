@@ -1,6 +1,6 @@
 //! Delivery: the life of a message, from submission through sending, receiving once and confirmation to its end.
 //!
-//! **Sending.** Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message waits
+//! **Sending.** A [`message`] is handed over with what it asks for, and handed back with its end. Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message waits
 //! in the stream's queue of its [`lane`] until a batch takes it, and then stays *in flight* until a receipt comes, its
 //! deadline passes, or the path breaks; in the last case it is queued again under its old number. A message that the
 //! receiver has no room for is put off for a moment (`put_off`). A message that has less time left than deliveries have
@@ -35,6 +35,7 @@ mod headroom;
 pub mod held;
 pub mod holdings;
 pub mod lane;
+pub mod message;
 pub mod outgoing;
 pub mod persisted;
 mod put_off;
@@ -43,6 +44,7 @@ pub mod reorder;
 pub mod retry;
 pub mod schedule;
 pub mod sends;
+mod slot;
 mod stream;
 pub mod unconfirmed;
 mod under_way;

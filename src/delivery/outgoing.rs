@@ -16,18 +16,18 @@
 //! Invariants
 //! 1. Every submitted message is handed back in exactly one [`End`].
 //! 2. A stream holds at most [`WINDOW`] slots. Drop policy: `submit` refuses.
-//! - There are at most [`MAX_DESTINATIONS`] destinations, and at most [`MAX_BYTES`] of payload in all. Drop policy:
-//!   `submit` refuses.
+//! - There are at most [`MAX_DESTINATIONS`] destinations, at most [`MAX_BYTES`] of payload in all, and at most [`MAX_BYTES_OF_ONE`] for
+//!   one destination: a receiver that takes nothing leaves room for messages to others. Drop policy: `submit` refuses.
 
 use super::dedupe::WINDOW;
 use super::departure::{Departure, Taken};
 use super::lane::Lane;
+use super::message::{Content, End, Fate, Submission};
 use super::persisted::{Change, Kept, KeptMessage, KeptRecord};
 use super::stream::Stream;
-use crate::id::{InnerId, Name, OuterId, SendId, StreamId};
+use crate::id::{InnerId, Name, OuterId, StreamId};
 use crate::time::{Now, Time, Unix};
-use crate::wire::batch::{Ack, Purpose};
-use crate::wire::data::Class;
+use crate::wire::batch::Ack;
 use crate::wire::receipt::{Receipt, Verdict};
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
@@ -38,87 +38,10 @@ use std::collections::BTreeMap;
 pub const MAX_DESTINATIONS: usize = 4_096;
 /// The most payload kept in all streams, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The most payload kept for one destination, in bytes.
+pub const MAX_BYTES_OF_ONE: usize = MAX_BYTES / 4;
 /// The longest lifetime, so that a deadline never overflows: 30 days.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
-
-/// A message to be sent. `T` is what the caller identifies it by.
-#[derive(Clone, Debug)]
-pub struct Submission<T> {
-    /// The caller's token, handed back with the end.
-    pub token: T,
-    /// The payload.
-    pub payload: Vec<u8>,
-    /// What the message is for.
-    pub content: Content,
-    /// The confirmation that is wanted.
-    pub ack: Ack,
-    /// The lane: the urgency of the message and what it asks of its path. Only messages of one lane share a frame.
-    pub lane: Lane,
-    /// The time after which the message is of no use.
-    pub lifetime: Duration,
-    /// Whether the message is to outlive a restart.
-    pub keep: bool,
-    /// The application's name for the message.
-    pub id: Option<SendId>,
-}
-
-/// What a message is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The message goes to the receiver's inbox.
-    Inbox,
-    /// The message goes to a service, or to the device that called one.
-    Call {
-        /// The kind of message: request, reply, refusal, or confirmation of publications.
-        purpose: Purpose,
-        /// The service that is called.
-        service: Option<String>,
-        /// The message that is answered.
-        replies_to: Option<InnerId>,
-    },
-}
-
-/// How a message ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The receiver has the message durably.
-    Delivered {
-        /// The number of hops, as the receiver counted them.
-        hops: u32,
-    },
-    /// The message was handed over, and no further confirmation was asked for.
-    Sent,
-    /// The receiver refused the message, with this verdict.
-    Refused(Verdict),
-    /// The message left, and no receipt came in time.
-    Expired,
-    /// The message left, and the receiver had no room for it until its deadline.
-    NoRoom,
-    /// The message never left: there was no route to the destination in time.
-    Unreachable,
-    /// The destination was revoked.
-    Revoked {
-        /// Whether it had left, as far as is known.
-        left: bool,
-    },
-}
-
-/// The end of one message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End<T> {
-    /// The token, as submitted.
-    pub token: T,
-    /// The application's name for the message.
-    pub id: Option<SendId>,
-    /// The urgency of the message.
-    pub class: Class,
-    /// How the message ended.
-    pub fate: Fate,
-    /// The time since the message was submitted.
-    pub latency: Duration,
-    /// The flight that the message was in last.
-    pub flight: Option<u64>,
-}
 
 /// Flights without a receipt, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,6 +62,9 @@ pub enum Full {
     /// There are too many destinations.
     #[error("there are messages to {MAX_DESTINATIONS} destinations already")]
     Destinations,
+    /// Too many bytes of payload to this destination have not ended.
+    #[error("{MAX_BYTES_OF_ONE} bytes of messages to that destination have not ended yet")]
+    Share,
     /// Too many bytes of payload have not ended.
     #[error("{MAX_BYTES} bytes of messages have not ended yet")]
     Bytes,
@@ -219,7 +145,7 @@ impl<T: Clone> Outgoing<T> {
             };
             let bytes = payload.len();
             let payload = payload.into_owned();
-            let message = Submission { token, payload, content, ack, lane, lifetime, keep: true, id };
+            let message = Submission { token, payload, content, ack, lane, lifetime, keep: true, id, latest: None };
             if streams[at].restore(sequence, message, now.time, expiry) {
                 self.bytes += bytes;
                 self.open += 1;
@@ -243,6 +169,9 @@ impl<T: Clone> Outgoing<T> {
     ) -> Result<InnerId, Full> {
         if self.bytes + message.payload.len() > MAX_BYTES {
             return Err(Full::Bytes);
+        }
+        if self.bytes_of(to) + message.payload.len() > MAX_BYTES_OF_ONE {
+            return Err(Full::Share);
         }
         if !self.streams.contains_key(to) {
             if self.streams.len() >= MAX_DESTINATIONS {
@@ -273,11 +202,45 @@ impl<T: Clone> Outgoing<T> {
         Ok(id)
     }
 
+    /// Ends the message that gives way to a newer one of its key: the last one, unless it is under way.
+    pub fn supersede(&mut self, to: &Name, key: &str, now: Time, ends: &mut Vec<End<T>>) {
+        let streams = self.streams.get(to).into_iter().flatten();
+        let found =
+            streams.filter_map(|stream| Some(InnerId { stream: stream.id(), sequence: stream.superseded(key)? }));
+        for id in found.collect::<Vec<_>>() {
+            self.end_one(to, id, Fate::Superseded, now, ends);
+        }
+    }
+
+    /// Since when each destination has had no room for messages, as far as is known, and how many wait for it.
+    pub fn full(&self) -> impl Iterator<Item = (&Name, Time, usize)> {
+        self.streams.iter().filter_map(|(to, streams)| {
+            let since = streams.iter().filter_map(Stream::full_since).min()?;
+            Some((to, since, streams.iter().map(Stream::len).sum()))
+        })
+    }
+
+    /// Since when one destination has had no room for messages; `None` if it has, as far as is known.
+    pub fn full_since(&self, to: &Name) -> Option<Time> {
+        self.streams.get(to)?.iter().filter_map(Stream::full_since).min()
+    }
+
+    /// How many messages to a destination have not ended, roughly.
+    pub fn open_to(&self, to: &Name) -> usize {
+        self.streams.get(to).into_iter().flatten().map(Stream::len).sum()
+    }
+
     /// Whether [`Self::submit`] would take `bytes` more for this destination. It does not check the number of
     /// destinations.
     pub fn has_room(&self, to: &Name, bytes: usize) -> bool {
         let stream = self.streams.get(to).and_then(|streams| streams.last());
-        self.bytes + bytes <= MAX_BYTES && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
+        self.bytes + bytes <= MAX_BYTES
+            && self.bytes_of(to) + bytes <= MAX_BYTES_OF_ONE
+            && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
+    }
+
+    fn bytes_of(&self, to: &Name) -> usize {
+        self.streams.get(to).into_iter().flatten().map(Stream::bytes).sum()
     }
 
     /// The lanes in which messages wait for this destination. If it has several streams, a lane may come twice.
@@ -457,7 +420,7 @@ impl<T: Clone> Outgoing<T> {
         self.kept.poll_writes(&|name, id| find(streams.get(name)?, id.stream)?.slot(id.sequence))
     }
 
-    fn slot(&self, to: &Name, id: InnerId) -> Option<&super::stream::Slot<T>> {
+    fn slot(&self, to: &Name, id: InnerId) -> Option<&super::slot::Slot<T>> {
         find(self.streams.get(to)?, id.stream)?.slot(id.sequence)
     }
 

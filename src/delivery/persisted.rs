@@ -11,8 +11,8 @@
 //! 2. A message that ended otherwise than delivered is in no record.
 
 use super::lane::SendPolicy;
-use super::outgoing::{Content, Submission};
-use super::stream::Slot;
+use super::message::{Content, Submission};
+use super::slot::Slot;
 use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::time::Unix;
 use crate::wire;

@@ -30,11 +30,13 @@ pub(super) struct PutOff {
     due: Option<Time>,
     pause: Duration,
     allowance: usize,
+    /// Since when the receiver has had no room.
+    since: Option<Time>,
 }
 
 impl Default for PutOff {
     fn default() -> Self {
-        Self { waiting: BTreeSet::new(), due: None, pause: SHORTEST, allowance: PROBE }
+        Self { waiting: BTreeSet::new(), due: None, pause: SHORTEST, allowance: PROBE, since: None }
     }
 }
 
@@ -42,17 +44,23 @@ impl PutOff {
     /// Sets a message aside, because the receiver has no room for it.
     pub(super) fn insert(&mut self, sequence: u64, now: Time) {
         self.waiting.insert(sequence);
+        self.since = self.since.or(Some(now));
         self.allowance = PROBE;
         self.due = self.due.or(Some(now + self.pause));
     }
 
     /// Notes that the receiver has taken a message: there is room.
     pub(super) fn taken(&mut self, now: Time) {
-        self.pause = SHORTEST;
+        (self.pause, self.since) = (SHORTEST, None);
         if !self.waiting.is_empty() {
             self.allowance = (self.allowance * 2).min(MOST);
             self.due = Some(now);
         }
+    }
+
+    /// Since when the receiver has had no room, as far as is known; `None` if it has.
+    pub(super) fn since(&self) -> Option<Time> {
+        self.since
     }
 
     /// When [`Self::poll`] is due.
@@ -101,12 +109,14 @@ mod tests {
             now = due;
             let offered = aside.poll(now);
             assert_eq!(offered, (0..PROBE as u64).collect::<Vec<_>>());
+            assert_eq!(aside.since(), Some(Time(0)));
             offered.into_iter().for_each(|sequence| aside.insert(sequence, now));
         }
         assert_eq!(pauses, [200, 400, 800, 1_600, 2_000, 2_000]);
         let mut offered = 0;
         for rounds in 1.. {
             aside.taken(now);
+            assert_eq!(aside.since(), None);
             offered += aside.poll(now).len();
             if offered == 1_000 {
                 assert!(rounds < 8, "{rounds}");

@@ -68,9 +68,10 @@ impl<W> Schedule<W> {
         after.or_else(|| self.ready.first())
     }
 
-    /// Gives a destination its turn.
+    /// Gives a destination its turn: it has a route.
     pub fn serve(&mut self, name: &Name) {
         self.served = Some(name.clone());
+        self.no_route.remove(name);
     }
 
     /// Decides whether confirmed or unconfirmed messages go first where both wait: they take turns. Returns `true` for

@@ -10,7 +10,8 @@
 
 use super::departure::{Departure, Taken};
 use super::lane::Lane;
-use super::outgoing::{End, Full, Outgoing, Overdue, Submission};
+use super::message::{End, Submission};
+use super::outgoing::{Full, Outgoing, Overdue};
 use super::persisted::{Change, KeptMessage, KeptRecord};
 use super::schedule::Schedule;
 use super::unconfirmed::{Gone, Load, Unconfirmed};
@@ -110,6 +111,33 @@ impl<C: Clone, U, W> Sends<C, U, W> {
     /// Messages of both kinds that have not ended.
     pub fn pending(&self) -> usize {
         self.outgoing.open() + self.unconfirmed.waiting()
+    }
+
+    /// A newer message of a key is about to come: the one that waits gives way to it.
+    pub fn supersede(&mut self, to: &Name, key: &str, now: Time, ended: &mut Ended<C, U>) {
+        self.outgoing.supersede(to, key, now, &mut ended.ends);
+    }
+
+    /// Since when each destination has had no room, and how many messages wait for it.
+    pub fn full(&self) -> impl Iterator<Item = (&Name, Time, usize)> {
+        self.outgoing.full()
+    }
+
+    /// Since when one destination has had no room; `None` if it has, as far as is known.
+    pub fn full_since(&self, to: &Name) -> Option<Time> {
+        self.outgoing.full_since(to)
+    }
+
+    /// How many messages to a destination are to be confirmed and have not ended.
+    pub fn open_to(&self, to: &Name) -> usize {
+        self.outgoing.open_to(to)
+    }
+
+    /// The destinations for which something waits that has found no route, and why.
+    pub fn without_route(&self) -> impl Iterator<Item = (&Name, &W)> {
+        let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
+        let waiting: BTreeSet<&Name> = waiting.collect();
+        waiting.into_iter().filter_map(|to| Some((to, self.schedule.no_route(to)?)))
     }
 
     /// Payload that the next writes will hold, in bytes.
@@ -297,7 +325,7 @@ impl<C: Clone, U, W> Default for Sends<C, U, W> {
 mod tests {
     use super::*;
     use crate::delivery::lane::SendPolicy;
-    use crate::delivery::outgoing::Content;
+    use crate::delivery::message::Content;
     use crate::wire::batch::Ack;
     use crate::wire::data::Class;
     use crate::wire::parcel::put_record;
@@ -323,7 +351,17 @@ mod tests {
             let lifetime = Duration::from_secs(30);
             let (payload, lane) = (vec![token], self.lane.clone());
             let content = Content::Inbox;
-            let message = Submission { token, payload, content, ack: Ack::End, lane, lifetime, keep: false, id: None };
+            let message = Submission {
+                token,
+                payload,
+                content,
+                ack: Ack::End,
+                lane,
+                lifetime,
+                keep: false,
+                id: None,
+                latest: None,
+            };
             self.sends.submit(&self.to, message, NOW, &mut self.rng).expect("room");
         }
 

@@ -13,9 +13,11 @@ use super::dedupe::WINDOW;
 use super::departure::{Departure, PLAIN_OVERHEAD, Taken};
 use super::headroom::Headroom;
 use super::lane::Lane;
-use super::outgoing::{Content, Overdue, Submission};
+use super::message::{Content, Submission};
+use super::outgoing::Overdue;
 use super::put_off::PutOff;
 use super::retry::Retry;
+use super::slot::Slot;
 use super::under_way::{Allowance, UnderWay};
 use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
@@ -46,36 +48,13 @@ pub(super) struct Stream<T> {
     hops: BTreeMap<OuterId, Vec<u64>>,
     /// The messages that the receiver has no room for at the moment.
     put_off: PutOff,
+    /// The bytes of payload in all slots.
+    bytes: usize,
+    /// The last message of each key of which only the latest is to wait. Bounded by the window: each has a message.
+    latest: BTreeMap<String, u64>,
     /// Whether the stream is from before a restart. It takes no new messages, since numbers may have been given that
     /// are not stored.
     closed: bool,
-}
-
-/// An open message.
-#[derive(Debug)]
-pub(super) struct Slot<T> {
-    pub(super) message: Submission<T>,
-    pub(super) submitted: Time,
-    pub(super) expiry: Unix,
-    /// When the message last left, and in which flight; `None` while it is queued.
-    departed: Option<(Time, u64)>,
-    /// The flight in which the message last left, whether it is still in flight or queued again.
-    pub(super) last_flight: Option<u64>,
-    /// Whether the path that the message left on has longer receipt times than the usual one.
-    far: bool,
-    /// Whether the message ever left, as far as is known.
-    pub(super) has_left: bool,
-    /// Whether the message left more than once.
-    again: bool,
-    /// Whether the latest known of the message is that the receiver had no room for it.
-    pub(super) unplaced: bool,
-}
-
-impl<T> Slot<T> {
-    /// The flight that the message is in; `None` while it is queued.
-    pub(super) fn flight(&self) -> Option<u64> {
-        self.departed.map(|(_, flight)| flight)
-    }
 }
 
 impl<T> Stream<T> {
@@ -91,6 +70,8 @@ impl<T> Stream<T> {
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
+            bytes: 0,
+            latest: BTreeMap::new(),
             closed: false,
         }
     }
@@ -108,6 +89,27 @@ impl<T> Stream<T> {
         self.closed
     }
 
+    /// The bytes of payload that have not ended.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The messages that have not ended, and at most as many others.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Since when the receiver has had no room for messages of the stream; `None` if it has, as far as is known.
+    pub(super) fn full_since(&self) -> Option<Time> {
+        self.put_off.since().filter(|_| !self.slots.is_empty())
+    }
+
+    /// The message of a key that still waits and gives way to a newer one.
+    pub(super) fn superseded(&self, key: &str) -> Option<u64> {
+        let sequence = *self.latest.get(key)?;
+        self.slot(sequence)?.departed.is_none().then_some(sequence)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -120,6 +122,9 @@ impl<T> Stream<T> {
     pub(super) fn push(&mut self, message: Submission<T>, now: Time, expiry: Unix) -> u64 {
         let sequence = self.floor + self.slots.len() as u64;
         self.queue(sequence, &message, now);
+        if let Some(key) = &message.latest {
+            self.latest.insert(key.clone(), sequence);
+        }
         let slot = Slot {
             message,
             submitted: now,
@@ -161,6 +166,7 @@ impl<T> Stream<T> {
     }
 
     fn queue(&mut self, sequence: u64, message: &Submission<T>, now: Time) {
+        self.bytes += message.payload.len();
         self.queues.entry(message.lane.clone()).or_default().push_back(sequence);
         let deadlines = self.deadlines.entry(message.lifetime).or_default();
         // Ascending by construction; each restored message has a lifetime of its own.
@@ -444,6 +450,10 @@ impl<T> Stream<T> {
     pub(super) fn end(&mut self, sequence: u64) -> Option<Slot<T>> {
         let at = usize::try_from(sequence.checked_sub(self.floor)?).ok()?;
         let slot = self.slots.get_mut(at)?.take()?;
+        self.bytes -= slot.message.payload.len();
+        if let Some(key) = slot.message.latest.as_ref().filter(|key| self.latest.get(*key) == Some(&sequence)) {
+            self.latest.remove(key);
+        }
         while self.slots.pop_front_if(|slot| slot.is_none()).is_some() {
             self.floor += 1;
         }

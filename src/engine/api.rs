@@ -69,6 +69,9 @@ pub enum Command {
         /// How many devices have to confirm that they have handed it to a subscriber: it ends when so many have, or at
         /// its deadline. If `None`, it ends when it has left.
         confirm: Option<u32>,
+        /// Whether it takes the place of those that wait and are of the same topic: these end as
+        /// [`Outcome::Superseded`].
+        latest: bool,
     },
     /// Subscribes to topics. Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
     Subscribe {
@@ -174,6 +177,9 @@ pub struct Send {
     /// no message is sent twice: so an application can ask again, also after the node was restarted. A message that asks
     /// for no confirmation is not kept, and its name is not remembered.
     pub id: Option<SendId>,
+    /// A key: of the messages to this device with the same key only the newest waits. The one before it ends as
+    /// [`Outcome::Superseded`], unless it is under way. Only of messages that are to be confirmed.
+    pub latest: Option<String>,
 }
 
 /// When a message may leave. Its deadline counts from when it is accepted, whatever its timing is.
@@ -317,6 +323,11 @@ pub enum Outcome {
     },
     /// No route leads to the receiver; it is not known to be delivered.
     Unreachable {
+        /// The reason.
+        reason: String,
+    },
+    /// A newer message took its place while it waited, as its sender wished; it is not known to be delivered.
+    Superseded {
         /// The reason.
         reason: String,
     },

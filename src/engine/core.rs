@@ -98,6 +98,8 @@ impl Core {
             Outcome::Expired { reason } => ("expired", reason),
             Outcome::Refused { reason } => ("refused", reason),
             Outcome::Unreachable { reason } => ("unreachable", reason),
+            // As was asked for.
+            Outcome::Superseded { .. } => return,
         };
         self.log.note_failed(to, kind, reason);
         self.timeout_log();

@@ -48,7 +48,7 @@ impl Engine {
                 self.neighbours.handle_windows(&mut self.core, bearer, windows);
             }
             Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
-            Input::Blocked(link) => self.neighbours.links.set_blocked(link, true),
+            Input::Blocked(link, class) => self.handle_blocked(link, class),
             Input::Writable(link) => self.handle_writable(link),
             Input::Listening { own, addresses } => self.neighbours.handle_listening(&mut self.core, own, addresses),
             Input::Enrol { id, hello } => self.member.handle_enrol(&mut self.core, &mut self.neighbours, id, hello),
@@ -66,6 +66,9 @@ impl Engine {
     /// Hands on what wings ask of those beside them and above them.
     pub(super) fn pass_on(&mut self) {
         self.messages.reroute(&mut self.routing);
+        for link in ::core::mem::take(&mut self.neighbours.air.freed) {
+            self.handle_freed(link);
+        }
         for (from, first, count) in ::core::mem::take(&mut self.messages.asks.heard) {
             self.groups.handle_heard(&mut self.core, &from, first, count);
         }

@@ -92,8 +92,8 @@ pub enum Input {
         /// Micro-units of money a MB (10⁶ bytes); `None` for the price of its bearer.
         price: Option<u64>,
     },
-    /// A link takes no more data for now.
-    Blocked(LinkId),
+    /// A link takes no more data of this class and less urgent ones for now.
+    Blocked(LinkId, Class),
     /// A blocked link takes data again.
     Writable(LinkId),
     /// The node listens on these addresses, in binary form, without a PeerId.

@@ -102,7 +102,7 @@ use routing::Routing;
 use std::collections::{BTreeMap, VecDeque};
 use store::{Read, ReadError};
 use timers::Timers;
-use view::{HeldView, QuarantinedView};
+use view::{HeldView, QuarantinedView, WaitingView};
 
 pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
@@ -258,6 +258,11 @@ impl Engine {
     /// The signed credential of the neighbour at the other end of a link, as it travels.
     pub fn credential_of(&self, link: LinkId) -> Option<&[u8]> {
         self.neighbours.links.get(link).map(|link| &link.peer.signed[..])
+    }
+
+    /// The devices for which messages wait for long, and why.
+    pub fn waiting(&self) -> Vec<WaitingView> {
+        self.messages.waiting(self.core.now.time)
     }
 
     /// The neighbours in quarantine.

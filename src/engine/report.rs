@@ -8,7 +8,8 @@ use super::view::{
 };
 use crate::engine::messages::objectives::Asked;
 use crate::engine::routing::forecast;
-use crate::engine::routing::routes::{Location, NoRoute, Route, Routes};
+use crate::engine::routing::no_route::NoRoute;
+use crate::engine::routing::routes::{Location, Route, Routes};
 use crate::engine::routing::wording::{explain_no_route, explain_wait};
 use crate::id::Name;
 use crate::routing::explain::{Role, explain};
@@ -60,6 +61,11 @@ impl Engine {
             price: money(m.price),
             energy_mj: m.energy,
             left: self.neighbours.link_metrics.left(link.bearer, self.core.now.unix),
+            air_ms: self
+                .neighbours
+                .air
+                .left(link.bearer, self.core.now.time)
+                .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 

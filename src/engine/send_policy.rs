@@ -7,12 +7,18 @@ use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::spelling::nearest;
-use crate::routing::policies::{Late, NamedPolicy, Policies};
+use crate::routing::policies::{Keep, Late, NamedPolicy, Policies};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Core {
+    /// Whether the policy of a publication has only the newest of its topic wait.
+    pub(in crate::engine) fn keeps_latest(&self, topic: &str, policy: Option<&str>) -> bool {
+        let named = policy.map_or_else(|| self.policies.of_topic(topic), |name| self.policies.get(name));
+        named.is_some_and(|named| named.keep == Keep::Latest)
+    }
+
     /// Returns what a publication requires of the links that it leaves over, and its lifetime; `None` if it is refused,
     /// and the application has been told.
     pub(in crate::engine) fn publication_policy(

@@ -39,7 +39,7 @@ pub struct LinkView {
     /// The neighbour's role: `router` or `leaf`.
     pub role: String,
     /// The state: `up`, `silent` (probed without an answer) or `closed` (outside its access window, or with its quota
-    /// spent).
+    /// or air time spent).
     pub state: String,
     /// The smoothed one-way delay in milliseconds.
     pub delay_ms: f64,
@@ -53,6 +53,19 @@ pub struct LinkView {
     pub energy_mj: u32,
     /// Bytes that are left of the bearer's quota in this period; `None` if it has no quota.
     pub left: Option<u64>,
+    /// Milliseconds of air time that alarms may still use; `None` if the bearer has no duty cycle.
+    pub air_ms: Option<u64>,
+}
+
+/// A device for which messages wait, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingView {
+    /// Its name.
+    pub to: String,
+    /// How many messages to it have not ended.
+    pub messages: u64,
+    /// Why they wait, in words.
+    pub reason: String,
 }
 
 /// The link-state database and the routes of this node.

@@ -341,6 +341,28 @@ events! {
         /// The reason.
         reason: String,
     } => "a blob failed, by {with}: {reason}";
+
+    /// The air time of a bearer is used up: nothing is sent over it until enough of it has come back.
+    AirSpent = "air-spent" {
+        /// The name of the bearer.
+        bearer: String,
+        /// In how many seconds it may be on air again.
+        again_s: u64,
+    } => "the air time of {bearer} is used up: it may be on air again in {again_s} s";
+
+    /// A receiver has had no room in its inbox for a while: messages to it wait.
+    ReceiverFull = "receiver-full" {
+        /// Its name.
+        name: Name,
+        /// How many messages to it have not ended.
+        waiting: u64,
+    } => "the inbox of {name} is full: {waiting} messages to it wait; let its consumers take what lies there";
+
+    /// A receiver that had no room takes messages again.
+    ReceiverTakes = "receiver-takes" {
+        /// Its name.
+        name: Name,
+    } => "the inbox of {name} takes messages again";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

@@ -93,8 +93,9 @@ pub(super) async fn send<R>(
     State(context): State<Context<R>>,
     body: Result<Json<SendBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(SendBody { to, payload, payload_base64, ack, class, policy, deadline, id, not_before, spread, wait }) =
-        body?;
+    let Json(body) = body?;
+    let SendBody { to, payload, payload_base64, ack, class, policy, deadline, id, .. } = body;
+    let SendBody { not_before, spread, wait, latest, .. } = body;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
@@ -103,6 +104,7 @@ pub(super) async fn send<R>(
         policy,
         lifetime: deadline.0,
         id: id.as_deref().map(send_id).transpose()?,
+        latest,
     };
     outcome(context.caller.ask(Command::Send(send).at(timing(not_before, spread, wait))).await.map_err(broken)?)
         .map(Json)
@@ -127,6 +129,7 @@ pub(super) async fn request<R>(
         policy,
         lifetime: timeout.0,
         id: None,
+        latest: None,
     };
     let command = Command::Request { send, service }.at(timing(not_before, spread, wait));
     outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
@@ -141,9 +144,11 @@ pub(super) async fn publish<R>(
     State(context): State<Context<R>>,
     body: Result<Json<PublishBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm, not_before, spread }) = body?;
+    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm, not_before, spread, latest }) =
+        body?;
     let (payload, lifetime) = (bytes(payload, payload_base64)?, deadline.0);
-    let command = Command::Publish { topic, payload, policy, lifetime, confirm }.at(timing(not_before, spread, None));
+    let command = Command::Publish { topic, payload, policy, lifetime, confirm, latest };
+    let command = command.at(timing(not_before, spread, None));
     outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
 }
 

@@ -89,7 +89,8 @@ impl ApiError {
                 | Refused::PathPolicy { .. }
                 | Refused::Bulletin(_)
                 | Refused::Blob(_)
-                | Refused::Oneself(_),
+                | Refused::Oneself(_)
+                | Refused::Latest,
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
             | Self::Stopping
@@ -123,6 +124,7 @@ impl ApiError {
             Self::Refused(Refused::NeverInTime { .. }) => {
                 "its deadline counts from now on: `--deadline 12h` for --not-before 10h"
             }
+            Self::Refused(Refused::Latest) => "ask for a confirmation, or leave `latest` out",
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
             Self::Refused(Refused::NoRight(_)) => "`m2mesh realm group DIR list` shows who may publish to which group",

@@ -55,7 +55,7 @@ pub(super) async fn send_lines<R: core::marker::Send + 'static>(
     query: Result<Query<SendLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Query(SendLinesQuery { to, ack, class, policy, deadline, id, first }) = query?;
+    let Query(SendLinesQuery { to, ack, class, policy, deadline, id, latest, first }) = query?;
     let to = name(&to)?;
     if let Some(id) = &id {
         send_id(&format!("{id}/{}", u64::MAX))?;
@@ -63,7 +63,7 @@ pub(super) async fn send_lines<R: core::marker::Send + 'static>(
     let command = move |line, payload| {
         let id = id.as_ref().and_then(|id| send_id(&format!("{id}/{line}")).ok());
         let (to, ack, class, lifetime) = (to.clone(), ack.into(), class.into(), deadline.0);
-        Command::Send(Send { to, payload, ack, class, policy: policy.clone(), lifetime, id })
+        Command::Send(Send { to, payload, ack, class, policy: policy.clone(), lifetime, id, latest: latest.clone() })
     };
     // A denial must not wait for a line.
     context.caller.principal().demand(Right::Send)?;
@@ -87,13 +87,14 @@ pub(super) async fn publish_lines<R: core::marker::Send + 'static>(
     query: Result<Query<PublishLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Query(PublishLinesQuery { topic, policy, deadline, confirm }) = query?;
+    let Query(PublishLinesQuery { topic, policy, deadline, confirm, latest }) = query?;
     let command = move |_, payload| Command::Publish {
         topic: topic.clone(),
         payload,
         policy: policy.clone(),
         lifetime: deadline.0,
         confirm,
+        latest,
     };
     context.caller.principal().demand(Right::Publish)?;
     Ok(outcomes(context.caller, &headers, Lines::new(body, 1), command))

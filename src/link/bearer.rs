@@ -9,9 +9,11 @@
 //! 1. There is at least one profile, and there are at most [`MAX_BEARERS`], [`MAX_LINES`] and one more; every index fits a byte.
 //! - The same connection and the same networks always give the same bearer.
 
+use super::duty::Limit;
 use super::serial::MAX_LINES;
 use super::windows::Windows;
 use crate::time::Unix;
+use crate::wire::data::Class;
 use crate::wire::frame::MAX_FRAME;
 use crate::wire::lsa::Bearer;
 use core::time::Duration;
@@ -32,6 +34,12 @@ pub struct Profile {
     pub mtu: u32,
     /// The rate in kilobits per second; [`u32::MAX`] if there is no limit.
     pub rate: u32,
+    /// The bytes that each packet costs besides what it carries: headers of all layers below the frames.
+    pub overhead: u32,
+    /// The most bits a second of each class, the most urgent first, if that is limited; at most the rate.
+    pub shares: [Option<u64>; Class::ALL.len()],
+    /// How much of the time it may be on air, if that is limited.
+    pub duty: Option<Limit>,
     /// How much may be sent and received in a period, if that is limited.
     pub quota: Option<Quota>,
     /// The times at which the bearer may be used.
@@ -72,6 +80,31 @@ impl Profile {
         self.keep_alive.unwrap_or(rare)
     }
 
+    /// The most bytes that leave as one: what an urgent frame may have to wait for.
+    pub fn piece(&self) -> usize {
+        let carried = match self.rate {
+            u32::MAX => usize::MAX,
+            // Kilobits a second equal bits a millisecond.
+            rate => usize::try_from(u64::from(rate) * PIECE_MS / 8).unwrap_or(usize::MAX),
+        };
+        carried.max(LEAST_PIECE).min(self.mtu as usize)
+    }
+
+    /// How long a frame of that many bytes is on air, with the overhead of its packets; `None` if the rate is unknown.
+    pub fn air_time(&self, bytes: usize) -> Option<Duration> {
+        let rate = u64::from(self.rate).checked_mul(1_000).filter(|_| self.rate != u32::MAX)?;
+        let packets = u64::try_from(bytes.div_ceil(self.piece().min(PACKET)).max(1)).unwrap_or(u64::MAX);
+        let bits = packets.saturating_mul(self.overhead.into()).saturating_add(bytes as u64).saturating_mul(8);
+        let preamble = self.duty.map_or(Duration::ZERO, |duty| duty.preamble);
+        let preambles = preamble.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX));
+        Some(Duration::from_micros(bits.saturating_mul(1_000_000).div_ceil(rate)) + preambles)
+    }
+
+    /// Whether the times at which it may be on air are limited, so that each frame has to be asked for.
+    pub fn is_limited(&self) -> bool {
+        self.rate != u32::MAX && (self.duty.is_some() || !self.windows.is_empty())
+    }
+
     /// The longest rest of an address on this bearer after it was dialled in vain; `usual` is the rest where dials cost
     /// nothing. Dials cost at most [`DIAL_BUDGET`] an hour.
     pub fn longest_rest(&self, usual: Duration) -> Duration {
@@ -84,6 +117,16 @@ impl Profile {
     }
 }
 
+/// The bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds.
+pub const OVERHEAD: u32 = 70;
+/// The payload of a packet, which costs its overhead once.
+pub const PACKET: usize = 1_500;
+/// The most that may be stated as the overhead of a packet, in bytes.
+pub const MAX_OVERHEAD: u32 = 10_000;
+/// How many milliseconds a piece takes,
+const PIECE_MS: u64 = 25;
+/// but it has so many bytes at least: in shorter ones, too much would be headers.
+const LEAST_PIECE: usize = 512;
 /// The idle time of a free link over datagrams: shorter than address translators keep a mapping in practice.
 const DATAGRAM_KEPT: Duration = Duration::from_secs(15);
 /// The idle time of a metered link before it is pinged.
@@ -165,6 +208,9 @@ impl Default for Profile {
             energy: 0,
             mtu: LARGEST,
             rate: u32::MAX,
+            overhead: OVERHEAD,
+            shares: [None; Class::ALL.len()],
+            duty: None,
             quota: None,
             windows: Windows::default(),
             metered: false,
@@ -305,6 +351,22 @@ mod tests {
         assert_eq!(dear.longest_rest(30 * second), 4 * 3_600 * second);
         let said = Profile { setup: Some(second), keep_alive: Some(2 * second), ..sky };
         assert_eq!((said.setup_time(10 * second), said.keep_alive(30 * second, false)), (second, 2 * second));
+    }
+
+    #[test]
+    fn a_piece_takes_a_moment_on_any_bearer() {
+        let of = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.piece();
+        assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 800, 15_625, 100]);
+        assert_eq!([of(u32::MAX, LARGEST), of(1_000_000, LARGEST)], [LARGEST as usize; 2]);
+    }
+
+    #[test]
+    fn time_on_air_has_all_packets_with_what_they_cost() {
+        let limit = Limit { budget: Duration::ZERO, over: Duration::ZERO, preamble: Duration::from_millis(5) };
+        let radio = Profile { rate: 10, overhead: 88, duty: Some(limit), ..Profile::default() };
+        assert_eq!(radio.air_time(512), Some(Duration::from_millis(480 + 5)));
+        assert_eq!(radio.air_time(513), Some(Duration::from_micros(551_200 + 10_000)));
+        assert_eq!((Profile::default().air_time(1), radio.is_limited()), (None, true));
     }
 
     /// Invariant 1.

@@ -15,7 +15,9 @@
 use super::Lane;
 use super::lane::{LaneError, LaneIo, Read};
 use super::liveness::{Asks, Silence, Watch};
+use super::pacing::{ALL, Pacer};
 use super::pipe::Pipe;
+use crate::wire::data::Class;
 use crate::wire::frame::{self, Frames, Kind};
 use crate::wire::ping::Ping;
 use bytes::Bytes;
@@ -47,6 +49,7 @@ pub(crate) struct Handler {
     /// How long the two ends may take to negotiate a stream.
     negotiation: Duration,
     silence: Silence,
+    pacer: Pacer,
     state: State,
     /// Events for the network, reported one by one; each kind is queued at most once.
     events: VecDeque<Event>,
@@ -118,7 +121,7 @@ impl Handler {
         dialer: bool,
         pipe: Arc<Pipe>,
         frames: mpsc::Sender<Received>,
-        watch: Watch,
+        (watch, pacer): (Watch, Pacer),
     ) -> Self {
         Self {
             connection,
@@ -130,6 +133,7 @@ impl Handler {
             frames,
             negotiation: watch.negotiation,
             silence: Silence::new(watch),
+            pacer,
             state: State::Running,
             events: VecDeque::new(),
             began: Instant::now(),
@@ -155,9 +159,7 @@ impl Handler {
         for lane in [Lane::Control, Lane::Data] {
             self.read(lane, cx).map_err(|error| error.to_string())?;
         }
-        for lane in [Lane::Control, Lane::Data] {
-            self.write(lane, cx).map_err(|error| error.to_string())?;
-        }
+        self.write_all(cx).map_err(|error| error.to_string())?;
         while let Poll::Ready(asks) = self.silence.poll(cx) {
             match asks {
                 Asks::Ping => self.ping(),
@@ -171,7 +173,7 @@ impl Handler {
             }
         }
         if self.control.has_urgent() {
-            self.write(Lane::Control, cx).map_err(|error| error.to_string())?;
+            self.write_all(cx).map_err(|error| error.to_string())?;
         }
         if self.silence.wants_poll() {
             cx.waker().wake_by_ref();
@@ -289,12 +291,34 @@ impl Handler {
         }
     }
 
-    fn write(&mut self, lane: Lane, cx: &mut Context<'_>) -> Result<(), LaneError> {
-        let (io, outbox) = match lane {
-            Lane::Control => (&mut self.control, &self.pipe.control),
-            Lane::Data => (&mut self.data, &self.pipe.data),
+    /// Writes what waits: all that the streams take, or a piece at a time where the bearer's rate is known.
+    fn write_all(&mut self, cx: &mut Context<'_>) -> Result<(), LaneError> {
+        if !self.pacer.is_paced() {
+            self.write(Lane::Control, usize::MAX, cx)?;
+            return self.write(Lane::Data, usize::MAX, cx).map(drop);
+        }
+        for _ in 0..TURN {
+            let Poll::Ready(piece) = self.pacer.poll_room(cx) else { return Ok(()) };
+            let [first, second] = self.pacer.order(self.pipe.data.waiting()[Class::Alarm as usize]);
+            if self.write(first, piece, cx)? == 0 && self.write(second, piece, cx)? == 0 {
+                self.pacer.await_share(self.pipe.data.waiting(), cx);
+                return Ok(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Writes up to `most` bytes on a lane and returns how many.
+    fn write(&mut self, lane: Lane, most: usize, cx: &mut Context<'_>) -> Result<u64, LaneError> {
+        let (io, outbox, allowed) = match lane {
+            Lane::Control => (&mut self.control, &self.pipe.control, ALL),
+            Lane::Data => (&mut self.data, &self.pipe.data, self.pacer.allowed()),
         };
-        let written = io.poll_write(outbox, cx)?;
+        let written = io.poll_write(outbox, most, allowed, cx)?;
+        if written.bytes > 0 {
+            self.pacer.charge(lane, usize::try_from(written.bytes).unwrap_or(usize::MAX), &written.filled.classes);
+        }
         self.pipe.bytes_out.fetch_add(written.bytes, Relaxed);
         self.silence.handle_bytes(written.bytes);
         self.pipe.frames_out.fetch_add(written.filled.frames, Relaxed);
@@ -304,7 +328,7 @@ impl Handler {
         if written.filled.frames > 0 && self.silence.handle_wrote() {
             self.ping();
         }
-        Ok(())
+        Ok(written.bytes)
     }
 
     fn finish(&mut self) {

@@ -14,6 +14,7 @@
 
 use super::Lane;
 use super::outbox::{CHUNK, Chunk, Filled, Outbox};
+use super::pacing::Allowed;
 use crate::wire::OutFrame;
 use crate::wire::frame::{self, FrameError, HEADER, Kind, MAX_FRAME};
 use bytes::{Bytes, BytesMut};
@@ -130,8 +131,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         self.ended && self.ending == Ending::Done
     }
 
-    /// Writes as much as the stream takes. The task is always woken when the stream or the outbox has more to do.
-    pub(crate) fn poll_write(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Result<Written, LaneError> {
+    /// Writes as much as the stream takes, but no more than `most` bytes, and begins only frames of these classes. Unless
+    /// `most` were written, the task is woken when the stream or the outbox has more to do.
+    pub(crate) fn poll_write(
+        &mut self,
+        outbox: &Outbox,
+        most: usize,
+        allowed: Allowed,
+        cx: &mut Context<'_>,
+    ) -> Result<Written, LaneError> {
         let mut total = Written::default();
         let Some(stream) = &mut self.stream else { return Ok(total) };
         if self.ending == Ending::Done {
@@ -141,14 +149,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         }
         let mut stream = Pin::new(stream);
         for _ in 0..TURN {
+            let left = most.saturating_sub(usize::try_from(total.bytes).unwrap_or(usize::MAX));
+            if left == 0 {
+                // The next bytes may be long in coming.
+                self.unflushed = stream.as_mut().poll_flush(cx)?.is_pending();
+                return Ok(total);
+            }
             if self.written == self.chunk.len() {
                 self.chunk.clear();
                 self.written = 0;
                 core::mem::swap(&mut self.chunk.bytes, &mut self.urgent);
                 if self.chunk.is_empty() {
-                    let filled = outbox.fill(&mut self.chunk, cx);
+                    let filled = outbox.fill(&mut self.chunk, most, allowed, cx);
                     total.filled.frames += filled.frames;
                     total.filled.writable |= filled.writable;
+                    for (sum, taken) in total.filled.classes.iter_mut().zip(filled.classes) {
+                        *sum += taken;
+                    }
                 }
                 if self.chunk.is_empty() {
                     self.chunk = Chunk::default();
@@ -162,7 +179,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
                 }
             }
             while self.written < self.chunk.len() {
-                match stream.as_mut().poll_write(cx, self.chunk.after(self.written))? {
+                let left = most.saturating_sub(usize::try_from(total.bytes).unwrap_or(usize::MAX));
+                let next = self.chunk.after(self.written);
+                if left == 0 {
+                    break;
+                }
+                match stream.as_mut().poll_write(cx, &next[..next.len().min(left)])? {
                     Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                     Poll::Ready(count) => {
                         self.written += count;
@@ -263,6 +285,7 @@ pub(crate) fn lane_of(frame: &OutFrame) -> Option<Lane> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pacing::ALL;
     use super::*;
     use crate::wire::data::Class;
     use crate::wire::frame::{Kind, MAX_FRAME, raw};
@@ -314,7 +337,7 @@ mod tests {
         outbox.try_send(Class::Control, &raw(Kind::Announce, b"later").into()).unwrap();
         lane.push_urgent(&raw(Kind::Pong, b"now"));
         lane.finish();
-        let written = lane.poll_write(&outbox, &mut Context::from_waker(&noop_waker())).unwrap();
+        let written = lane.poll_write(&outbox, usize::MAX, ALL, &mut Context::from_waker(&noop_waker())).unwrap();
         assert_eq!(written.filled.frames, 1);
         let out = lane.stream.as_ref().unwrap().get_ref();
         let kinds: Vec<_> = frame::Frames(out).map(|frame| frame.unwrap().kind).collect();
@@ -322,7 +345,7 @@ mod tests {
         assert_eq!(lane.ending, Ending::Done);
         let whole = out.len();
         lane.push_urgent(&raw(Kind::Pong, b"too late"));
-        let written = lane.poll_write(&outbox, &mut Context::from_waker(&noop_waker())).unwrap();
+        let written = lane.poll_write(&outbox, usize::MAX, ALL, &mut Context::from_waker(&noop_waker())).unwrap();
         assert_eq!(
             (written.bytes, lane.stream.as_ref().unwrap().get_ref().len()),
             (0, whole),

@@ -55,6 +55,7 @@ mod listening;
 mod liveness;
 pub mod names;
 mod outbox;
+mod pacing;
 mod permits;
 mod pipe;
 mod queue_limit;

@@ -4,6 +4,8 @@
 //! slow lane, and writes each chunk as one. While the writer is busy it is not woken: it comes back by itself and finds
 //! what has gathered. Only an idle writer leaves its waker, so a lone frame goes out at once and a burst in few writes.
 //!
+//! A paced connection ([`pacing`](super::pacing)) takes a piece at a time, of the classes that are within their shares.
+//!
 //! The part of a frame that it shares with the buffer in which it arrived is not copied: a chunk ends with the first
 //! frame that has such a part, its *tail*, which is written from that buffer.
 //!
@@ -17,6 +19,7 @@
 //! 3. After `Full`, [`Outbox::fill`] reports space exactly once, when half the limit is free again.
 
 use super::SendError;
+use super::pacing::Allowed;
 use super::queue_limit::Pace;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
@@ -73,6 +76,8 @@ pub(crate) struct Chunk {
 pub(crate) struct Filled {
     /// The number of frames taken.
     pub(crate) frames: u64,
+    /// The bytes taken, by class.
+    pub(crate) classes: [usize; Class::ALL.len()],
     /// A queue that was full has space again.
     pub(crate) writable: bool,
 }
@@ -117,25 +122,30 @@ impl Outbox {
         Ok(())
     }
 
-    /// Fills an empty `chunk` with frames. If there are none, the next frame wakes the task of `cx`.
-    pub(crate) fn fill(&self, chunk: &mut Chunk, cx: &mut Context<'_>) -> Filled {
+    /// Fills an empty `chunk` with up to `most` bytes of frames of these classes. If there are none, the next frame wakes
+    /// the task of `cx`.
+    pub(crate) fn fill(&self, chunk: &mut Chunk, most: usize, allowed: Allowed, cx: &mut Context<'_>) -> Filled {
         let (mut state, now) = (self.lock(), Instant::now());
         state.pace.handle_back(now);
         let mut filled = Filled::default();
-        let (limit, longest) = (state.pace.limit(state.most), state.pace.chunk());
-        for queue in &mut state.queues {
+        let (limit, longest) = (state.pace.limit(state.most), state.pace.chunk().min(most));
+        for (class, queue) in state.queues.iter_mut().enumerate().filter(|(class, _)| allowed[*class]) {
             if queue.len() > 0 && queue.passed_over >= PATIENCE {
+                let before = queue.len();
                 filled.frames += queue.take(chunk, 1, longest);
+                filled.classes[class] += before - queue.len();
                 queue.passed_over = 0;
             }
         }
-        for queue in &mut state.queues {
-            if queue.len() == 0 {
+        for (class, queue) in state.queues.iter_mut().enumerate().filter(|(class, _)| allowed[*class]) {
+            let before = queue.len();
+            if before == 0 {
                 queue.passed_over = 0;
                 continue;
             }
             let taken = queue.take(chunk, u64::MAX, longest);
             filled.frames += taken;
+            filled.classes[class] += before - queue.len();
             queue.passed_over = if taken == 0 { queue.passed_over + 1 } else { 0 };
         }
         let more = state.queues.iter().any(|queue| queue.refused || queue.len() > 0);
@@ -152,6 +162,12 @@ impl Outbox {
             state.queues.iter_mut().for_each(|queue| queue.forget_room());
         }
         filled
+    }
+
+    /// The classes of which frames wait.
+    pub(crate) fn waiting(&self) -> Allowed {
+        let state = self.lock();
+        core::array::from_fn(|class| state.queues.get(class).is_some_and(|queue| queue.len() > 0))
     }
 
     /// Takes no more frames; those that wait still leave.
@@ -269,13 +285,14 @@ const PATIENCE: u32 = 8;
 
 #[cfg(test)]
 mod tests {
+    use super::super::pacing::ALL;
     use super::*;
     use crate::wire::frame::{Frames, Kind, raw};
     use futures::task::noop_waker;
 
     fn chunk(outbox: &Outbox) -> (Vec<u8>, Filled) {
         let mut chunk = Chunk::default();
-        let filled = outbox.fill(&mut chunk, &mut Context::from_waker(&noop_waker()));
+        let filled = outbox.fill(&mut chunk, usize::MAX, ALL, &mut Context::from_waker(&noop_waker()));
         (chunk.after(0).iter().chain(chunk.after(chunk.bytes.len())).copied().collect(), filled)
     }
 
@@ -302,7 +319,26 @@ mod tests {
         }
         let (bytes, filled) = chunk(&outbox);
         assert_eq!(bodies(&bytes), [1, 3, 5, 4]);
-        assert_eq!(filled, Filled { frames: 4, writable: false });
+        assert_eq!(filled, Filled { frames: 4, writable: false, classes: [7, 0, 14, 7] });
+    }
+
+    /// A piece holds one frame, and no class that has used up its share.
+    #[test]
+    fn a_piece_is_no_longer_than_asked_for_and_leaves_out_what_may_not_go() {
+        let outbox = Outbox::data(10_000);
+        for class in [Class::Bulk, Class::Bulk, Class::Telemetry] {
+            outbox.try_send(class, &frame(&[class as u8; 100])).unwrap();
+        }
+        let taken = |allowed| {
+            let mut chunk = Chunk::default();
+            let filled = outbox.fill(&mut chunk, 200, allowed, &mut Context::from_waker(&noop_waker()));
+            (bodies(&chunk.bytes), filled.classes)
+        };
+        assert_eq!(taken([true, true, false, true]), (vec![3], [0, 0, 0, 106]));
+        assert_eq!(outbox.waiting(), [false, false, true, true]);
+        assert_eq!(taken([true, true, true, false]), (vec![2], [0, 0, 106, 0]));
+        assert_eq!(taken([true, true, true, false]), (vec![], [0; 4]));
+        assert_eq!(taken(ALL), (vec![3], [0, 0, 0, 106]));
     }
 
     /// Invariants 1 and 3.
@@ -318,9 +354,9 @@ mod tests {
         assert_eq!(outbox.try_send(Class::Bulk, &frame), Err(SendError::Full));
         assert_eq!(outbox.try_send(Class::Alarm, &frame), Ok(()));
         let (_, filled) = chunk(&outbox);
-        assert_eq!(filled, Filled { frames: 6, writable: true });
+        assert_eq!((filled.frames, filled.writable), (6, true));
         let (_, filled) = chunk(&outbox);
-        assert_eq!(filled, Filled { frames: 4, writable: false });
+        assert_eq!((filled.frames, filled.writable), (4, false));
     }
 
     #[test]
@@ -366,7 +402,7 @@ mod tests {
         let mut left = Vec::new();
         loop {
             let mut chunk = Chunk::default();
-            let filled = outbox.fill(&mut chunk, &mut Context::from_waker(&noop_waker()));
+            let filled = outbox.fill(&mut chunk, usize::MAX, ALL, &mut Context::from_waker(&noop_waker()));
             if filled.frames == 0 {
                 break;
             }

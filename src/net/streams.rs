@@ -6,6 +6,7 @@
 use super::admitted::{Admitted, Found};
 use super::handler::{Command, Event, Handler, Received};
 use super::liveness::Watch;
+use super::pacing::Pacer;
 use super::pipe::Pipe;
 use super::sorter::Sorter;
 use super::{Multiaddr, NetConfig, PeerId};
@@ -121,7 +122,8 @@ impl<P> Streams<P> {
         let (outbound, bearer) = (local.is_none(), self.sorter.carrying(address, local));
         let datagrams = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
         let watch = Watch::new(&self.config, self.sorter.profile(bearer), datagrams, round_trip);
-        let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), watch);
+        let pacer = Pacer::new(self.sorter.profile(bearer));
+        let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), (watch, pacer));
         self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound, bearer, begun });
         Ok(handler)
     }

@@ -133,6 +133,7 @@ fn unanswered(outcome: &Outcome) -> String {
         Outcome::Expired { reason } => format!("no response in time: {reason}"),
         Outcome::Refused { reason } => format!("the request was refused: {reason}"),
         Outcome::Unreachable { reason } => format!("no way to the service: {reason}"),
+        Outcome::Superseded { reason } => format!("another took the place of the request: {reason}"),
         Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => "no response".to_owned(),
     }
 }
@@ -228,8 +229,8 @@ impl Node {
 
     /// Publishes a message. Its outcome says to how many neighbours it went, or how many devices have confirmed it.
     pub async fn publish(&self, publication: Publication) -> Result<Outcome, CallError> {
-        let Publication { topic, payload, policy, lifetime, confirm, timing } = publication;
-        let command = Command::Publish { topic, payload, policy, lifetime, confirm }.at(timing);
+        let Publication { topic, payload, policy, lifetime, confirm, latest, timing } = publication;
+        let command = Command::Publish { topic, payload, policy, lifetime, confirm, latest }.at(timing);
         outcome(self.start(command).await?).await
     }
 

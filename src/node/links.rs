@@ -3,6 +3,7 @@
 
 use super::networks::{self, OpenNetwork};
 use super::places::Places;
+use super::stalled::{Pushed, Stalled};
 use super::{Done, EventLoop, Host};
 use crate::counter::Counter;
 use crate::engine::Input;
@@ -191,13 +192,16 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         if first && !self.is_stalling(link, class, &frame) {
             return;
         }
-        let blocked = !self.stalled.contains_key(&link);
-        if !self.stalled.entry(link).or_default().push(class, frame, until) {
-            self.stalled.remove(&link);
-            self.networks.close(link, "it does not take what it is sent");
-            self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
-        } else if blocked {
-            self.handle(Input::Blocked(link));
+        let blocked = self.stalled.get(&link).and_then(Stalled::most_urgent).is_none_or(|first| class < first);
+        match self.stalled.entry(link).or_default().push(class, frame, until) {
+            Pushed::Waits if blocked => self.handle(Input::Blocked(link, class)),
+            Pushed::Waits => {}
+            Pushed::Dropped(counter) => self.handle(Input::Dropped { counter, count: 1 }),
+            Pushed::TooMany => {
+                self.stalled.remove(&link);
+                self.networks.close(link, "it does not take what it is sent");
+                self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
+            }
         }
     }
 
@@ -214,7 +218,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// Sends the frames that wait for a link, now that it accepts frames again.
     fn unstall(&mut self, link: LinkId) {
         let Some(mut queue) = self.stalled.remove(&link) else { return };
-        let (now, mut dropped, mut stalls) = (self.host.now().time, 0, false);
+        let (now, before, mut dropped, mut stalls) = (self.host.now().time, queue.most_urgent(), 0, false);
         for class in Class::ALL {
             while let Some(frame) = queue.next(class, now, &mut dropped) {
                 if self.is_stalling(link, class, frame) {
@@ -227,8 +231,12 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         if dropped > 0 {
             self.handle(Input::Dropped { counter: Counter::DataExpired, count: dropped });
         }
+        let first = queue.most_urgent();
         if stalls {
             self.stalled.insert(link, queue);
+            if let Some(first) = first.filter(|_| first != before) {
+                self.handle(Input::Blocked(link, first));
+            }
         } else {
             self.handle(Input::Writable(link));
         }

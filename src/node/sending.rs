@@ -21,7 +21,16 @@ impl Message {
     /// confirms it end to end.
     pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
         let (payload, lifetime) = (payload.into(), DEADLINE);
-        let send = Send { to, payload, ack: Ack::End, class: Class::Telemetry, policy: None, lifetime, id: None };
+        let send = Send {
+            to,
+            payload,
+            ack: Ack::End,
+            class: Class::Telemetry,
+            policy: None,
+            lifetime,
+            id: None,
+            latest: None,
+        };
         Self { send, timing: Timing::default() }
     }
 
@@ -57,6 +66,13 @@ impl Message {
         self
     }
 
+    /// Sets the key of which only the newest message is to wait: it takes the place of the one before it that has not
+    /// left, which ends as [`Outcome::Superseded`](crate::engine::api::Outcome::Superseded).
+    pub fn latest(mut self, key: impl Into<String>) -> Self {
+        self.send.latest = Some(key.into());
+        self
+    }
+
     /// Sets from when on the message may leave. It is durable while it waits; its deadline counts from its submission.
     pub fn not_before(mut self, start: Start) -> Self {
         self.timing.start = Some(start);
@@ -84,6 +100,7 @@ pub struct Publication {
     pub(super) policy: Option<String>,
     pub(super) lifetime: Duration,
     pub(super) confirm: Option<u32>,
+    pub(super) latest: bool,
     pub(super) timing: Timing,
 }
 
@@ -96,6 +113,7 @@ impl Publication {
             policy: None,
             lifetime: DEADLINE,
             confirm: None,
+            latest: false,
             timing: Timing::default(),
         }
     }
@@ -126,9 +144,15 @@ impl Publication {
 
     /// Asks for confirmations: each device that hands the message to a subscriber confirms it. The publication ends
     /// when this many devices have confirmed it, or at its deadline, and its outcome is their number
-    /// ([`Outcome::Heard`]).
+    /// ([`Outcome::Heard`](crate::engine::api::Outcome::Heard)).
     pub fn confirmed_by(mut self, devices: u32) -> Self {
         self.confirm = Some(devices);
+        self
+    }
+
+    /// Lets it take the place of those of the same topic that still wait: they end as [`Outcome::Superseded`](crate::engine::api::Outcome::Superseded).
+    pub fn latest(mut self) -> Self {
+        self.latest = true;
         self
     }
 }

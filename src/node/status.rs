@@ -72,6 +72,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             serial: self.networks.lines(),
             twins,
             quarantined,
+            waiting: self.engine.waiting(),
             held: first_held,
             counters,
         }

@@ -69,9 +69,23 @@ pub struct NamedPolicy {
     /// When no path keeps the limits at submission: whether to wait for one, or to refuse the message.
     #[serde(default)]
     pub impossible: Impossible,
+    /// Whether all publications of a topic wait when they cannot leave, or only the newest.
+    #[serde(default)]
+    pub keep: Keep,
     /// Which messages and publications get the policy if they name none.
     #[serde(default, rename = "for")]
     pub applies: Applies,
+}
+
+/// See [`NamedPolicy::keep`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// All of them.
+    #[default]
+    All,
+    /// The newest: those before it end as superseded.
+    Latest,
 }
 
 /// See [`NamedPolicy::minimise`].

@@ -426,6 +426,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             twins: vec!["pump runs at /ip4/192.0.2.1/tcp/7 and /ip4/192.0.2.2/tcp/7".into()],
             quarantined: Vec::new(),
             held: Vec::new(),
+            waiting: Vec::new(),
             counters: [("busy".to_owned(), 2)].into(),
         };
         call.replies.push(Reply::Status(Box::new(status))).expect("heard");

@@ -47,6 +47,7 @@ fn status() -> Status {
         twins: vec![],
         quarantined: Vec::new(),
         held: Vec::new(),
+        waiting: Vec::new(),
         counters: [("data_looped".to_owned(), 2)].into(),
     }
 }

@@ -130,13 +130,14 @@ impl Layout {
     fn settle_bearers(&mut self) {
         let used: BTreeSet<usize> = self.plan.edges.iter().map(|edge| edge.bearer).collect();
         type Which = fn(&Bearer) -> bool;
-        let kinds: [(Which, &str, &'static str); 5] = [
+        let kinds: [(Which, &str, &'static str); 6] = [
             (
                 |bearer| !bearer.windows.is_empty(),
                 "has times of the day in which it may be used",
                 "it may always be used",
             ),
             (|bearer| bearer.quota.is_some(), "has a quota", "it has none"),
+            (|bearer| bearer.duty.is_some(), "has a duty cycle", "it has none"),
             (|bearer| bearer.channel.is_some(), "is a shared channel", "each link has its line to itself"),
             (|bearer| bearer.bursts.is_some(), "loses in bursts", "it loses what its lines lose"),
             (|bearer| bearer.price_packet > 0.0, "has a price for each packet", "its bytes alone have a price"),
@@ -149,6 +150,7 @@ impl Layout {
             }
             bearer.windows.clear();
             (bearer.quota, bearer.channel, bearer.collisions, bearer.bursts) = (None, None, None, None);
+            bearer.duty = None;
             bearer.price_packet = 0.0;
         }
         found.into_iter().for_each(|(what, instead)| self.tell(what, instead));

@@ -110,7 +110,7 @@ impl Life {
     /// Sends a message, a request or a publication, and reports its outcome.
     pub fn send(&self, id: u64, command: Command) {
         match command {
-            Command::Send(Send { to, payload, ack, class, policy, lifetime, id: _ }) => {
+            Command::Send(Send { to, payload, ack, class, policy, lifetime, id: _, latest }) => {
                 let (to, deadline) = (to.to_string(), Span(lifetime));
                 let query = SendLinesQuery {
                     to,
@@ -119,12 +119,13 @@ impl Life {
                     policy,
                     deadline,
                     id: None,
+                    latest,
                     first: 1,
                 };
                 self.line(Route::Send(query), id, &payload);
             }
-            Command::Publish { topic, payload, policy, lifetime, confirm } => {
-                let query = PublishLinesQuery { topic, policy, deadline: Span(lifetime), confirm };
+            Command::Publish { topic, payload, policy, lifetime, confirm, latest } => {
+                let query = PublishLinesQuery { topic, policy, deadline: Span(lifetime), confirm, latest };
                 self.line(Route::Publish(query), id, &payload);
             }
             Command::Request { send, service } => self.request(id, send, service),
@@ -334,7 +335,7 @@ fn report(ledger: &Ledger, device: usize, id: u64, outcome: &Outcome) {
         Outcome::Sent { .. } | Outcome::Heard { .. } => (End::Sent, ""),
         Outcome::Expired { reason } => (End::Expired, &**reason),
         Outcome::Refused { reason } => (End::Refused, &**reason),
-        Outcome::Unreachable { reason } => (End::Unreachable, &**reason),
+        Outcome::Unreachable { reason } | Outcome::Superseded { reason } => (End::Unreachable, &**reason),
     };
     if !outcome.is_success() {
         ledger.handle_failure(device);

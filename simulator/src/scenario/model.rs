@@ -104,6 +104,8 @@ pub struct Bearer {
     pub energy: Option<u32>,
     pub mtu: Option<Spanned<Size>>,
     pub quota: Option<Spanned<Quota>>,
+    /// The part of any hour for which each device may send.
+    pub duty: Option<Spanned<Share>>,
     pub metered: Option<bool>,
     pub setup: Option<Period>,
     pub keep_alive: Option<Period>,

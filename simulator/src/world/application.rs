@@ -201,9 +201,10 @@ impl Application {
 
 fn reason_of(outcome: api::Outcome) -> String {
     match outcome {
-        api::Outcome::Expired { reason } | api::Outcome::Refused { reason } | api::Outcome::Unreachable { reason } => {
-            reason
-        }
+        api::Outcome::Expired { reason }
+        | api::Outcome::Refused { reason }
+        | api::Outcome::Unreachable { reason }
+        | api::Outcome::Superseded { reason } => reason,
         api::Outcome::Delivered { .. } | api::Outcome::Sent { .. } | api::Outcome::Heard { .. } => String::new(),
     }
 }

@@ -45,6 +45,8 @@ pub enum Promise {
     QuotasKept,
     /// No node sends or dials outside of access windows.
     WindowsKept,
+    /// No node is on air for longer than its bearer's duty cycle allows.
+    DutyKept,
     /// A publication goes over each link of its tree once.
     PushedOnce,
     /// Routers advertise true values for their links.
@@ -60,7 +62,7 @@ pub enum Promise {
 }
 
 /// The name and the promise of each check.
-const PROMISES: [(&str, &str); 24] = [
+const PROMISES: [(&str, &str); 25] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -82,6 +84,7 @@ const PROMISES: [(&str, &str); 24] = [
     ("books-agree", "what frames and senders are told was spent is what the medium charges for it"),
     ("quotas-kept", "no device sends more messages over a bearer than its quota in a period"),
     ("windows-kept", "no device sends or dials over a bearer outside of its access windows"),
+    ("duty-kept", "no device is on air over a bearer for longer than its duty cycle allows, in any hour"),
     ("pushed-once", "no device pushes a publication's frame to a neighbour twice over one connection"),
     (
         "link-state-true",

@@ -13,6 +13,7 @@ use m2mesh::identity::invitation::{Invitation, InviteError, MemoryRealm};
 use m2mesh::identity::ledger::{Contacts, Ledger};
 use m2mesh::identity::membership::Membership;
 use m2mesh::link::bearer::{Bearers, Profile, Quota, Rule};
+use m2mesh::link::duty::Limit;
 use m2mesh::link::windows::{EVERY_DAY, MINUTES, Window, Windows};
 use m2mesh::net::Multiaddr;
 use m2mesh::wire::bulletin::Segment;
@@ -120,6 +121,9 @@ fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
     }
 }
 
+/// The span of a duty cycle.
+const HOUR: Duration = Duration::from_secs(3_600);
+
 /// Returns the profiles of the plan's bearers that devices are told; each bearer has its own network of addresses.
 pub(super) fn profiles(plan: &Plan) -> Bearers {
     let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
@@ -134,6 +138,9 @@ pub(super) fn profiles(plan: &Plan) -> Bearers {
             energy: bearer.energy,
             mtu: bearer.mtu.unwrap_or(usual.mtu),
             rate: bearer.rate.or(bearer.channel).map_or(usual.rate, kilobits),
+            overhead: usual.overhead,
+            shares: usual.shares,
+            duty: bearer.duty.map(|part| Limit { budget: HOUR.mul_f64(part), over: HOUR, preamble: Duration::ZERO }),
             quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
             windows: Windows::new(windows.flatten()),
             metered: bearer.metered,

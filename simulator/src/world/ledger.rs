@@ -159,7 +159,8 @@ impl From<&Outcome> for End {
             Outcome::Sent { .. } | Outcome::Heard { .. } => Self::Sent,
             Outcome::Expired { .. } => Self::Expired,
             Outcome::Refused { .. } => Self::Refused,
-            Outcome::Unreachable { .. } => Self::Unreachable,
+            // No workload of a scenario asks that newer messages take the place of older ones.
+            Outcome::Unreachable { .. } | Outcome::Superseded { .. } => Self::Unreachable,
         }
     }
 }

@@ -260,15 +260,21 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
         policy: flow.policy.clone(),
         lifetime: flow.deadline,
         id: None,
+        latest: None,
     };
     let command = match (&flow.kind, to, topic) {
         (FlowKind::Send(_), Some(to), _) => Command::Send(message(to, payload)),
         (FlowKind::Request(_), Some(to), _) => {
             Command::Request { send: message(to, payload), service: Some(SERVICE.to_owned()) }
         }
-        (FlowKind::Publish { .. }, _, Some((topic, _))) => {
-            Command::Publish { topic: topic.clone(), payload, policy: None, lifetime: flow.deadline, confirm: None }
-        }
+        (FlowKind::Publish { .. }, _, Some((topic, _))) => Command::Publish {
+            topic: topic.clone(),
+            payload,
+            policy: None,
+            lifetime: flow.deadline,
+            confirm: None,
+            latest: false,
+        },
         _ => return,
     };
     site.send(from, id, command);

@@ -5,6 +5,7 @@ use crate::cli::Verdict;
 use crate::cli::arguments::{Ack, Class};
 use crate::cli::failure::Failure;
 use crate::cli::histogram::Histogram;
+use crate::cli::send;
 use crate::cli::shell::{self, Shell};
 use crate::gateway::dto::{self, LineOutcome, SendLinesQuery, Span, Status};
 use crate::id::Name;
@@ -54,13 +55,16 @@ pub(super) async fn run(shell: &Shell, to: &Name, load: Load) -> Result<Verdict,
         policy: None,
         deadline: Span(DEADLINE),
         id: None,
+        latest: None,
         first: 1,
     };
     let room = Arc::new(Semaphore::new(load.window as usize));
     let (began, before) = (Instant::now(), processor(status.pid));
     let mut answers = client.lines("/v1/send-lines", &query, lines(room.clone(), load, began + load.period)).await?;
     let (mut outcomes, mut latencies, mut messages, mut good) = (BTreeMap::new(), Histogram::default(), 0u64, 0u64);
-    while let Some(LineOutcome { line: _, outcome }) = answers.next().await? {
+    while let Some(LineOutcome { line: _, outcome }) =
+        send::patiently(shell, &client, Some(to.as_str()), answers.next()).await?
+    {
         if let (0, dto::Outcome::Refused { reason }) = (messages, &outcome) {
             // If the first is refused, so will be the others.
             let failed = format!("nothing was measured: the first message was refused: {reason}");

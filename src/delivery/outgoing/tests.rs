@@ -1,6 +1,8 @@
 //! Every message ends, exactly once, whatever happens to its sender.
 
 use super::*;
+use crate::wire::batch::Purpose;
+use crate::wire::data::Class;
 use crate::wire::parcel::{Parcel, Records};
 use proptest::prelude::*;
 use rand_chacha::rand_core::SeedableRng;
@@ -14,6 +16,7 @@ fn message(token: u32, ack: Ack, lifetime_s: u64) -> Submission<u32> {
         lane: Lane::default(),
         lifetime: Duration::from_secs(lifetime_s),
         keep: true,
+        latest: None,
         id: None,
     }
 }

@@ -57,6 +57,11 @@ pub enum Refused {
         /// Its deadline.
         until: Unix,
     },
+    /// It asks to take the place of others, without what that needs.
+    #[error(
+        "only messages that are confirmed (`--ack end` or `hop`) take the place of older ones, under a key of at most 128 bytes"
+    )]
+    Latest,
     /// Payload over its bound.
     #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]
     TooLarge {

@@ -16,8 +16,8 @@ impl Engine {
             Command::Request { send, service } => {
                 messages.request(core, neighbours, routing, token, send, service, timing);
             }
-            Command::Publish { topic, payload, policy, lifetime, confirm } => {
-                self.publish(token, (topic, payload), policy.as_deref(), lifetime, confirm, timing);
+            Command::Publish { topic, payload, policy, lifetime, confirm, latest } => {
+                self.publish(token, (topic, payload), policy.as_deref(), lifetime, (confirm, latest), timing);
             }
             Command::Later { timing, command } => self.handle_later(token, &timing, *command),
             other => self.handle_command(token, other),
@@ -31,7 +31,7 @@ impl Engine {
         (topic, payload): (String, Vec<u8>),
         policy: Option<&str>,
         lifetime: Duration,
-        confirm: Option<u32>,
+        (confirm, latest): (Option<u32>, bool),
         timing: &Timing,
     ) {
         let Some((send_policy, lifetime)) =
@@ -41,13 +41,26 @@ impl Engine {
         };
         let spread = timing.spread.or_else(|| self.core.spread_of_topic(&topic, policy));
         let timing = Timing { spread, ..timing.clone() };
+        let latest = latest || self.core.keeps_latest(&topic, policy);
+        if latest {
+            let Self { core, neighbours, routing, messages, .. } = self;
+            messages.supersede_held_publications(core, neighbours, routing, &topic);
+        }
         let policy = (*send_policy).clone();
-        let parked = Parked::Publication { topic, payload, policy, confirm };
+        let parked = Parked::Publication { topic, payload, policy, confirm, latest };
         if let Some(Parked::Publication { topic, payload, .. }) =
             self.messages.hold(&mut self.core, token, parked, &timing, lifetime)
         {
             let Self { core, neighbours, routing, groups, .. } = self;
-            groups.publish(core, neighbours, routing, (token, confirm), (topic, payload), send_policy, lifetime);
+            groups.publish(
+                core,
+                neighbours,
+                routing,
+                (token, confirm, latest),
+                (topic, payload),
+                send_policy,
+                lifetime,
+            );
         }
     }
 
@@ -65,10 +78,19 @@ impl Engine {
                 continue;
             }
             let Waiting { token, parked } = item.what;
-            if let Parked::Publication { topic, payload, policy, confirm } = parked {
+            if let Parked::Publication { topic, payload, policy, confirm, latest } = parked {
                 messages.forget_held(core, number);
                 let token = token.unwrap_or(Token(0));
-                groups.publish(core, neighbours, routing, (token, confirm), (topic, payload), Arc::new(policy), left);
+                let publication = (topic, payload);
+                groups.publish(
+                    core,
+                    neighbours,
+                    routing,
+                    (token, confirm, latest),
+                    publication,
+                    Arc::new(policy),
+                    left,
+                );
             }
         }
     }

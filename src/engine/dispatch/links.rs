@@ -5,9 +5,10 @@
 
 use crate::counter::Counter;
 use crate::engine::Engine;
+use crate::engine::neighbours::air::SETUP_BYTES;
 use crate::engine::neighbours::allowances::Asked;
 use crate::engine::neighbours::clocks::Clocks;
-use crate::engine::neighbours::links::{LeafTags, Link};
+use crate::engine::neighbours::links::{Blocked, LeafTags, Link};
 use crate::engine::routing::Reroute;
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
@@ -15,6 +16,7 @@ use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::{self, CredentialError, PeerCredential};
 use crate::routing::graph::Metrics;
 use crate::wire::bulletin::BulletinRequest;
+use crate::wire::data::Class;
 use crate::wire::frame::Kind;
 use core::time::Duration;
 
@@ -52,7 +54,7 @@ impl Engine {
                 own,
                 peer: peer.credential,
                 name: name.clone(),
-                blocked: false,
+                blocked: Blocked::default(),
                 clocks,
                 addresses: Vec::new(),
                 bearer,
@@ -66,6 +68,7 @@ impl Engine {
                 tags: LeafTags::default(),
             },
         );
+        self.neighbours.charge_air(&mut self.core, id, SETUP_BYTES);
         self.neighbours.assess(&mut self.core, id);
         self.neighbours.links_changed = true;
         self.member.ask_time(&mut self.core, &mut self.neighbours, id);
@@ -103,13 +106,28 @@ impl Engine {
         let gone = self.neighbours.links.of(&link.peer.body.key).next().is_none();
         self.member.clock.forget_link(id, gone.then_some(&link.peer.body.key));
         self.neighbours.fragments.forget(id);
+        self.neighbours.air.forget(id);
         self.neighbours.successors.forget(id);
         self.neighbours.formers.remove(&id);
         self.neighbours.peers.forget_link(id);
     }
 
+    pub(super) fn handle_blocked(&mut self, id: LinkId, class: Class) {
+        let before = self.neighbours.links.get(id).and_then(|link| link.blocked.full);
+        self.neighbours.links.set_blocked(id, Some(class));
+        if before.is_some_and(|before| before < class) {
+            // What is more urgent may leave again.
+            self.messages.sends.unblock(id);
+        }
+    }
+
     pub(super) fn handle_writable(&mut self, id: LinkId) {
-        self.neighbours.links.set_blocked(id, false);
+        self.neighbours.links.set_blocked(id, None);
+        self.handle_freed(id);
+    }
+
+    /// A link takes more than before: those who wait for it are told.
+    pub(super) fn handle_freed(&mut self, id: LinkId) {
         self.groups.publishing.release(id);
         if let Some(neighbour) = self.groups.neighbour_at(&self.neighbours, id) {
             self.groups.repair.hurry(&neighbour, self.core.now.time);

@@ -17,7 +17,7 @@
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
-use crate::delivery::outgoing::{Content, Submission};
+use crate::delivery::message::{Content, Submission};
 use crate::engine::api::{Outcome, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
@@ -101,6 +101,7 @@ impl Groups {
             lane: Lane { class: Class::Control, send_policy: Arc::default() },
             lifetime: frame.until.since(core.now.time),
             keep: false,
+            latest: None,
             id: None,
         };
         self.confirmations.leaving.push((name, message));

@@ -18,6 +18,7 @@
 //! - At most about [`PUBLICATIONS_OPEN`] publications wait: with as many, the node takes no more commands. Drop policy:
 //!   none, back-pressure.
 
+use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
 use crate::engine::core::Core;
@@ -36,6 +37,7 @@ use crate::id::{LinkId, Lsn, Tag};
 use crate::identity::group::GroupSender;
 use crate::identity::membership::MayPublish;
 use crate::time::{Time, Unix};
+use crate::wire::data::Class;
 use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
 use crate::wire::topic;
 use bytes::Bytes;
@@ -213,7 +215,8 @@ impl Groups {
             return Ready::Not(now + JOIN_RETRY);
         }
         for way in &next_hops {
-            let Some(link) = way.link.filter(|link| neighbours.links.get(*link).is_some_and(|link| link.blocked))
+            let Some(link) =
+                way.link.filter(|link| neighbours.links.get(*link).is_some_and(|link| !link.takes(Class::Telemetry)))
             else {
                 continue;
             };
@@ -254,7 +257,7 @@ impl Groups {
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
-        (token, confirm): (Token, Option<u32>),
+        (token, confirm, latest): (Token, Option<u32>, bool),
         (topic, payload): (String, Vec<u8>),
         send_policy: Arc<SendPolicy>,
         lifetime: Duration,
@@ -272,11 +275,31 @@ impl Groups {
         if !self.publishing.pending.contains_key(group) {
             self.note_publishing(core, neighbours, routing, group);
         }
+        if latest {
+            self.supersede(core, group, &topic);
+        }
         let (since, group) = (core.now.time, group.to_owned());
         let publication =
             Publication { token, confirm, topic, payload, send_policy, since, deadline: since + lifetime };
         self.publishing.pending.entry(group).or_default().push_back(publication);
         self.publishing.open += 1;
+    }
+
+    /// Ends the publications to a topic that wait: a newer one takes their place.
+    fn supersede(&mut self, core: &mut Core, group: &str, topic: &str) {
+        let Some(queue) = self.publishing.pending.get_mut(group) else { return };
+        let (over, rest): (VecDeque<Publication>, _) =
+            ::core::mem::take(queue).into_iter().partition(|waiting| waiting.topic == topic);
+        *queue = rest;
+        self.publishing.open -= over.len();
+        for publication in over {
+            core.count(Counter::MessagesSuperseded, 1);
+            if publication.confirm.is_some() {
+                self.confirmations.ended();
+            }
+            let reason = format!("a newer publication to {topic} took its place");
+            core.finish(publication.token, Reply::Outcome(Outcome::Superseded { reason }));
+        }
     }
 
     /// Seals one frame of waiting publications and pushes it, or blocks their group for a while. Returns `false` if no

@@ -333,7 +333,7 @@ impl Groups {
             let kept = self.shelf.get(&flow, number).filter(|kept| kept.until > core.now.time);
             let Some(kept) = kept.cloned() else { continue };
             // The frame before this one may have spent a quota.
-            if neighbours.links.get(link).is_none_or(|link| link.blocked || !link.usable) {
+            if !neighbours.has_room(core, link, Class::Bulk, kept.data.len()) {
                 if let (Some(neighbour), Some(group)) =
                     (self.neighbour_at(neighbours, link), self.shelf.group_of(&flow))
                 {

@@ -29,7 +29,9 @@ impl Groups {
                 continue;
             }
             let link = neighbours.link_under(&neighbour, &Policy::default()).map(|(link, _)| link);
-            let Some(link) = link.filter(|link| neighbours.links.get(*link).is_some_and(|link| !link.blocked)) else {
+            let Some(link) =
+                link.filter(|link| neighbours.links.get(*link).is_some_and(|link| link.takes(Class::Telemetry)))
+            else {
                 owed.at = now + AGAIN;
                 self.repair.owed.insert(neighbour, owed);
                 continue;
@@ -88,7 +90,7 @@ impl Groups {
                 let neighbour = beside[(from + at) % beside.len()];
                 let Some((link, price)) = neighbours.link_under(&neighbour, &Policy::default()) else { continue };
                 let Some(of) = neighbours.links.get(link) else { continue };
-                if of.blocked || price > 0 || neighbours.link_metrics.bearer(of.bearer).metered {
+                if !of.takes(Class::Telemetry) || price > 0 || neighbours.link_metrics.bearer(of.bearer).metered {
                     continue;
                 }
                 // Not what it would not be given: frames of a segment that is not its own, for one.

@@ -365,7 +365,7 @@ impl Groups {
                 core.count(Counter::GroupFramesWithoutWay, 1);
                 continue;
             }
-            if neighbours.links.get(link).is_some_and(|link| link.blocked || !link.usable) {
+            if !neighbours.has_room(core, link, Class::Telemetry, data.len()) {
                 core.count(Counter::GroupFramesPutOff, 1);
                 self.repair.owe(*to, *group, false, core.now.time);
                 continue;

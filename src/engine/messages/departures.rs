@@ -23,13 +23,14 @@ use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
 use crate::engine::routing::flights::Flight;
-use crate::engine::routing::routes::{NoRoute, Route, RouteChoice};
+use crate::engine::routing::no_route::NoRoute;
+use crate::engine::routing::routes::{Route, RouteChoice};
 use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
 use crate::routing::totals::Totals;
 use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
-use crate::wire::data::DataFrame;
+use crate::wire::data::{Class, DataFrame};
 use crate::wire::frame;
 use bytes::Bytes;
 use core::time::Duration;
@@ -46,15 +47,18 @@ pub(in crate::engine) const AROUND: usize = SEAL + PLAIN_OVERHEAD;
 /// before the lane waits.
 const MOST_PASSED_OVER: usize = 8;
 
-/// An urgent message waits for the frame before it, so a frame holds no more than its route carries in this time,
+/// A message waits for the frame of its class before it, so a frame holds no more than its route carries in this time,
 const BATCH: Duration = Duration::from_millis(250);
-/// but always this many bytes if there are enough messages.
+/// but always this many bytes if there are enough messages,
 const LEAST_BATCH: usize = 1_024;
+/// and more of them in bulk, which may take longer and is not to be mostly headers.
+const LEAST_BULK: usize = 4_096;
 
-/// The most bytes of messages in one frame on a route whose slowest link has this rate in kbit/s.
-pub(super) fn batch_of(rate: u32) -> usize {
+/// The most bytes of messages of a class in one frame on a route whose slowest link has this rate in kbit/s.
+pub(super) fn batch_of(rate: u32, class: Class) -> usize {
     let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
-    usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
+    let least = if class == Class::Bulk { LEAST_BULK } else { LEAST_BATCH };
+    usize::try_from(bytes).unwrap_or(usize::MAX).max(least)
 }
 
 /// The most bytes of plaintext that a frame may carry on a route within the budget of its send policy.
@@ -122,11 +126,22 @@ impl Messages {
             };
             let link = choice.route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
             match link {
-                Some((link, _)) if neighbours.links.get(link).is_some_and(|link| link.blocked) => {
+                Some((link, _)) if neighbours.links.get(link).is_some_and(|link| !link.takes(lane.class)) => {
                     self.sends.block_on(link, name);
                 }
-                Some((link, _)) if !neighbours.fits_window(core, link, self.least_in(name, &lane)) => {}
-                Some((link, price)) => return Some(Departing { lane, send_policy, choice, link, price }),
+                Some((link, price)) => {
+                    if neighbours.is_busy(core, link, lane.class) {
+                        self.sends.block_on(link, name);
+                        continue;
+                    }
+                    let bytes = self.least_in(name, &lane);
+                    if let Some(wait) = neighbours.await_air(core, link, lane.class, bytes) {
+                        self.sends.note_no_route(name, NoRoute::Air(wait));
+                        self.sends.block_on(link, name);
+                        continue;
+                    }
+                    return Some(Departing { lane, send_policy, choice, link, price });
+                }
                 None => {}
             }
         }
@@ -205,8 +220,9 @@ impl Messages {
         // longer.
         let hasty = choice.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
-        let most = batch_of(choice.route.rate).min(affordable(send_policy, &choice.route));
-        let most = most.min(neighbours.room_in_window(core, *link).saturating_sub(SEAL));
+        let most = batch_of(choice.route.rate, lane.class).min(affordable(send_policy, &choice.route));
+        let most = most.min(neighbours.air_room(core, *link, lane.class).saturating_sub(AROUND));
+        let most = most.min(neighbours.room_in_window(core, *link).saturating_sub(AROUND));
         let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };
@@ -280,16 +296,16 @@ impl Messages {
         if send_policy.policy.copies.is_none_or(|copies| copies < 2) {
             return;
         }
+        let class = DataFrame::parse(&frame[frame::HEADER..]).map_or(Class::Bulk, |data| data.header.class);
         let Some(route) = &choice.alternate else { return core.count(Counter::CopiesWithoutWay, 1) };
         let link = route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
         let Some((link, price)) =
-            link.filter(|(link, _)| neighbours.links.get(*link).is_some_and(|link| !link.blocked))
+            link.filter(|(link, _)| neighbours.links.get(*link).is_some_and(|link| link.takes(class)))
         else {
             return core.count(Counter::CopiesWithoutWay, 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
         let path = path_of(route, price, data.header_bytes.len() + data.sealed.len(), data.path.outer);
-        let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
         let until = of_use_until(Unix(data.header.expiry), core.now);
         neighbours.send_data(core, Leaving { link, class, frame: copy, after, until: Some(until) });

@@ -5,7 +5,7 @@
 //! - The outcome of a delivered message states its price, and that of a failed message states the reason.
 
 use crate::counter::Counter;
-use crate::delivery::outgoing::{End, Fate};
+use crate::delivery::message::{End, Fate};
 use crate::delivery::unconfirmed::Gone;
 use crate::engine::api::{Outcome, Reply, Token};
 use crate::engine::core::Core;
@@ -52,6 +52,7 @@ impl Messages {
                     "the inbox of {to} was full until the deadline: not all of its consumers take what lies there"
                 ),
             },
+            Fate::Superseded => Outcome::Superseded { reason: format!("a newer message to {to} took its place") },
             Fate::Unreachable => {
                 let why = self.sends.no_route(to);
                 let why = why.map_or_else(String::new, |why| format!(": {}", explain_no_route(why)));
@@ -97,7 +98,9 @@ impl Messages {
                 continue;
             }
             let outcome = self.outcome(&to, fate, latency, price);
-            if !outcome.is_success() {
+            if fate == Fate::Superseded {
+                core.count(Counter::MessagesSuperseded, 1);
+            } else if !outcome.is_success() {
                 core.note_failure(to.as_str(), &outcome);
                 core.count(FAILED[class as usize], 1);
             }

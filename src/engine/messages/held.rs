@@ -5,17 +5,24 @@
 //! is removed in the commit that holds it as an outgoing message. A policy may spread messages: each is held for a
 //! random part of a span. A request is held in memory only, since after a restart nobody waits for its response.
 //!
+//! A message that takes the place of older ones of its key does so to those that are held when it is accepted, and to
+//! those that wait when it leaves.
+//!
 //! A message that asks for no confirmation is in no record once it has left: if the node is cut off just then, before
 //! the commit is durable, it leaves once more after the restart.
 //!
 //! Invariants
 //! 1. A message that is held outlives a restart, and leaves or ends once.
-//! 2. Nothing but its deadline, or the end of its destination's membership, ends a message that is held.
+//! 2. Nothing but its deadline, a newer one of its key, or the end of its destination's membership, ends a message that is
+//!    held.
 
 use super::endings::FAILED;
+use crate::counter::Counter;
 use crate::delivery::held::{Held, Item, Start, part_of};
 use crate::delivery::lane::{Lane, SendPolicy};
-use crate::delivery::outgoing::{Content, End, Fate, MAX_LIFETIME, Submission};
+use crate::delivery::message::{Content, End, Fate, Submission};
+use crate::delivery::outgoing::MAX_LIFETIME;
+use crate::delivery::sends::Ended;
 use crate::delivery::unconfirmed::{Gone, Load as UnconfirmedLoad};
 use crate::engine::api::{Outcome, Refused, Reply, Send, Timing, Token};
 use crate::engine::core::Core;
@@ -50,6 +57,7 @@ pub(in crate::engine) enum Parked {
         class: Class,
         policy: SendPolicy,
         id: Option<SendId>,
+        latest: Option<String>,
     },
     /// Messages that are not.
     Load {
@@ -67,6 +75,7 @@ pub(in crate::engine) enum Parked {
         payload: Vec<u8>,
         policy: SendPolicy,
         confirm: Option<u32>,
+        latest: bool,
     },
     /// A request, which is not stored.
     #[serde(skip)]
@@ -184,7 +193,7 @@ impl Messages {
             true
         })?;
         core.journal.extend(over.into_iter().map(|key| Write::Delete { table: Table::Held, key }));
-        core.count(crate::counter::Counter::OutgoingDamaged, damaged);
+        core.count(Counter::OutgoingDamaged, damaged);
         Ok(())
     }
 
@@ -205,10 +214,13 @@ impl Messages {
         let again = item.clone();
         let Waiting { token, parked } = item.what;
         let taken = match parked {
-            Parked::Message { to, payload, ack, class, policy, id } => {
+            Parked::Message { to, payload, ack, class, policy, id, latest } => {
+                if let Some(key) = &latest {
+                    self.supersede_queued(core, neighbours, routing, &to, key);
+                }
                 let lane = Lane { class, send_policy: Arc::new(policy) };
                 let (token, content) = (Sender::Message(token, to.clone()), Content::Inbox);
-                let message = Submission { token, payload, content, ack, lane, lifetime: left, keep: true, id };
+                let message = Submission { token, payload, content, ack, lane, lifetime: left, keep: true, id, latest };
                 self.sends.submit(&to, message, core.now, &mut core.rng).is_ok()
             }
             Parked::Load { to, records, count, class, policy } => {
@@ -264,6 +276,11 @@ impl Messages {
                 core.count(FAILED[send.class as usize], 1);
                 return core.finish(token.unwrap_or(NOBODY), Reply::Outcome(outcome));
             }
+            Parked::Publication { topic, .. } if fate == Fate::Superseded => {
+                core.count(Counter::MessagesSuperseded, 1);
+                let reason = format!("a newer publication to {topic} took its place");
+                core.finish(token.unwrap_or(NOBODY), Reply::Outcome(Outcome::Superseded { reason }));
+            }
             Parked::Publication { topic, .. } => {
                 let outcome = Outcome::Expired { reason: "there was no room for it by the deadline".to_owned() };
                 core.note_failure(&topic, &outcome);
@@ -282,10 +299,76 @@ impl Messages {
         routing: &mut Routing,
         to: &Name,
     ) {
-        let held = self.held.iter().filter(|(_, item)| item.what.parked.to() == Some(to)).map(|(number, _)| number);
+        let of = |parked: &Parked| parked.to() == Some(to);
+        self.end_all_held(core, neighbours, routing, of, Fate::Revoked { left: false });
+    }
+
+    /// Ends the messages of a key that are held and those that wait: a newer one takes their place.
+    pub(in crate::engine) fn supersede(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        to: &Name,
+        key: &str,
+    ) {
+        self.supersede_held(core, neighbours, routing, to, key);
+        self.supersede_queued(core, neighbours, routing, to, key);
+    }
+
+    /// Ends the messages of a key that are held.
+    pub(in crate::engine) fn supersede_held(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        receiver: &Name,
+        key: &str,
+    ) {
+        let of = |parked: &Parked| match parked {
+            Parked::Message { to, latest: Some(latest), .. } => to == receiver && latest == key,
+            _ => false,
+        };
+        self.end_all_held(core, neighbours, routing, of, Fate::Superseded);
+    }
+
+    fn supersede_queued(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        to: &Name,
+        key: &str,
+    ) {
+        let mut ended = Ended::default();
+        self.sends.supersede(to, key, core.now.time, &mut ended);
+        self.report(core, neighbours, routing, ended.ends);
+    }
+
+    /// Ends the publications to a topic that are held: a newer one takes their place.
+    pub(in crate::engine) fn supersede_held_publications(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        on: &str,
+    ) {
+        let of = |parked: &Parked| matches!(parked, Parked::Publication { topic, .. } if topic == on);
+        self.end_all_held(core, neighbours, routing, of, Fate::Superseded);
+    }
+
+    fn end_all_held(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        of: impl Fn(&Parked) -> bool,
+        fate: Fate,
+    ) {
+        let held = self.held.iter().filter(|(_, item)| of(&item.what.parked)).map(|(number, _)| number);
         for number in held.collect::<Vec<_>>() {
             if let Some(item) = self.held.remove(number) {
-                self.end_held(core, neighbours, routing, number, item.what, Fate::Revoked { left: false });
+                self.end_held(core, neighbours, routing, number, item.what, fate);
             }
         }
     }

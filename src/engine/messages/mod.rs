@@ -9,6 +9,7 @@ pub(super) mod intake;
 pub(super) mod objectives;
 pub(super) mod outbox;
 pub(super) mod outcomes;
+mod patience;
 pub(super) mod reading;
 pub(super) mod receipts;
 pub(super) mod receiving;
@@ -20,16 +21,17 @@ pub(super) mod services;
 pub(super) mod sessions;
 pub(super) mod strangers;
 pub(super) mod submission;
-mod waiting;
+pub(super) mod waiting;
 
 use crate::delivery::sends::Sends;
 use crate::engine::api::Token;
-use crate::engine::routing::routes::NoRoute;
+use crate::engine::routing::no_route::NoRoute;
 use crate::engine::routing::{Reroute, Routing};
 use crate::engine::sender::Sender;
 use crate::engine::store::{Read, ReadError};
 use crate::id::{InnerId, Name};
 use crate::time::Now;
+use std::collections::BTreeSet;
 
 /// The state of the messages wing.
 pub(super) struct Messages {
@@ -44,6 +46,8 @@ pub(super) struct Messages {
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
     pub(super) blobs: blobs::Blobs,
+    /// The receivers that have been recorded as full; each has messages that wait.
+    pub(super) told_full: BTreeSet<Name>,
     /// What this wing asks of the other wings.
     pub(super) asks: Asks,
     /// The buffer in which a batch is put together; kept to reuse its allocation.
@@ -108,6 +112,7 @@ impl Messages {
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
             blobs: blobs::Blobs::load(store, quota, now)?,
+            told_full: BTreeSet::new(),
             asks: Asks::default(),
             plain: Vec::new(),
         })

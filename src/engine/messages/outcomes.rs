@@ -48,6 +48,7 @@ enum How {
     Expired,
     Refused,
     Unreachable,
+    Superseded,
 }
 
 /// See the module's documentation.
@@ -96,6 +97,7 @@ impl Outcomes {
             Outcome::Expired { reason } => (How::Expired, 0, 0, reason.clone()),
             Outcome::Refused { reason } => (How::Refused, 0, 0, reason.clone()),
             Outcome::Unreachable { reason } => (How::Unreachable, 0, 0, reason.clone()),
+            Outcome::Superseded { reason } => (How::Superseded, 0, 0, reason.clone()),
         };
         let ended = Ended { id, how, latency, count, reason };
         self.pending.push(ended.clone());
@@ -162,6 +164,7 @@ impl From<Ended> for Outcome {
             How::Expired => Self::Expired { reason },
             How::Refused => Self::Refused { reason },
             How::Unreachable => Self::Unreachable { reason },
+            How::Superseded => Self::Superseded { reason },
         }
     }
 }

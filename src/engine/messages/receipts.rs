@@ -155,7 +155,7 @@ impl Messages {
         let envelope = Envelope { class: Class::Control, policy: &send_policy.policy, outer, expiry };
         if let Some(frame) = self.seal(core, neighbours, routing, name, (&route, price), &envelope, &plain, under) {
             let until = of_use_until(expiry, core.now);
-            neighbours.send_data(
+            neighbours.send_acknowledgement(
                 core,
                 Leaving { link, class: Class::Control, frame: frame.into(), after, until: Some(until) },
             );

@@ -65,6 +65,7 @@ impl Messages {
         // The route has done what it should, even if there is no room at its end.
         put_off.into_iter().for_each(|flight| self.arrived(core, neighbours, routing, flight));
         self.report(core, neighbours, routing, ends);
+        self.note_fullness(core, from);
     }
 
     /// Processes a data frame that has arrived over a link. `buffer` is the buffer into which the frame was read.

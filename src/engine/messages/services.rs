@@ -16,7 +16,7 @@
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
-use crate::delivery::outgoing::{Content, Submission};
+use crate::delivery::message::{Content, Submission};
 use crate::engine::Output;
 use crate::engine::api::{Call, Command, Outcome, Refused, Reply, Send, Timing, Token};
 use crate::engine::core::Core;
@@ -229,6 +229,7 @@ impl Messages {
             lane: Lane { class: Class::Control, send_policy: Arc::default() },
             lifetime: lifetime.max(LEAST_LIFETIME),
             keep: true,
+            latest: None,
             id: None,
         };
         self.submit(core, token, to, message).is_some()
@@ -407,6 +408,7 @@ impl Messages {
             lifetime,
             // The requester is gone after a restart, and a response would find nobody.
             keep: false,
+            latest: None,
             id: None,
         };
         let Some(id) = self.submit(core, token, &to, message) else { return };

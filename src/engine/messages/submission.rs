@@ -5,7 +5,7 @@
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
-use crate::delivery::outgoing::{Content, Submission};
+use crate::delivery::message::{Content, Submission};
 use crate::delivery::unconfirmed::{self, MAX_LOAD};
 use crate::engine::api::{Command, Load, Refused, Reply, Send, Timing, Token};
 use crate::engine::core::Core;
@@ -63,14 +63,17 @@ impl Messages {
             return None;
         }
         let class = message.lane.class;
-        match self.sends.submit(to, message, core.now, &mut core.rng) {
-            Ok(id) => Some(id),
-            Err(full) => {
+        let taken = match self.sends.open_to(to) < OPEN_TO_ONE {
+            true => self.sends.submit(to, message, core.now, &mut core.rng).map_err(|full| full.to_string()),
+            false => Err(format!("{OPEN_TO_ONE} messages to that destination have not ended yet")),
+        };
+        taken
+            .map_err(|full| {
+                let why = self.why_waiting(to, core.now.time).map_or_else(String::new, |why| format!(": {why}"));
                 core.count(REFUSED[class as usize], 1);
-                core.finish(token, Reply::Refused(Refused::Full(full.to_string())));
-                None
-            }
-        }
+                core.finish(token, Reply::Refused(Refused::Full(format!("{full}{why}"))));
+            })
+            .ok()
     }
 
     /// Whether a payload is within the limit; if it is not, the application is told.
@@ -103,18 +106,24 @@ impl Messages {
         if self.refuse_revoked(core, token, &send.to) {
             return;
         }
-        let Send { to, payload, ack, class, policy, lifetime, id } = send;
+        let Send { to, payload, ack, class, policy, lifetime, id, latest } = send;
         let asked = Asked { policy: policy.as_deref(), class, service: None, wait: timing.wait };
         let Some((send_policy, lifetime)) =
             self.send_policy_of(core, neighbours, routing, token, &to, &asked, lifetime, payload.len())
         else {
             return;
         };
+        if latest.is_some() && ack == Ack::None || latest.as_ref().is_some_and(|key| key.len() > MAX_KEY) {
+            return core.finish(token, Reply::Refused(Refused::Latest));
+        }
         let timing = asked.timing(core, timing);
         let mut payload = payload;
         if timing.holds() && ack != Ack::None {
             let policy = (*send_policy).clone();
-            let parked = Parked::Message { to: to.clone(), payload, ack, class, policy, id };
+            if let Some(key) = &latest {
+                self.supersede_held(core, neighbours, routing, &to, key);
+            }
+            let parked = Parked::Message { to: to.clone(), payload, ack, class, policy, id, latest: latest.clone() };
             match self.hold(core, token, parked, &timing, lifetime) {
                 Some(Parked::Message { payload: back, .. }) => payload = back,
                 _ => return,
@@ -126,9 +135,12 @@ impl Messages {
             put_record(&mut records, 0, &payload);
             return self.submit_load(core, token, to, records, 1, lane, lifetime, &timing);
         }
+        if let Some(key) = &latest {
+            self.supersede(core, neighbours, routing, &to, key);
+        }
         let sender = Sender::Message(Some(token), to.clone());
         let content = Content::Inbox;
-        let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id };
+        let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id, latest };
         if self.submit(core, token, &to, message).is_some()
             && let Some(id) = id
         {
@@ -174,6 +186,12 @@ impl Messages {
 pub(super) fn later(timing: &Timing, command: Command) -> Command {
     Command::Later { timing: timing.clone(), command: Box::new(command) }
 }
+
+/// The longest key of messages of which only the latest waits, in bytes.
+pub(in crate::engine) const MAX_KEY: usize = 128;
+
+/// The most messages to one destination that have not ended: a receiver that takes nothing leaves room for those to others.
+pub(in crate::engine) const OPEN_TO_ONE: usize = 16_384;
 
 /// The counters of messages that were refused for want of room, by class.
 const REFUSED: [Counter; 4] =

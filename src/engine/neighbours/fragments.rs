@@ -1,7 +1,7 @@
 //! Fragments: data frames cut into pieces that a link can carry, and reassembled.
 //!
-//! A bearer may state that its largest frame is small, because it is slow: then a longer frame leaves in pieces, each
-//! queued by the frame's class, so that more urgent frames go between them. The next hop reassembles the frame before
+//! A bearer may state how large its largest frame is, or how slow it is: then a frame that is longer, or takes long, leaves in pieces
+//! ([`Profile::piece`](crate::link::bearer::Profile::piece)), each queued by the frame's class, so that more urgent frames go between them. The next hop reassembles the frame before
 //! it looks at anything; over the next link the frame may be whole again, or in other pieces.
 //!
 //! Invariants
@@ -16,6 +16,7 @@ use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::id::{LinkId, Lsn};
+use crate::link::duty::Use;
 use crate::time::Time;
 use crate::wire::data::Class;
 use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
@@ -102,20 +103,30 @@ impl Leaving {
 }
 
 impl Neighbours {
-    /// Queues a data frame and charges it to the bearer's quota; it leaves in pieces if the link requires that. A frame
-    /// that would not have been sent when the bearer's access window closes is dropped; one that waits for its link until
-    /// then is dropped there.
+    /// Queues a data frame and charges it to the bearer's quota; it leaves in pieces if the link requires that. One that
+    /// waits for its link until the bearer's access window closes is dropped there.
     pub(in crate::engine) fn send_data(&mut self, core: &mut Core, leaving: Leaving) {
+        self.spend(core, leaving.link, leaving.frame.len());
+        let class = leaving.class;
+        self.leave(core, leaving, Use::Message(class));
+    }
+
+    /// Queues a data frame that acknowledges messages, as [`Self::send_data`] does.
+    pub(in crate::engine) fn send_acknowledgement(&mut self, core: &mut Core, leaving: Leaving) {
+        self.spend(core, leaving.link, leaving.frame.len());
+        self.leave(core, leaving, Use::Acknowledgement);
+    }
+
+    /// Gives a frame to its link, a data frame in pieces if the link requires that.
+    pub(in crate::engine) fn emit(&mut self, core: &mut Core, leaving: Leaving) {
         let Leaving { link, class, frame, after, until } = leaving;
-        let bearer = self.links.get(link).map_or(u8::MAX, |link| link.bearer);
-        if !self.link_metrics.fits_window(bearer, frame.len(), core.now.unix) {
-            return core.count(Counter::FramesBeforeClosing, 1);
-        }
-        let closes = self.link_metrics.leaves_by(bearer, frame.len(), core.now);
+        let is_data = frame.head().get(4).is_some_and(|kind| *kind >= Kind::Data as u8);
+        let piece = self.links.get(link).map_or(usize::MAX, |link| self.link_metrics.bearer(link.bearer).piece());
+        let mtu = piece.max(LEAST + OVERHEAD);
+        let closes = self.links.get(link).filter(|_| is_data);
+        let closes = closes.and_then(|link| self.link_metrics.leaves_by(link.bearer, frame.len(), core.now));
         let until = [until, closes].into_iter().flatten().min();
-        self.spend(core, link, frame.len());
-        let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
-        if frame.len() <= mtu {
+        if frame.len() <= mtu || !is_data {
             return core.outputs.push_back(Output::Send { link, class, frame, after, until });
         }
         // Pieces are as large as the link allows, but there are never more of them than a frame may have.

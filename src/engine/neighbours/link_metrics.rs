@@ -5,8 +5,8 @@
 //! neighbour and bearer, so that the metrics of a link that comes back are known from before. Of the links to one
 //! neighbour each frame takes the one that its policy ranks best.
 //!
-//! A link is *usable* while its neighbour is heard, its bearer's access window is open, and its bearer's quota is not
-//! spent. A link that is not usable carries no data and is not advertised, but stays up.
+//! A link is *usable* while its neighbour is heard, its bearer's access window is open, its bearer's quota is not
+//! spent, and its bearer has air time left. A link that is not usable carries no data and is not advertised, but stays up.
 //!
 //! Invariants
 //! 1. No data frame leaves over a link that is not usable, or that would not be sent before the bearer's access window
@@ -16,13 +16,14 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::air::PING_BYTES;
 use crate::engine::neighbours::links::Link;
 use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::link::bearer::Profile;
 use crate::link::estimate::Estimator;
-use crate::link::forecast::{Need, air_time, first_suitable};
+use crate::link::forecast::{Need, first_suitable};
 use crate::link::history::{History, Kept};
 use crate::link::spend::{Spend, Spent};
 use crate::link::windows::Windows;
@@ -127,14 +128,14 @@ impl LinkMetrics {
     /// Whether a frame of this many bytes, sent now, is sent before the bearer's access window closes.
     pub(in crate::engine) fn fits_window(&self, bearer: u8, bytes: usize, now: Unix) -> bool {
         let bearer = self.bearer(bearer);
-        bearer.windows.is_empty() || bearer.windows.fits(now, air_time(bytes as u64, bearer.rate))
+        bearer.windows.is_empty() || bearer.windows.fits(now, bearer.air_time(bytes).unwrap_or_default())
     }
 
     /// When a frame of this many bytes has to begin to leave at the latest, because the bearer's access window closes.
     pub(in crate::engine) fn leaves_by(&self, bearer: u8, bytes: usize, now: Now) -> Option<Time> {
         let bearer = self.bearer(bearer);
         let closes = bearer.windows.next_change(now.unix).filter(|_| bearer.windows.open_at(now.unix))?;
-        let left = closes.since(now.unix).saturating_sub(air_time(bytes as u64, bearer.rate));
+        let left = closes.since(now.unix).saturating_sub(bearer.air_time(bytes).unwrap_or_default());
         Some(now.time + left)
     }
 
@@ -201,25 +202,13 @@ impl Neighbours {
         }
     }
 
-    /// Whether a frame of this many bytes, sent now over a link, is sent before its bearer's access window closes.
-    pub(in crate::engine) fn fits_window(&self, core: &Core, link: LinkId, bytes: usize) -> bool {
-        let bearer = self.links.get(link).map(|link| link.bearer);
-        bearer.is_some_and(|bearer| self.link_metrics.fits_window(bearer, bytes, core.now.unix))
-    }
-
-    /// The bytes that can be sent over a link, from now on, before its bearer's access window closes.
-    pub(in crate::engine) fn room_in_window(&self, core: &Core, link: LinkId) -> usize {
-        let Some(bearer) = self.links.get(link).map(|link| self.link_metrics.bearer(link.bearer)) else { return 0 };
-        let closes = bearer.windows.next_change(core.now.unix).filter(|_| bearer.rate < u32::MAX);
-        let bytes = closes.map(|closes| closes.since(core.now.unix).as_micros() * u128::from(bearer.rate) / 8_000);
-        bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
-    }
-
     /// When an access window or a quota changes next.
+    /// When an access window, a quota or the air time of a bearer changes next.
     pub(in crate::engine) fn next_bearer_change(&self, core: &Core) -> Option<Time> {
         let changes = self.link_metrics.bearers.iter().filter_map(|bearer| bearer.windows.next_change(core.now.unix));
         let renewals = self.link_metrics.spend.iter().filter_map(|spend| spend.next_change(core.now.unix));
-        changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix))
+        let changed = changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix));
+        [changed, self.air.next_wake(), self.next_air_change(core)].into_iter().flatten().min()
     }
 
     /// The usable link to a neighbour that a policy ranks best, and its price in micro-units per MB.
@@ -253,6 +242,7 @@ impl Neighbours {
         let (estimator, forgotten) = self.link_metrics.estimator(of, now);
         estimator.measured(round_trip, now);
         core.count(Counter::LinksForgotten, u64::from(forgotten));
+        self.charge_air(core, id, PING_BYTES);
         self.assess(core, id);
     }
 
@@ -296,6 +286,7 @@ impl Neighbours {
         let bearer = self.link_metrics.bearer(link.bearer);
         let spend = self.link_metrics.spend.get(usize::from(link.bearer));
         let spent = spend.is_some_and(|spend| spend.is_exhausted(core.now.unix));
+        let spent = spent || self.air.is_exhausted(link.bearer);
         let usable = core.carries(&link.own) && !link.silent && !spent && bearer.windows.open_at(core.now.unix);
         let known = self.link_metrics.estimators.get(&(link.peer.body.key, link.bearer));
         let fresh = Estimator::new(core.now.time);
@@ -329,10 +320,11 @@ impl Neighbours {
         now >= self.link_metrics.assessed + ASSESS
     }
 
-    /// Assesses all links: a window or a quota has changed, or chances have recovered.
+    /// Assesses all links: a window or a quota has changed, air time or chances have recovered.
     pub(in crate::engine) fn timeout_link_metrics(&mut self, core: &mut Core) {
         self.link_metrics.assessed = core.now.time;
         self.assess_all(core);
+        self.timeout_air(core);
     }
 
     /// Charges bytes that are sent over a link to its bearer's quota.

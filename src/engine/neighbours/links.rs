@@ -11,10 +11,13 @@ use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::clocks::Clocks;
+use crate::engine::neighbours::fragments::Leaving;
 use crate::event_log::Event;
 use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
+use crate::link::duty::Use;
 use crate::routing::graph::Metrics;
+use crate::wire::data::Class;
 use crate::wire::frame::{self, Kind};
 use std::collections::BTreeMap;
 
@@ -27,8 +30,8 @@ pub(in crate::engine) struct Link {
     pub peer: PeerCredential,
     /// The neighbour's name, if it is a contact.
     pub name: Option<Name>,
-    /// Whether the link accepts no data for now.
-    pub blocked: bool,
+    /// What the link accepts no data of for now.
+    pub blocked: Blocked,
     /// How the neighbour's clock differs from this device's.
     pub clocks: Clocks,
     /// The addresses at which the neighbour listens, as it says.
@@ -53,6 +56,15 @@ pub(in crate::engine) struct Link {
     pub tags: LeafTags,
 }
 
+/// Classes of which a link accepts no data, each with all that are less urgent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Blocked {
+    /// Those for which its queues have no room.
+    pub full: Option<Class>,
+    /// Those of which messages are held until the bearer may carry them.
+    pub held: Option<Class>,
+}
+
 /// What a leaf has its routers advertise for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct LeafTags {
@@ -63,6 +75,11 @@ pub(in crate::engine) struct LeafTags {
 }
 
 impl Link {
+    /// Whether the link accepts data of a class now.
+    pub(in crate::engine) fn takes(&self, class: Class) -> bool {
+        [self.blocked.full, self.blocked.held].into_iter().flatten().all(|blocked| class < blocked)
+    }
+
     /// Whether the neighbour, a leaf, listens to a group.
     pub(in crate::engine) fn listens_to(&self, group: &Tag) -> bool {
         self.tags.groups.binary_search(group).is_ok()
@@ -124,9 +141,9 @@ impl Links {
         self.links.values().find(|link| link.peer.body.handle == *handle)
     }
 
-    pub(in crate::engine) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
+    pub(in crate::engine) fn set_blocked(&mut self, link: LinkId, full: Option<Class>) {
         if let Some(link) = self.links.get_mut(&link) {
-            link.blocked = blocked;
+            link.blocked.full = full;
         }
     }
 
@@ -202,13 +219,7 @@ impl Neighbours {
 
     /// Queues a frame in the control class that depends on no commit.
     pub(in crate::engine) fn send_frame(&mut self, core: &mut Core, link: LinkId, frame: Vec<u8>) {
-        core.outputs.push_back(Output::Send {
-            link,
-            class: crate::wire::data::Class::Control,
-            frame: frame.into(),
-            after: crate::id::Lsn(0),
-            until: None,
-        });
+        self.leave(core, Leaving::at_once(link, Class::Control, frame.into()), Use::Mesh);
     }
 
     pub(in crate::engine) fn name_of(&mut self, core: &mut Core, handle: &Handle) -> Option<Name> {

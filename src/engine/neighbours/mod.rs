@@ -1,5 +1,6 @@
 //! Neighbours: the devices at the other end of this device's links, what they announce, and the metrics of their links.
 
+pub(super) mod air;
 pub(super) mod allowances;
 pub(super) mod announcements;
 pub(super) mod clocks;
@@ -24,6 +25,7 @@ pub(super) struct Neighbours {
     pub(super) links: links::Links,
     pub(super) peers: peer_credentials::PeerCredentials,
     pub(super) link_metrics: link_metrics::LinkMetrics,
+    pub(super) air: air::Air,
     pub(super) fragments: fragments::Fragments,
     /// The successors that neighbours have named.
     pub(super) successors: successors::Successors,
@@ -49,6 +51,7 @@ impl Neighbours {
             links: links::Links::default(),
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
             link_metrics: link_metrics::LinkMetrics::load(&settings.bearers, store, now)?,
+            air: air::Air::load(&settings.bearers, store, now)?,
             fragments: fragments::Fragments::default(),
             successors: successors::Successors::default(),
             allowances: allowances::Allowances::default(),

@@ -11,7 +11,8 @@
 use crate::engine::core::Core;
 use crate::engine::neighbours::{Neighbours, segments};
 use crate::engine::routing::Routing;
-use crate::engine::routing::routes::{NoRoute, Route, Routes};
+use crate::engine::routing::no_route::NoRoute;
+use crate::engine::routing::routes::{Route, Routes};
 use crate::id::Pseudonym;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::{Graph, NodeIndex};

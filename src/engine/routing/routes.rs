@@ -21,7 +21,7 @@
 use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::routing::forecast::Forecast;
+use crate::engine::routing::no_route::NoRoute;
 use crate::engine::routing::pathfinding::Avoided;
 use crate::engine::routing::wording::explain_no_route;
 use crate::engine::routing::{Reroute, Routing};
@@ -88,23 +88,6 @@ pub(in crate::engine) enum Location {
     BeyondRouter(PeerCredential),
     /// It is one of these routers, or the leaf that they list.
     At(Vec<Pseudonym>, Option<PeerCredential>),
-}
-
-/// Why there is no route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum NoRoute {
-    /// The location of the destination is unknown, and nobody can be asked for it.
-    Unknown,
-    /// Routers are being asked where the destination is.
-    Asking,
-    /// All paths break a limit: which limit, and by how much the nearest path breaks it.
-    Limits(Limit, u64),
-    /// Every path leads through a router that forwards no frames of this segment.
-    Segment(u8),
-    /// The location of the destination is known, but no path leads there.
-    Apart,
-    /// A way will be there, for which the message waits.
-    Later(Box<Forecast>),
 }
 
 /// See the module's documentation.

@@ -2,12 +2,14 @@
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::air::AirWait;
 use crate::engine::routing::Routing;
 use crate::engine::routing::forecast::Forecast;
-use crate::engine::routing::routes::NoRoute;
+use crate::engine::routing::no_route::NoRoute;
 use crate::id::Pseudonym;
 use crate::routing::hold_down::Cause;
 use crate::routing::policy::Criterion;
+use crate::wire::data::Class;
 
 /// The reason why there is no route, in words.
 pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
@@ -19,6 +21,15 @@ pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
         NoRoute::Limits(limit, by) => {
             format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
         }
+        NoRoute::Air(AirWait { bearer, class, again: Some(again) }) => format!(
+            "{bearer} may carry nothing of class {} now, by its duty cycle or access window; it may again in {} s",
+            class_name(*class),
+            again.as_secs() + 1
+        ),
+        NoRoute::Air(AirWait { bearer, class, again: None }) => format!(
+            "{bearer} may never carry so much of class {} at once, by its duty cycle or access windows; send less at a time",
+            class_name(*class)
+        ),
         NoRoute::Segment(segment) => {
             format!("every way leads through a router that hands on no frames of segment {segment}")
         }
@@ -30,6 +41,15 @@ pub(in crate::engine) fn explain_wait(later: &Forecast) -> String {
     let Forecast { opens, bearer, cost, instead } = later;
     let instead = instead.map_or_else(String::new, |instead| format!(" instead of {:.6}", money(instead)));
     format!("it waits until {opens} for {bearer}, where it costs {:.6}{instead}", money(*cost))
+}
+
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Alarm => "alarm",
+        Class::Control => "control",
+        Class::Telemetry => "telemetry",
+        Class::Bulk => "bulk",
+    }
 }
 
 impl Routing {

@@ -78,6 +78,9 @@ pub(super) fn samples() -> Vec<Event> {
         Event::AnonymitySet { anonymity: text("strict") },
         Event::BlobReceived { from: pump(), bytes: 1_048_576 },
         Event::BlobFailed { with: text("mast"), reason: text("the disk is full") },
+        Event::AirSpent { bearer: text("srd"), again_s: 1_830 },
+        Event::ReceiverFull { name: pump(), waiting: 4_096 },
+        Event::ReceiverTakes { name: pump() },
     ]
 }
 

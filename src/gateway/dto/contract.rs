@@ -38,6 +38,7 @@ fn outcomes_are_as_clients_know_them() {
         (api::Outcome::Expired { reason: reason() }, r#"{"outcome":"expired","reason":"why"}"#),
         (api::Outcome::Refused { reason: reason() }, r#"{"outcome":"refused","reason":"why"}"#),
         (api::Outcome::Unreachable { reason: reason() }, r#"{"outcome":"unreachable","reason":"why"}"#),
+        (api::Outcome::Superseded { reason: reason() }, r#"{"outcome":"superseded","reason":"why"}"#),
     ] {
         pinned(&Outcome::from(outcome), json);
     }
@@ -147,6 +148,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
             offences: 2,
             reason: "r".into(),
         }],
+        waiting: vec![view::WaitingView { to: "pump".into(), messages: 3, reason: "full".into() }],
         held: vec![view::HeldView {
             to: "meter".into(),
             class: crate::wire::data::Class::Bulk,
@@ -158,7 +160,7 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
     };
     pinned(
         &Status::from(status),
-        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"held":1,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"serial":[{"device":"/dev/ttyUSB0","baud":9600,"links":0,"failure":"f"}],"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"waiting":[{"to":"meter","class":"bulk","bytes":3,"leaves":"1970-01-01T00:00:01.000Z","expires":"1970-01-01T00:00:02.000Z"}],"counters":{"busy":2}}"#,
+        r#"{"name":"hub","realm":"ab","version":"1","pid":2,"peer_id":"12D3","anonymity":"rotating","next_change":"n","epoch_ends":"e","credentials_until":"u","credentials_failure":null,"clock":"machine","clock_difference":null,"listen":["/ip4/192.0.2.1/tcp/7"],"epoch":3,"bulletin":4,"links":5,"routers":6,"contacts":7,"inbox":8,"outgoing":9,"held":1,"log_records":10,"uptime_s":11,"credentials_left_s":0,"bulletin_late_s":0,"credentials_failing":0,"clock_differs":0,"store_failing":0,"twin_identities":0,"quarantined_neighbours":0,"memory":0,"store_failure":null,"serial":[{"device":"/dev/ttyUSB0","baud":9600,"links":0,"failure":"f"}],"twins":[],"quarantined":[{"name":null,"peer_id":"12D3","left_s":60,"offences":2,"reason":"r"}],"waiting":[{"to":"pump","messages":3,"reason":"full"}],"held_messages":[{"to":"meter","class":"bulk","bytes":3,"leaves":"1970-01-01T00:00:01.000Z","expires":"1970-01-01T00:00:02.000Z"}],"counters":{"busy":2}}"#,
     );
     let identity = view::IdentityView {
         pseudonym: Pseudonym([1; 32]),
@@ -222,10 +224,11 @@ fn links_routes_and_ways_are_as_clients_know_them() {
         price: 0.0,
         energy_mj: 3,
         left: Some(4),
+        air_ms: Some(5),
     };
     pinned(
         &LinkView::from(link),
-        r#"{"to":"meter","bearer":"lan","class":"ethernet","role":"router","state":"up","delay_ms":1.5,"deviation_ms":0.25,"success":0.5,"price":0.0,"energy_mj":3,"left":4}"#,
+        r#"{"to":"meter","bearer":"lan","class":"ethernet","role":"router","state":"up","delay_ms":1.5,"deviation_ms":0.25,"success":0.5,"price":0.0,"energy_mj":3,"left":4,"air_ms":5}"#,
     );
     let path = || view::PathView {
         hops: vec![view::HopView { to: "pump".into(), bearer: None }],

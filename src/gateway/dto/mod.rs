@@ -22,7 +22,7 @@ pub use blobs::{AttachedBlob, Blob, BlobFetchQuery, BlobLine, BlobProgress, Blob
 pub use bulletin::{BulletinBody, BulletinTaken};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
-pub use node::{Contact, Peer, Quarantined, RouteQuery, SerialLine, Status};
+pub use node::{Contact, Peer, Quarantined, RouteQuery, SerialLine, Status, Waiting};
 pub use outcome::Outcome;
 pub use records::{
     ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,

@@ -3,6 +3,7 @@
 use super::{Held, Shape};
 use crate::client;
 use crate::engine::api;
+use crate::engine::view::WaitingView;
 use crate::metrics::{self, Gauges, Sample};
 use crate::net::serial::LineState;
 use data_encoding::HEXLOWER;
@@ -60,11 +61,31 @@ pub struct Status {
     /// Neighbours in quarantine.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// The devices for which messages wait for long, and why.
+    #[serde(default)]
+    pub waiting: Vec<Waiting>,
     /// Messages that are not to leave yet, the first to leave first: 32 of them at most. `held` among the gauges is their number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waiting: Vec<Held>,
+    pub held_messages: Vec<Held>,
     /// Counters of everything dropped or refused, by name. Those at zero are left out.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A device for which messages wait, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Waiting {
+    /// Its name.
+    pub to: String,
+    /// How many messages to it have not ended.
+    pub messages: u64,
+    /// Why they wait.
+    pub reason: String,
+}
+
+impl From<WaitingView> for Waiting {
+    fn from(WaitingView { to, messages, reason }: WaitingView) -> Self {
+        Self { to, messages, reason }
+    }
 }
 
 impl From<client::Status> for Status {
@@ -89,6 +110,7 @@ impl From<client::Status> for Status {
             serial,
             twins,
             quarantined,
+            waiting,
             held,
             counters,
         } = status;
@@ -112,7 +134,8 @@ impl From<client::Status> for Status {
             serial: serial.into_iter().map(SerialLine::from).collect(),
             twins,
             quarantined: quarantined.into_iter().map(Quarantined::from).collect(),
-            waiting: held.into_iter().map(Held::from).collect(),
+            waiting: waiting.into_iter().map(Waiting::from).collect(),
+            held_messages: held.into_iter().map(Held::from).collect(),
             counters,
         }
     }

@@ -64,6 +64,11 @@ pub enum Outcome {
         /// The reason.
         reason: String,
     },
+    /// A newer message took its place while it waited, as was asked for.
+    Superseded {
+        /// The reason.
+        reason: String,
+    },
 }
 
 impl Outcome {
@@ -79,7 +84,7 @@ impl Outcome {
             | Self::Sent { latency_us, .. }
             | Self::Heard { latency_us, .. }
             | Self::Replied { latency_us, .. } => Some(*latency_us),
-            Self::Expired { .. } | Self::Refused { .. } | Self::Unreachable { .. } => None,
+            Self::Expired { .. } | Self::Refused { .. } | Self::Unreachable { .. } | Self::Superseded { .. } => None,
         }
     }
 
@@ -93,6 +98,7 @@ impl Outcome {
             Self::Expired { .. } => "expired",
             Self::Refused { .. } => "refused",
             Self::Unreachable { .. } => "unreachable",
+            Self::Superseded { .. } => "superseded",
         }
     }
 }
@@ -110,6 +116,7 @@ impl From<api::Outcome> for Outcome {
             api::Outcome::Expired { reason } => Self::Expired { reason },
             api::Outcome::Refused { reason } => Self::Refused { reason },
             api::Outcome::Unreachable { reason } => Self::Unreachable { reason },
+            api::Outcome::Superseded { reason } => Self::Superseded { reason },
         }
     }
 }
@@ -124,6 +131,7 @@ struct Described {
     /// `subscribers` devices. `replied`: the service has responded to a request. `expired`: the deadline has passed,
     /// and it is not known whether the message was delivered. `refused`: the receiver or this node refused it.
     /// `unreachable`: there was no route to the receiver, and it is not known whether the message was delivered.
+    /// `superseded`: a newer message took its place while it waited.
     outcome: Word,
     /// `delivered`, `sent`, `heard`, `replied`: time from command to receipt, hand-over, last confirmation or response,
     /// in microseconds.
@@ -194,6 +202,7 @@ mod tests {
             Outcome::Expired { reason: reason() },
             Outcome::Refused { reason: reason() },
             Outcome::Unreachable { reason: reason() },
+            Outcome::Superseded { reason: reason() },
         ];
         let (mut words, mut fields) = (BTreeSet::new(), BTreeSet::new());
         for outcome in told {

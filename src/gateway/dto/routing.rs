@@ -19,7 +19,7 @@ pub struct LinkView {
     /// Role of the neighbour: `router` or `leaf`.
     pub role: String,
     /// State of the link: `up`, `silent` (the neighbour does not answer) or `closed` (outside its windows, or its quota
-    /// is spent).
+    /// or air time is spent).
     pub state: String,
     /// Smoothed one-way delay, in milliseconds.
     pub delay_ms: f64,
@@ -33,13 +33,27 @@ pub struct LinkView {
     pub energy_mj: u32,
     /// Bytes left of the bearer's quota in this period, if it has one.
     pub left: Option<u64>,
+    /// Milliseconds of air time that are left for alarms, if the bearer has a duty cycle.
+    pub air_ms: Option<u64>,
 }
 
 impl From<view::LinkView> for LinkView {
     fn from(link: view::LinkView) -> Self {
-        let view::LinkView { to, bearer, class, role, state, delay_ms, deviation_ms, success, price, energy_mj, left } =
-            link;
-        Self { to, bearer, class, role, state, delay_ms, deviation_ms, success, price, energy_mj, left }
+        let view::LinkView {
+            to,
+            bearer,
+            class,
+            role,
+            state,
+            delay_ms,
+            deviation_ms,
+            success,
+            price,
+            energy_mj,
+            left,
+            air_ms,
+        } = link;
+        Self { to, bearer, class, role, state, delay_ms, deviation_ms, success, price, energy_mj, left, air_ms }
     }
 }
 

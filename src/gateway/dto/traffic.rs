@@ -43,6 +43,10 @@ pub struct SendBody {
     /// not sent twice: the outcome of the first is returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// A key: of the messages to this receiver with this key only the newest waits, and takes the place of the one before
+    /// it, which ends as `superseded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<String>,
 }
 
 /// Query of `POST /v1/send-lines`.
@@ -70,6 +74,10 @@ pub struct SendLinesQuery {
     /// The application's name for these lines, up to 100 bytes: line N is sent under the id `ID/N`, see `SendBody`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// A key: of the messages to this receiver with this key only the newest waits, and takes the place of the one before
+    /// it, which ends as `superseded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<String>,
     /// Number of the first line.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     #[param(value_type = Option<u64>, example = 1)]
@@ -148,6 +156,9 @@ pub struct PublishBody {
     /// or at the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u32>,
+    /// Whether it takes the place of those of the same topic that wait, which end as `superseded`.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub latest: bool,
 }
 
 /// Query of `POST /v1/publish-lines`.
@@ -168,6 +179,10 @@ pub struct PublishLinesQuery {
     /// or at its deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u32>,
+    /// Whether it takes the place of those of the same topic that wait, which end as `superseded`.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    #[param(value_type = Option<bool>)]
+    pub latest: bool,
 }
 
 /// One line of the answer to `send-lines` and `publish-lines`. The lines come in the order in which the messages end.

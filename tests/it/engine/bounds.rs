@@ -301,7 +301,8 @@ fn publications_that_are_asked_for_all_at_once_stay_within_a_quota() {
     mesh.disconnect(0, 1);
     for number in 0..30 {
         let (topic, payload) = ("plant/x".to_owned(), vec![number; 500]);
-        let publish = Command::Publish { topic, payload, policy: None, lifetime: seconds(300), confirm: None };
+        let publish =
+            Command::Publish { topic, payload, policy: None, lifetime: seconds(300), confirm: None, latest: false };
         mesh.command(0, publish);
         mesh.run(Duration::from_millis(100));
     }

@@ -5,6 +5,7 @@ use super::multicast::{all, heard, publish, row, seconds};
 use m2mesh::engine::Input;
 use m2mesh::engine::api::Outcome;
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
 
 #[test]
 fn what_is_on_time_arrives_though_a_clock_was_set_while_the_link_stands() {
@@ -102,7 +103,7 @@ fn what_waits_to_be_published_keeps_its_deadline_when_the_clock_is_set() {
         publish(&mut mesh, 0, "plant/x", 0, seconds(5));
         mesh.run(seconds(1));
         let link = mesh.link(0, 1).expect("a link");
-        mesh.handle(0, Input::Blocked(link));
+        mesh.handle(0, Input::Blocked(link, Class::Alarm));
         publish(&mut mesh, 0, "plant/x", 1, seconds(8));
         mesh.skew.insert(0, ahead);
         mesh.run(seconds(2));

@@ -189,7 +189,14 @@ fn a_publication_that_comes_back_is_not_heard_again() {
     let (topic, payload) = ("plant/line".to_owned(), b"once".to_vec());
     mesh.command(
         MEMBER,
-        Command::Publish { topic, payload, policy: None, lifetime: Duration::from_secs(30), confirm: None },
+        Command::Publish {
+            topic,
+            payload,
+            policy: None,
+            lifetime: Duration::from_secs(30),
+            confirm: None,
+            latest: false,
+        },
     );
     mesh.run(seconds(1));
     let is_group = |frame: &&Vec<u8>| frame[4] == Kind::Group as u8;

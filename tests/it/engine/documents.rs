@@ -62,7 +62,14 @@ fn publish(mesh: &mut Mesh, at: usize, number: u8) {
     let topic = "plant/x".to_owned();
     mesh.command(
         at,
-        Command::Publish { topic, payload: vec![number], policy: None, lifetime: seconds(30), confirm: None },
+        Command::Publish {
+            topic,
+            payload: vec![number],
+            policy: None,
+            lifetime: seconds(30),
+            confirm: None,
+            latest: false,
+        },
     );
 }
 

@@ -43,7 +43,10 @@ impl Listening {
         for _ in 0..count {
             let payload = self.published.to_be_bytes().to_vec();
             let (topic, lifetime) = ("plant/x".to_owned(), Duration::from_secs(600));
-            self.mesh.command(PUBLISHER, Command::Publish { topic, payload, policy: None, lifetime, confirm: None });
+            self.mesh.command(
+                PUBLISHER,
+                Command::Publish { topic, payload, policy: None, lifetime, confirm: None, latest: false },
+            );
             self.published += 1;
             self.mesh.run(every);
         }

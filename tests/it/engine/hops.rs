@@ -250,6 +250,7 @@ fn a_publication_crosses_routers_that_do_not_listen() {
         policy: None,
         lifetime: seconds(30),
         confirm: None,
+        latest: false,
     };
     let token = mesh.command(0, publish.clone());
     mesh.run(seconds(3));

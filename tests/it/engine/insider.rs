@@ -91,7 +91,14 @@ impl Traffic {
             let (topic, payload) = ("plant/line".to_owned(), tick.to_be_bytes().to_vec());
             mesh.command(
                 1,
-                Command::Publish { topic, payload, policy: None, lifetime: Duration::from_secs(30), confirm: None },
+                Command::Publish {
+                    topic,
+                    payload,
+                    policy: None,
+                    lifetime: Duration::from_secs(30),
+                    confirm: None,
+                    latest: false,
+                },
             );
             self.published += 1;
         }
@@ -201,7 +208,10 @@ fn talk(hostile: Option<Hostile>, ticks: u64, for_: Option<Duration>) -> (Mesh, 
                 mesh.send(INSIDER, "c", b"well meant", Ack::End, 30);
                 let (topic, payload) = ("plant/other".to_owned(), b"well meant".to_vec());
                 let lifetime = Duration::from_secs(30);
-                mesh.command(INSIDER, Command::Publish { topic, payload, policy: None, lifetime, confirm: None });
+                mesh.command(
+                    INSIDER,
+                    Command::Publish { topic, payload, policy: None, lifetime, confirm: None, latest: false },
+                );
             }
             for _ in 0..BURST {
                 let victim = HONEST[rng.next_u32() as usize % HONEST.len()];

@@ -19,6 +19,9 @@ use m2mesh::wire::lsa::Bearer;
 use m2mesh::wire::parcel::put_record;
 use std::time::Duration;
 
+/// The kinds of frames that carry messages, whole or in pieces.
+const DATA: [u8; 2] = [Kind::Data as u8, Kind::Fragment as u8];
+
 fn linked(settings: impl Fn(usize) -> Settings) -> Mesh {
     let mut mesh = Mesh::with(&["issuer", "a", "b"], settings);
     mesh.connect(1, 2);
@@ -113,7 +116,8 @@ fn requests_and_publications_are_held_too() {
     let send = message("b", b"what time", Ack::End, 60);
     mesh.command(1, later(Start::After(seconds(20)), Command::Request { send, service: None }));
     let (topic, payload) = ("plant/a".to_owned(), b"21".to_vec());
-    let publish = Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None };
+    let publish =
+        Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None, latest: false };
     mesh.command(1, later(Start::After(seconds(20)), publish));
     mesh.run(seconds(19));
     let calls = |mesh: &Mesh| mesh.nodes[2].replies.iter().filter(|(_, reply)| matches!(reply, Reply::Call(_))).count();
@@ -124,6 +128,37 @@ fn requests_and_publications_are_held_too() {
     assert_eq!(held(&mesh), 1, "nobody waits for the response");
     mesh.run(seconds(5));
     assert_eq!((held(&mesh), calls(&mesh), heard(&mesh)), (0, 0, true));
+}
+
+/// Invariant 2 of engine::messages::held.
+#[test]
+fn a_newer_message_of_its_key_takes_the_place_of_one_that_is_held() {
+    let mut mesh = linked(|_| Settings::default());
+    let of_key = |key: &str, payload: &[u8]| {
+        Command::Send(m2mesh::engine::api::Send { latest: Some(key.into()), ..message("b", payload, Ack::End, 600) })
+    };
+    let hold = |mesh: &mut Mesh, after, command| mesh.command(1, later(Start::After(seconds(after)), command));
+    let [old, other] = [("k", 50), ("x", 60)].map(|(key, after)| hold(&mut mesh, after, of_key(key, b"old")));
+    let newer = hold(&mut mesh, 100, of_key("k", b"newer"));
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, old), Outcome::Superseded { .. }));
+    assert_eq!((held(&mesh), mesh.reply(1, other)), (2, None));
+    let newest = mesh.command(1, of_key("k", b"newest"));
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, newer), Outcome::Superseded { .. }));
+    assert!(outcome(&mesh, 1, newest).is_success());
+    mesh.run(seconds(120));
+    assert!(outcome(&mesh, 1, other).is_success());
+    assert_eq!((mesh.inbox(2).len(), mesh.counted(1, Counter::MessagesSuperseded)), (2, 2));
+    let publish = |payload: &[u8]| {
+        let (topic, payload, lifetime) = ("plant/x".to_owned(), payload.to_vec(), seconds(600));
+        Command::Publish { topic, payload, policy: None, lifetime, confirm: None, latest: true }
+    };
+    let old = hold(&mut mesh, 50, publish(b"old"));
+    hold(&mut mesh, 50, publish(b"newer"));
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, old), Outcome::Superseded { .. }));
+    assert_eq!((held(&mesh), mesh.counted(1, Counter::MessagesSuperseded)), (1, 3));
 }
 
 #[test]
@@ -248,7 +283,7 @@ fn price(mesh: &Mesh, token: Token) -> Option<u64> {
     }
 }
 
-/// Invariant 1 of engine::messages::waiting.
+/// Invariant 1 of engine::messages::patience.
 #[test]
 fn a_message_waits_for_a_cheaper_way_that_will_be_there_and_for_no_other() {
     let mut mesh = dear_and_free(Vec::new());
@@ -284,7 +319,7 @@ fn a_message_behind_one_that_waits_is_not_held_up() {
     assert_eq!(price(&mesh, patient), Some(0));
 }
 
-/// Invariant 1 of engine::messages::waiting.
+/// Invariant 1 of engine::messages::patience.
 #[test]
 fn a_budget_that_yields_spends_nothing_where_a_free_way_appears_and_pays_in_time_where_none_does() {
     let patient = policy("patient", |policy| {
@@ -315,19 +350,21 @@ fn no_frame_leaves_that_would_not_be_sent_before_its_window_closes() {
     let bearers = vec![radio];
     let mut mesh = linked(|_| Settings { bearers: bearers.clone(), ..Settings::default() });
     let closes = Unix::from_seconds(1_800_000_000 + 300);
+    let data = |mesh: &Mesh| mesh.nodes[1].sent.iter().filter(|frame| DATA.contains(&frame[4])).count();
     while mesh.now.unix < closes + seconds(60) {
         // 3,000 bytes take three seconds.
         mesh.send(1, "b", &[7; 3_000], Ack::End, 7_200);
-        let before = mesh.carried.get(&(1, 2)).copied();
+        let before = data(&mesh);
         mesh.run(seconds(1));
-        let left = mesh.carried.get(&(1, 2)).copied() != before;
+        let left = data(&mesh) != before;
         assert!(
             !left || mesh.now.unix + seconds(2) <= closes,
             "a frame left {} s before",
             closes.since(mesh.now.unix).as_secs()
         );
     }
-    assert!(mesh.patience.iter().filter(|(kind, _)| *kind == Kind::Data as u8).all(|(_, until)| until.is_some()));
+    assert!(data(&mesh) > 0);
+    assert!(mesh.patience.iter().filter(|(kind, _)| DATA.contains(kind)).all(|(_, until)| until.is_some()));
 }
 
 #[test]
@@ -345,7 +382,7 @@ fn a_relay_sends_nothing_into_a_window_that_closes() {
     mesh.sent_beside.clear();
     mesh.send(0, "b", &[7; 3_000], Ack::None, 600);
     mesh.run(seconds(1));
-    assert!(mesh.sent_beside.iter().all(|(_, kind)| *kind != Kind::Data as u8));
+    assert!(mesh.sent_beside.iter().all(|(_, kind)| !DATA.contains(kind)));
     assert_eq!(mesh.counted(1, Counter::FramesBeforeClosing), 1);
 }
 

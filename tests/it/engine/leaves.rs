@@ -33,8 +33,10 @@ fn heard(mesh: &Mesh, at: usize, listens: Token) -> usize {
 
 fn publish(mesh: &mut Mesh, at: usize) -> Token {
     let (topic, payload) = ("plant/a".to_owned(), b"21".to_vec());
-    let token =
-        mesh.command(at, Command::Publish { topic, payload, policy: None, lifetime: seconds(30), confirm: None });
+    let token = mesh.command(
+        at,
+        Command::Publish { topic, payload, policy: None, lifetime: seconds(30), confirm: None, latest: false },
+    );
     mesh.run(seconds(2));
     token
 }

@@ -84,6 +84,8 @@ pub struct Mesh {
     pub sent_beside: Vec<(LinkId, u8)>,
     /// Kinds of all frames with how long each may wait for its link.
     pub patience: Vec<(u8, Option<Duration>)>,
+    /// When each node gave a frame of how many bytes to a link.
+    pub given: Vec<(Time, usize, usize)>,
     /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
     seed: u64,
@@ -154,6 +156,7 @@ impl Mesh {
             beside: BTreeMap::new(),
             sent_beside: Vec::new(),
             patience: Vec::new(),
+            given: Vec::new(),
             carried: BTreeMap::new(),
             seed,
             blobs: blobs::Disks::default(),
@@ -355,6 +358,7 @@ impl Mesh {
             Output::Send { link, frame, until, .. } => {
                 let frame = frame.into_vec();
                 self.patience.push((frame[4], until.map(|until| until.since(self.now.time))));
+                self.given.push((self.now.time, at, frame.len()));
                 self.nodes[at].sent.push(frame.clone());
                 if let Some((to, link)) = self.beside.get(&link).copied() {
                     self.sent_beside.push((self.beside[&link].1, frame[4]));
@@ -432,6 +436,7 @@ pub fn message(to: &str, payload: &[u8], ack: Ack, lifetime_s: u64) -> Send {
         policy: None,
         lifetime: Duration::from_secs(lifetime_s),
         id: None,
+        latest: None,
     }
 }
 

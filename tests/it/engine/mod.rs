@@ -1,5 +1,6 @@
 //! What the engine promises, shown on engines that are joined by queues in virtual time.
 
+mod air;
 mod allowances;
 mod areas;
 mod blobs;
@@ -42,6 +43,7 @@ mod streams;
 mod topics;
 mod transcript;
 mod verdicts;
+mod waiting;
 
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
@@ -369,6 +371,7 @@ fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
                 policy: None,
                 lifetime: seconds(30),
                 confirm: None,
+                latest: false,
             },
         );
     }
@@ -399,6 +402,7 @@ fn subscriptions_live_through_the_turn_of_an_epoch() {
                 policy: None,
                 lifetime: seconds(30),
                 confirm: None,
+                latest: false,
             },
         );
         sent += 1;
@@ -463,11 +467,9 @@ fn nothing_readable_leaves_a_node() {
     mesh.command(2, Command::subscribe("CANARY-6b1f/#"));
     mesh.run(seconds(1));
     mesh.send(1, "b", canary, Ack::End, 30);
-    let topic = "CANARY-6b1f/x".to_owned();
-    mesh.command(
-        1,
-        Command::Publish { topic, payload: canary.to_vec(), policy: None, lifetime: seconds(30), confirm: None },
-    );
+    let (topic, payload, lifetime) = ("CANARY-6b1f/x".to_owned(), canary.to_vec(), seconds(30));
+    let publish = Command::Publish { topic, payload, policy: None, lifetime, confirm: None, latest: false };
+    mesh.command(1, publish);
     mesh.run(seconds(1));
     assert_eq!(mesh.inbox(2).len(), 1);
     for node in &mesh.nodes {

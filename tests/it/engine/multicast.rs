@@ -4,6 +4,7 @@ use super::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
+use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::{Frames, Kind};
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ pub fn seconds(seconds: u64) -> Duration {
 
 pub fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: Duration) -> Token {
     let payload = number.to_be_bytes().to_vec();
-    mesh.command(at, Command::Publish { topic: topic.into(), payload, policy: None, lifetime, confirm: None })
+    mesh.command(
+        at,
+        Command::Publish { topic: topic.into(), payload, policy: None, lifetime, confirm: None, latest: false },
+    )
 }
 
 pub fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
@@ -110,7 +114,10 @@ fn devices_that_hand_a_publication_to_a_subscriber_confirm_it_where_that_is_aske
     mesh.run(seconds(3));
     let ask = |mesh: &mut Mesh, devices, lifetime| {
         let (topic, payload) = ("plant/stop".to_owned(), 7_u32.to_be_bytes().to_vec());
-        mesh.command(1, Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(devices) })
+        mesh.command(
+            1,
+            Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(devices), latest: false },
+        )
     };
     let outcome = |mesh: &Mesh, token: Token| mesh.ended.get(&token).cloned();
     // Nobody listens.
@@ -169,7 +176,10 @@ fn so_many_publications_wait_to_be_confirmed_whether_they_have_left_or_not() {
     mesh.run(seconds(3));
     let ask = |mesh: &mut Mesh| {
         let (topic, payload, lifetime) = ("plant/x".to_owned(), vec![0; 4], seconds(5));
-        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(u32::MAX) })
+        mesh.command(
+            0,
+            Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(u32::MAX), latest: false },
+        )
     };
     let refused = |mesh: &Mesh, token| matches!(mesh.reply(0, token), Some(Reply::Refused(Refused::Full(_))));
     let tokens: Vec<Token> = (0..5_000).map(|_| ask(&mut mesh)).collect();
@@ -245,7 +255,8 @@ fn a_burst_to_a_topic_of_its_own_arrives_whole() {
     for number in 1..2_001_u32 {
         let (topic, mut payload) = ("plant/flood".to_owned(), number.to_be_bytes().to_vec());
         payload.resize(200, 0);
-        let command = Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None };
+        let command =
+            Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None, latest: false };
         mesh.nodes[0].engine.handle(Input::Command { token: Token(1_000_000 + u64::from(number)), command }, now);
     }
     mesh.handle(0, Input::Timeout);
@@ -359,7 +370,7 @@ fn streams_follow_each_other_across_epochs_and_restarts() {
 fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_what_it_missed() {
     let (mut mesh, listens) = row();
     let link = mesh.link(0, 1).expect("a link");
-    mesh.handle(0, Input::Blocked(link));
+    mesh.handle(0, Input::Blocked(link, Class::Alarm));
     let token = publish(&mut mesh, 0, "plant/x", 0, seconds(60));
     mesh.run(millis(1_500));
     assert_eq!(mesh.ended.get(&token), None, "it waits");
@@ -380,7 +391,7 @@ fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_w
 fn what_a_neighbour_that_stood_still_was_not_asked_for_in_time_is_asked_for_later() {
     let (mut mesh, listens) = row();
     let link = mesh.link(1, 2).expect("a link");
-    mesh.handle(1, Input::Blocked(link));
+    mesh.handle(1, Input::Blocked(link, Class::Alarm));
     for number in 0..600 {
         publish(&mut mesh, 0, "plant/x", number, seconds(60));
         mesh.run(millis(2));
@@ -429,7 +440,7 @@ fn a_publication_has_its_own_deadline_whatever_leaves_with_it() {
     publish(&mut mesh, 0, "plant/x", 0, seconds(60));
     mesh.run(seconds(2));
     let link = mesh.link(0, 1).expect("a link");
-    mesh.handle(0, Input::Blocked(link));
+    mesh.handle(0, Input::Blocked(link, Class::Alarm));
     let long = publish(&mut mesh, 0, "plant/x", 1, seconds(60));
     let short = publish(&mut mesh, 0, "plant/x", 2, seconds(1));
     mesh.run(millis(1_500));

@@ -247,7 +247,10 @@ fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
     let (mut mesh, listens) = row();
     for _ in 0..340 {
         let (topic, payload) = ("plant/x".to_owned(), vec![7; 56 * 1024]);
-        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime: seconds(600), confirm: None });
+        mesh.command(
+            0,
+            Command::Publish { topic, payload, policy: None, lifetime: seconds(600), confirm: None, latest: false },
+        );
         mesh.run(millis(10));
     }
     mesh.run(seconds(2));

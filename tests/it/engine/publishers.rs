@@ -72,7 +72,7 @@ impl Plant {
 
     fn publish(&mut self, at: usize, number: u8, lifetime: Duration) -> Token {
         let (topic, payload) = (format!("plant/{at}"), vec![number]);
-        self.mesh.command(at, Command::Publish { topic, payload, policy: None, lifetime, confirm: None })
+        self.mesh.command(at, Command::Publish { topic, payload, policy: None, lifetime, confirm: None, latest: false })
     }
 
     /// What the hub has heard of a device, in order, and how many it was told to have missed.
@@ -247,6 +247,7 @@ fn a_node_without_the_right_says_so_at_once() {
         policy: None,
         lifetime: seconds(5),
         confirm: None,
+        latest: false,
     };
     let token = plant.mesh.command(MALLORY, other);
     plant.mesh.run(seconds(5));

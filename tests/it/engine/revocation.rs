@@ -7,6 +7,7 @@ use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Token};
 use m2mesh::event_log::{Event, Logged};
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::{self, Kind};
 use std::time::Duration;
 
@@ -46,7 +47,10 @@ fn logged(mesh: &Mesh, at: usize, wanted: impl Fn(&Event) -> bool) -> usize {
 fn publish(mesh: &mut Mesh, at: usize, number: u8) {
     let topic = "plant/x".to_owned();
     let payload = vec![number];
-    mesh.command(at, Command::Publish { topic, payload, policy: None, lifetime: seconds(30), confirm: None });
+    mesh.command(
+        at,
+        Command::Publish { topic, payload, policy: None, lifetime: seconds(30), confirm: None, latest: false },
+    );
 }
 
 fn heard(mesh: &Mesh, at: usize, token: Token) -> Vec<u8> {
@@ -123,7 +127,7 @@ fn what_is_on_its_way_to_a_revoked_device_ends_at_once_and_says_why() {
     mesh.run(Duration::from_millis(3));
     let blocked = mesh.link(1, GONE).expect("a link");
     for link in [Some(blocked), mesh.link(1, 0), mesh.link(1, 2)].into_iter().flatten() {
-        mesh.handle(1, Input::Blocked(link));
+        mesh.handle(1, Input::Blocked(link, Class::Alarm));
     }
     let queued = mesh.send(1, "gone", b"queued", Ack::End, 60);
     let unconfirmed = mesh.send(1, "gone", b"queued", Ack::None, 60);

@@ -69,7 +69,10 @@ impl Two {
         let (topic, policy) = (topic.to_owned(), policy.map(str::to_owned));
         self.mesh.sent_beside.clear();
         let payload = b"21".to_vec();
-        self.mesh.command(0, Command::Publish { topic, payload, policy, lifetime: seconds(30), confirm: None })
+        self.mesh.command(
+            0,
+            Command::Publish { topic, payload, policy, lifetime: seconds(30), confirm: None, latest: false },
+        )
     }
 
     /// Over which links group frames have left since.
@@ -141,6 +144,7 @@ fn publications_of_a_turn_share_a_frame_only_under_one_policy() {
         policy: None,
         lifetime: seconds(30),
         confirm: None,
+        latest: false,
     };
     let now = two.mesh.now;
     for (at, topic) in ["plant/a", "plant/b", "plant/1/alarm", "plant/c"].into_iter().enumerate() {

@@ -37,7 +37,10 @@ fn exchange(mesh: &mut Mesh) -> Vec<Vec<u8>> {
         let there = mesh.send(0, NAMES[3], b"close-the-valve", Ack::End, 60);
         let back = mesh.send(3, NAMES[0], b"pressure-is-high", Ack::End, 60);
         let (topic, payload) = ("hall-of-pumps/pressure-is-high".to_owned(), b"pressure-is-high".to_vec());
-        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None });
+        mesh.command(
+            0,
+            Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None, latest: false },
+        );
         mesh.run(seconds(5));
         for token in [there, back] {
             assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&token));

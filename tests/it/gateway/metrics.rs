@@ -38,6 +38,7 @@ fn status() -> Status {
         twins: vec![],
         quarantined: Vec::new(),
         held: Vec::new(),
+        waiting: Vec::new(),
         counters: [(Counter::DataLooped.name().to_owned(), 2)].into(),
     }
 }

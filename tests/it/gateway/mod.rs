@@ -38,6 +38,7 @@ fn send_command(to: &str, payload: &[u8]) -> Command {
         policy: None,
         lifetime: Duration::from_secs(30),
         id: None,
+        latest: None,
     })
 }
 
@@ -105,6 +106,7 @@ async fn a_message_is_sent_with_what_the_request_says() {
         policy: None,
         lifetime: Duration::from_millis(250),
         id: None,
+        latest: None,
     });
     rig.answer(expected, Reply::Outcome(Outcome::Sent { latency_us: 5, neighbours: 1 })).await;
     let outcome = asked.await.expect("no panic").expect("an outcome");
@@ -181,6 +183,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         policy: Some("fast".into()),
         lifetime: Duration::from_secs(30),
         confirm: None,
+        latest: false,
     };
     rig.answer(publish, Reply::Outcome(Outcome::Unreachable { reason: "nobody listens".into() })).await;
     assert_eq!(asked.await.expect("no panic").expect("an answer")["outcome"], "unreachable");
@@ -194,6 +197,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         policy: None,
         lifetime: Duration::from_secs(5),
         confirm: Some(9),
+        latest: false,
     };
     let heard = Outcome::Heard { latency_us: 70, subscribers: 3, neighbours: 2 };
     rig.answer(publish, Reply::Outcome(heard)).await;
@@ -237,6 +241,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         twins: vec![],
         quarantined: Vec::new(),
         held: Vec::new(),
+        waiting: Vec::new(),
         counters: [("busy".to_owned(), 2)].into(),
     };
     let contact = Contact { name: "meter".into(), neighbour: true, changed: None };

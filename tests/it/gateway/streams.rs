@@ -144,6 +144,7 @@ async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
         policy: None,
         deadline: dto::Span(Duration::from_secs(30)),
         id: None,
+        latest: None,
         first: 1,
     };
     let asked =
@@ -177,6 +178,7 @@ async fn lines_under_way_are_bounded_and_hold_the_sender_back() {
         policy: Some("fast".into()),
         deadline: dto::Span::default(),
         confirm: Some(2),
+        latest: false,
     };
     let body = futures::stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from("line\n".repeat(1_000)))).take(20);
     let body = Body::from_stream(body);

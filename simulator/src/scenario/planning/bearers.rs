@@ -51,7 +51,8 @@ impl Planning<'_> {
                 mtu: self.mtu(bearer.mtu.as_ref())?,
                 rate: bearer.rate.map(|rate| rate.0),
                 quota: bearer.quota.as_ref().map(|quota| (quota.get_ref().bytes.0, quota.get_ref().every.0)),
-                metered: bearer.metered.unwrap_or(price + price_packet > 0.0),
+                duty: self.duty(bearer)?,
+                metered: bearer.metered.unwrap_or(price + price_packet > 0.0 || bearer.duty.is_some()),
                 setup: bearer.setup.map(|setup| setup.0),
                 keep_alive: bearer.keep_alive.map(|rest| rest.0),
             })
@@ -75,6 +76,16 @@ impl Planning<'_> {
             }
             price => Ok(price.map_or(0.0, |price| *price.get_ref())),
         }
+    }
+
+    fn duty(&self, bearer: &model::Bearer) -> Result<Option<f64>, Problem> {
+        let Some(duty) = &bearer.duty else { return Ok(None) };
+        let hint = match duty.get_ref().0 > 0.0 {
+            true if bearer.rate.is_some() || bearer.channel.is_some() => return Ok(Some(duty.get_ref().0)),
+            true => "add `rate`, by which the time on air is reckoned",
+            false => "write a part of the hour above zero, as \"1%\", or leave `duty` out",
+        };
+        Err(self.document.problem(&duty.span(), "nothing could be sent by that duty cycle", hint))
     }
 
     fn collisions(&self, bearer: &model::Bearer) -> Result<Option<f64>, Problem> {

@@ -80,6 +80,8 @@ struct Bearer {
     class: u8,
     /// The bytes that may be spent in a period, and the length of the period in microseconds.
     quota: Option<(u64, u64)>,
+    /// The nanoseconds in any hour for which a device may be on air, and the bits a second.
+    duty: Option<(u64, u64)>,
 }
 
 /// A frame that a node writes.
@@ -109,6 +111,7 @@ impl Witness {
             price: bearer.told_price(),
             class: bearer.class as u8,
             quota: bearer.quota.map(|(bytes, every)| (bytes, u64::try_from(every.as_micros()).unwrap_or(u64::MAX))),
+            duty: bearer.duty.zip(bearer.rate.or(bearer.channel)).map(|(part, rate)| ((part * 3.6e12) as u64, rate)),
         };
         let wrong = plan.faults.iter().map(|fault| match &fault.what {
             FaultKind::ClockStep { seconds, .. } => seconds.abs(),
@@ -185,6 +188,7 @@ impl Witness {
 
     /// Examines a frame that a node writes.
     pub fn handle(&mut self, going: &Going<'_>) {
+        self.note_air(going);
         if matches!(going.kind, Kind::Data | Kind::Group | Kind::GroupAgain) {
             self.look_at_window(going);
         }

@@ -23,6 +23,8 @@ pub struct Spending {
     excused: BTreeSet<usize>,
     /// The time since which each bearer is closed, in nanoseconds.
     closed: BTreeMap<usize, u64>,
+    /// By device and bearer, the frames on air in the last hour: the ends, and their nanoseconds; and the sum of these.
+    aired: BTreeMap<(usize, usize), (VecDeque<(u64, u64)>, u64)>,
 }
 
 impl Spending {
@@ -39,6 +41,7 @@ impl Spending {
             forgiven: BTreeMap::new(),
             excused: unsound.flatten().copied().collect(),
             closed: BTreeMap::new(),
+            aired: BTreeMap::new(),
         }
     }
 
@@ -73,6 +76,25 @@ impl Witness {
         self.look(Promise::QuotasKept, before <= allowed, |known| {
             let (device, bearer) = (known.device(from), &known.bearers[bearer].name);
             format!("{device} sends over {bearer} after {before} bytes of {quota} in the period")
+        });
+    }
+
+    /// Adds up how long a device is on air over a bearer, with the headers of each frame, over the last hour.
+    pub(super) fn note_air(&mut self, going: &Going<'_>) {
+        let (from, bearer) = (going.from, going.bearer);
+        let Some((budget, rate)) = self.known.bearers[bearer].duty else { return };
+        let bits = (going.length as u64 + HEADERS) * 8;
+        let on_air = bits * 1_000_000_000 / rate.max(1);
+        let (frames, sum) = self.spending.aired.entry((from, bearer)).or_default();
+        frames.push_back((now(), on_air));
+        *sum += on_air;
+        while let Some((_, gone)) = frames.pop_front_if(|(at, _)| *at + HOUR <= now()) {
+            *sum -= gone;
+        }
+        let within = *sum <= budget;
+        self.look(Promise::DutyKept, within, |known| {
+            let (device, bearer) = (known.device(from), &known.bearers[bearer].name);
+            format!("{device} has been on air over {bearer} for longer than allowed in the last hour")
         });
     }
 
@@ -114,6 +136,10 @@ impl Witness {
     }
 }
 
+/// The bytes of the headers of a frame's packet.
+const HEADERS: u64 = 70;
+/// The span of a duty cycle, in nanoseconds.
+const HOUR: u64 = 3_600_000_000_000;
 /// The time within which a node writes down what it has spent.
 const UNWRITTEN: Duration = Duration::from_secs(12);
 /// The bytes that a node may have queued before the quota ended, and may send afterwards.

@@ -116,8 +116,8 @@ impl Messages {
     ) {
         let BlobSend { to, name, lifetime, id, .. } = &send;
         let (class, ack) = (Class::Bulk, Ack::End);
-        let asked_again =
-            Send { to: to.clone(), payload: Vec::new(), ack, class, policy: None, lifetime: *lifetime, id: *id };
+        let (payload, policy, latest) = (Vec::new(), None, None);
+        let asked_again = Send { to: to.clone(), payload, ack, class, policy, lifetime: *lifetime, id: *id, latest };
         if self.ask_again(core, token, &asked_again) {
             return;
         }

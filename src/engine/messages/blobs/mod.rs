@@ -280,7 +280,10 @@ impl Messages {
         let route = choice.route;
         let link = route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
         let Some((link, price)) = link else { return Sent::NoWay };
-        if bytes > 0 && neighbours.links.get(link).is_some_and(|link| link.blocked) {
+        let class = Class::Bulk;
+        if bytes > 0
+            && (neighbours.is_busy(core, link, class) || !neighbours.has_room(core, link, class, bytes + AROUND))
+        {
             return Sent::Blocked;
         }
         let mut plain = core::mem::take(&mut self.plain);

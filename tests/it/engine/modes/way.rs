@@ -60,7 +60,7 @@ impl Way {
         let to = |ack| message(run.name(), &payload, ack, lifetime.as_secs());
         let publish = |confirm| {
             let (topic, payload) = ("plant/news".to_owned(), payload.clone());
-            Command::Publish { topic, payload, policy: None, lifetime, confirm }
+            Command::Publish { topic, payload, policy: None, lifetime, confirm, latest: false }
         };
         let command = match self {
             Self::End => Command::Send(to(Ack::End)),
