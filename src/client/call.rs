@@ -8,7 +8,6 @@
 //! - A command ends with one final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until its
 //!   listener is dropped.
 
-use super::looks::{Peer, Status};
 use super::principal::Right;
 use super::state::{Peer, Status};
 use crate::engine::api::{

@@ -26,7 +26,6 @@
 
 pub mod call;
 pub mod channels;
-pub mod looks;
 pub mod principal;
 pub mod replies;
 pub mod state;
@@ -35,7 +34,6 @@ mod tests;
 
 pub use call::{Command, Filing, LabRefused, Reading, Reply};
 pub use channels::{Arriving, MAX_CALLS};
-pub use looks::{MOST_HELD, Peer, Quarantined, Status};
 pub use principal::{Denied, Principal, Right, Rights};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
 pub use state::{MOST_HELD, Peer, Quarantined, Status};

@@ -167,12 +167,7 @@ impl<T: Clone> Outgoing<T> {
         now: Now,
         rng: &mut ChaCha20Rng,
     ) -> Result<InnerId, Full> {
-        if self.bytes + message.payload.len() > MAX_BYTES {
-            return Err(Full::Bytes);
-        }
-        if self.bytes_of(to) + message.payload.len() > MAX_BYTES_OF_ONE {
-            return Err(Full::Share);
-        }
+        self.check_bytes(to, message.payload.len())?;
         if !self.streams.contains_key(to) {
             if self.streams.len() >= MAX_DESTINATIONS {
                 self.streams.retain(|_, streams| streams.iter().any(|stream| !stream.is_empty()));
@@ -200,47 +195,6 @@ impl<T: Clone> Outgoing<T> {
         }
         self.wake_by(now.time + lifetime);
         Ok(id)
-    }
-
-    /// Ends the message that gives way to a newer one of its key: the last one, unless it is under way.
-    pub fn supersede(&mut self, to: &Name, key: &str, now: Time, ends: &mut Vec<End<T>>) {
-        let streams = self.streams.get(to).into_iter().flatten();
-        let found =
-            streams.filter_map(|stream| Some(InnerId { stream: stream.id(), sequence: stream.superseded(key)? }));
-        for id in found.collect::<Vec<_>>() {
-            self.end_one(to, id, Fate::Superseded, now, ends);
-        }
-    }
-
-    /// Since when each destination has had no room for messages, as far as is known, and how many wait for it.
-    pub fn full(&self) -> impl Iterator<Item = (&Name, Time, usize)> {
-        self.streams.iter().filter_map(|(to, streams)| {
-            let since = streams.iter().filter_map(Stream::full_since).min()?;
-            Some((to, since, streams.iter().map(Stream::len).sum()))
-        })
-    }
-
-    /// Since when one destination has had no room for messages; `None` if it has, as far as is known.
-    pub fn full_since(&self, to: &Name) -> Option<Time> {
-        self.streams.get(to)?.iter().filter_map(Stream::full_since).min()
-    }
-
-    /// How many messages to a destination have not ended, roughly.
-    pub fn open_to(&self, to: &Name) -> usize {
-        self.streams.get(to).into_iter().flatten().map(Stream::len).sum()
-    }
-
-    /// Whether [`Self::submit`] would take `bytes` more for this destination. It does not check the number of
-    /// destinations.
-    pub fn has_room(&self, to: &Name, bytes: usize) -> bool {
-        let stream = self.streams.get(to).and_then(|streams| streams.last());
-        self.bytes + bytes <= MAX_BYTES
-            && self.bytes_of(to) + bytes <= MAX_BYTES_OF_ONE
-            && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
-    }
-
-    fn bytes_of(&self, to: &Name) -> usize {
-        self.streams.get(to).into_iter().flatten().map(Stream::bytes).sum()
     }
 
     /// The lanes in which messages wait for this destination. If it has several streams, a lane may come twice.
@@ -457,5 +411,6 @@ fn find_mut<T>(streams: &mut [Stream<T>], id: StreamId) -> Option<&mut Stream<T>
 }
 
 mod queued;
+mod room;
 #[cfg(test)]
 mod tests;

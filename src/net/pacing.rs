@@ -5,10 +5,11 @@
 //!
 //! ```text
 //!  buffer                                  held to                             by
-//!  messages of a destination, by class     10,000 each                         delivery::outgoing   overtaken
-//!  frames of a batch, on their way         none is sealed for a class that     engine, Blocked      overtaken
-//!                                          the link has no room for
-//!  frames that wait for a link, by class   4,096                               node::stalled        overtaken
+//!  messages of a destination, by class     24,576, a quarter of the bytes      delivery::outgoing   overtaken
+//!  frames that have been sealed            none for a class of which the link  engine, Blocked      overtaken
+//!                                          has no room, or half a second lies
+//!                                          before it, by the bearer's rate     neighbours::air
+//!  frames that wait for a link, by class   4,096; 1,024 of bulk                node::stalled        overtaken
 //!  outbox of each lane, by class           50 ms of the lane's pace            net::outbox          overtaken
 //!  ──────────────────────────────────────── from here on nothing is overtaken ────────────────────────────────
 //!  piece that is being written             25 ms of the bearer's rate,         Profile::piece       one

@@ -61,6 +61,15 @@ pub(super) fn batch_of(rate: u32, class: Class) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX).max(least)
 }
 
+/// How long a route takes to carry a frame of that many bytes, by the rate of its slowest link in kbit/s.
+fn carried(rate: u32, bytes: usize) -> Duration {
+    match rate {
+        u32::MAX => Duration::ZERO,
+        // Kilobits a second equal bits a millisecond.
+        rate => Duration::from_millis((bytes as u64).saturating_mul(8) / u64::from(rate.max(1))),
+    }
+}
+
 /// The most bytes of plaintext that a frame may carry on a route within the budget of its send policy.
 fn affordable(send_policy: &SendPolicy, route: &Route) -> usize {
     let bytes = send_policy.policy.budget.map_or(u64::MAX, |budget| route.totals.bytes_for(budget));
@@ -79,6 +88,8 @@ struct Departing {
     link: LinkId,
     /// The price of the link, in micro-units per MB.
     price: u64,
+    /// The bytes of a frame with its next message.
+    bytes: usize,
 }
 
 impl Messages {
@@ -140,7 +151,7 @@ impl Messages {
                         self.sends.block_on(link, name);
                         continue;
                     }
-                    return Some(Departing { lane, send_policy, choice, link, price });
+                    return Some(Departing { lane, send_policy, choice, link, price, bytes });
                 }
                 None => {}
             }
@@ -209,7 +220,7 @@ impl Messages {
         name: &Name,
         departing: &Departing,
     ) -> bool {
-        let Departing { lane, send_policy, choice, link, price } = departing;
+        let Departing { lane, send_policy, choice, link, price, bytes } = departing;
         let attempt = routing.outer_id(core);
         let mut plain = core::mem::take(&mut self.plain);
         plain.clear();
@@ -223,7 +234,10 @@ impl Messages {
         let most = batch_of(choice.route.rate, lane.class).min(affordable(send_policy, &choice.route));
         let most = most.min(neighbours.air_room(core, *link, lane.class).saturating_sub(AROUND));
         let most = most.min(neighbours.room_in_window(core, *link).saturating_sub(AROUND));
-        let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
+        // What is before it on the link, and how long the path itself takes to carry it: a receipt is not late before that.
+        let bytes = if lane.class == Class::Bulk { most.min(LEAST_BULK) + AROUND } else { *bytes };
+        let carried = neighbours.ahead(core, *link, lane.class) + carried(choice.route.rate, bytes);
+        let arrives = core.now.unix + (Duration::from_micros(choice.route.totals.delay) + carried);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };
         let (now, membership) = (core.now.unix, &mut core.membership);

@@ -191,7 +191,7 @@ pub(super) fn later(timing: &Timing, command: Command) -> Command {
 pub(in crate::engine) const MAX_KEY: usize = 128;
 
 /// The most messages to one destination that have not ended: a receiver that takes nothing leaves room for those to others.
-pub(in crate::engine) const OPEN_TO_ONE: usize = 16_384;
+pub(in crate::engine) const OPEN_TO_ONE: usize = 24_576;
 
 /// The counters of messages that were refused for want of room, by class.
 const REFUSED: [Counter; 4] =

@@ -208,13 +208,18 @@ impl Neighbours {
     /// Whether a link has been given so much of a class, by its bearer's rate, that another message is better left where it
     /// is: sealed ones can neither be overtaken by others of their class nor give way. Those who wait are told when it has room.
     pub(in crate::engine) fn is_busy(&mut self, core: &Core, link: LinkId, class: Class) -> bool {
-        let Some(lines) = self.air.lines.get(&link) else { return false };
-        let ahead = lines[class as usize].since(core.now.time);
+        let ahead = self.ahead(core, link, class);
         if ahead <= ENOUGH_AHEAD {
             return false;
         }
         self.await_link(link, core.now.time + (ahead - ENOUGH_AHEAD));
         true
+    }
+
+    /// How long a link takes to carry what it was given of a class and of more urgent ones, as far as its rate is known.
+    pub(in crate::engine) fn ahead(&self, core: &Core, link: LinkId, class: Class) -> Duration {
+        let lines = self.air.lines.get(&link);
+        lines.map_or(Duration::ZERO, |lines| lines[class as usize].since(core.now.time))
     }
 
     fn await_link(&mut self, link: LinkId, at: Time) {

@@ -36,13 +36,13 @@ fn a_receiver_that_takes_nothing_is_told_of_and_leaves_room_for_messages_to_othe
     let [waiting] = &mesh.nodes[0].engine.waiting()[..] else { panic!("{:?}", mesh.nodes[0].engine.waiting()) };
     assert_eq!((&*waiting.to, waiting.messages), ("b", 1));
     assert!(waiting.reason.contains("the inbox of b has been full for 1"), "{}", waiting.reason);
-    while to_b.len() < 16_384 {
+    while to_b.len() < 24_576 {
         to_b.push(mesh.send(0, "b", b"y", Ack::End, 600));
     }
     let more = mesh.send(0, "b", b"z", Ack::End, 600);
     let refused = mesh.reply(0, more);
     let Some(Reply::Refused(Refused::Full(reason))) = refused else { panic!("{refused:?}") };
-    assert!(reason.starts_with("16384 messages to that destination") && reason.contains("the inbox of b"), "{reason}");
+    assert!(reason.starts_with("24576 messages to that destination") && reason.contains("the inbox of b"), "{reason}");
     assert!(mesh.nodes[0].engine.has_room(), "others may send");
     let to_c = mesh.send(0, "c", b"z", Ack::End, 30);
     mesh.run(seconds(2));
