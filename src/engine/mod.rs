@@ -29,15 +29,16 @@
 //!   `journal`: its commit and the event log; `core`: what every wing needs; `timers`: which module is due.
 //! - **Neighbours.** `links`: who they are; `announcements`: what they say about themselves; `credential_exchange` and
 //!   `peer_credentials`: whose signatures can be verified; `clocks`: how far their clocks differ; `link_metrics`: the
-//!   metrics of links; `fragments`: frames in pieces for narrow links; `segments`: whose frames are taken; `forgeries`:
+//!   metrics of links; `fragments`: frames in pieces for narrow links; `air`: frames that are held for
+//!   time on air; `segments`: whose frames are taken; `forgeries`:
 //!   neighbours that bring too many forged frames; `quarantine`: those that do so again; `allowances`: how much a neighbour
 //!   may ask.
 //! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
 //!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
-//!   parts of a frame; `wording`: texts for people.
+//!   parts of a frame; `no_route`: why there is none; `wording`: texts for people.
 //! - **Messages out.** `submission`: checks, with `objectives` from the message's policy; `held`: messages that are not to
 //!   leave yet; `strangers`: messages to
-//!   names without a card yet; `departures`: sealing and sending in turn; `endings`: what became of messages;
+//!   names without a card yet; `departures`: sealing and sending in turn; `patience`: what could leave and does not yet; `waiting`: why messages wait, for people; `endings`: what became of messages;
 //!   `outcomes`: the same by name; `outbox`: through a restart; `sessions` and `seals`: how they are sealed and opened;
 //!   `sender`: who waits for the end.
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
