@@ -23,6 +23,7 @@ use crate::engine::Output;
 use crate::engine::api::{Missed, Reply};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
+use crate::engine::groups::multicast::Subscription;
 use crate::engine::groups::streams::{Incoming, Key, MARGIN, Received, late};
 use crate::id::{Lsn, Name};
 use crate::time::{Time, Unix};
@@ -78,7 +79,8 @@ impl Groups {
                 streams.forget_topics(&key);
             }
             // A subscription that began at that very moment is included.
-            self.tell_doubt(core, &group, Some(&name), since + Duration::from_micros(1));
+            let rekeyed = turn.is_some().then(|| core.membership.groups().version(&group)).flatten();
+            self.tell_doubt(core, &group, Some(&name), since + Duration::from_micros(1), rekeyed);
         }
     }
 
@@ -91,9 +93,11 @@ impl Groups {
         }
     }
 
-    /// Tells the subscriptions that began before `since` that they may have missed messages.
-    fn tell_doubt(&mut self, core: &mut Core, group: &str, from: Option<&Name>, since: Time) {
-        let subscriptions = self.multicast.listening(group).filter(|(_, subscription)| subscription.since < since);
+    /// Tells the subscriptions that began before `since`, or when the group had another key than `rekeyed`, that they may
+    /// have missed messages.
+    fn tell_doubt(&mut self, core: &mut Core, group: &str, from: Option<&Name>, since: Time, rekeyed: Option<u32>) {
+        let concerns = |one: &Subscription| one.since < since || (rekeyed.is_some() && one.version != rekeyed);
+        let subscriptions = self.multicast.listening(group).filter(|(_, subscription)| concerns(subscription));
         let subscriptions: Vec<_> = subscriptions.map(|(token, _)| token).collect();
         core.count(Counter::GroupStreamsUnended, u64::from(!subscriptions.is_empty()));
         for token in subscriptions {

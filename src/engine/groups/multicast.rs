@@ -58,6 +58,8 @@ pub(in crate::engine) struct Subscription {
     /// Frames that came before this time, here or at a neighbour, are not for it. Equal to `since`, unless it asks for
     /// the past.
     pub from: Time,
+    /// The version of its group's key when it began; `None` if this device had no key then.
+    pub version: Option<u32>,
     /// The messages that it gathers, if it asks for the last few.
     pub gather: Option<Gather>,
 }
@@ -163,7 +165,9 @@ impl Groups {
         self.multicast.by_group.entry(topic::group(&filter).to_owned()).or_default().insert(token);
         let (now, from) = (core.now.time, past.from(core.now.time));
         let gather = Gather::of(&past, now);
-        self.multicast.subscriptions.insert(token, Subscription { filter: filter.clone(), since: now, from, gather });
+        let version = core.membership.groups().version(topic::group(&filter));
+        let subscription = Subscription { filter: filter.clone(), since: now, from, version, gather };
+        self.multicast.subscriptions.insert(token, subscription);
         self.update_groups(core, neighbours);
         core.reply(token, Reply::Ready);
         if from < now {

@@ -8,7 +8,8 @@
 //!  id = continues:1 ‖ start of the process in this epoch:15 ‖ stream of that process:16 ‖ random:96     (bits)
 //! ```
 //!
-//! `continues` says that the device published to the group in the epoch before as well: a subscriber that has heard
+//! `continues` says that the device published to the group in the epoch before as well, or in this epoch before the group
+//! had another key: a subscriber that has heard
 //! none of that has missed messages.
 //!
 //! Invariants
@@ -87,7 +88,7 @@ pub(in crate::engine) fn process_of(stream: &StreamId) -> u32 {
     ordinal_of(stream) / BLOCK
 }
 
-/// Whether the publisher had a stream to the group in the epoch before.
+/// Whether the publisher had a stream to the group in the epoch before, or before the group had another key.
 pub(in crate::engine) fn continues(stream: &StreamId) -> bool {
     first(stream) & CONTINUES != 0
 }

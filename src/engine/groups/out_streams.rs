@@ -72,8 +72,9 @@ struct StreamEnd {
 pub(in crate::engine) struct OutStreams {
     out: BTreeMap<String, OutStream>,
     ordinals: Ordinals,
-    /// The epoch in which each group was last published to, if that is this one or the one before.
-    last: BTreeMap<String, Epoch>,
+    /// The epoch in which each group was last published to, if that is this one or the one before, and under which
+    /// version of its key; `None` for a version that the process before used.
+    last: BTreeMap<String, (Epoch, Option<u32>)>,
     /// The ends of the streams of the process before this one, by group, until the group is published to again.
     ends: BTreeMap<String, StreamEnd>,
 }
@@ -83,7 +84,7 @@ impl OutStreams {
     pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         let ends: Vec<StreamEnd> =
             store.get(Table::Meta, ENDS_KEY)?.and_then(|value| wire::decode(&value).ok()).unwrap_or_default();
-        let last = ends.iter().map(|end| (end.group.clone(), end.epoch)).collect();
+        let last = ends.iter().map(|end| (end.group.clone(), (end.epoch, None))).collect();
         let ends = ends.into_iter().map(|end| (end.group.clone(), end)).collect();
         Ok(Self { ordinals: Ordinals::load(store)?, last, ends, out: BTreeMap::new() })
     }
@@ -139,9 +140,12 @@ impl OutStreams {
 impl Groups {
     fn begin_stream(&mut self, core: &mut Core, group: &str, sender: GroupSender) -> OutStream {
         let epoch = sender.epoch();
-        let before = self.publishing.streams.last.insert(group.to_owned(), epoch);
-        let continues = before.is_some_and(|before| before.0.checked_add(1) == Some(epoch.0));
-        self.publishing.streams.last.retain(|_, last| last.0.saturating_add(1) >= epoch.0);
+        let version = sender.version();
+        let before = self.publishing.streams.last.insert(group.to_owned(), (epoch, Some(version)));
+        let continues = before.is_some_and(|(before, of)| {
+            before.0.checked_add(1) == Some(epoch.0) || (before == epoch && of.is_some_and(|of| of != version))
+        });
+        self.publishing.streams.last.retain(|_, (last, _)| last.0.saturating_add(1) >= epoch.0);
         let (ordinal, write) = self.publishing.streams.ordinals.take(sender.epoch());
         core.journal.extend(write);
         let mut id = [0; StreamId::LEN];

@@ -312,3 +312,27 @@ fn a_device_that_hears_that_it_is_revoked_says_so() {
         |event: &Event| matches!(event, Event::RenewalFailed { reason } if reason.contains("revokes this device"));
     assert_eq!(logged(&mesh, GONE, said), 1);
 }
+
+/// Who was parted while the group got another key, and for so long that frames under the one before do not open any more, is told that it may
+/// have missed publications of that time, also of a publisher that it has not heard before.
+#[test]
+fn who_was_parted_while_groups_got_other_keys_is_told_that_it_may_have_missed_publications() {
+    let mut mesh = mesh();
+    let listens = mesh.command(2, Command::subscribe("plant/#"));
+    mesh.run(seconds(5));
+    mesh.disconnect(1, 2);
+    mesh.disconnect(2, GONE);
+    publish(&mut mesh, 1, 1);
+    mesh.run(seconds(1));
+    let revoked = revoke(&mut mesh, "gone");
+    mesh.command(1, revoked);
+    mesh.run(seconds(700));
+    mesh.connect(1, 2);
+    mesh.run(seconds(10));
+    publish(&mut mesh, 1, 3);
+    mesh.run(seconds(30));
+    assert_eq!(heard(&mesh, 2, listens), [3]);
+    let told =
+        |(of, reply): &&(Token, Reply)| *of == listens && matches!(reply, Reply::Missed(missed) if missed.uncertain);
+    assert_eq!(mesh.nodes[2].replies.iter().filter(told).count(), 1);
+}
