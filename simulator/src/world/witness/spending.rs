@@ -23,9 +23,12 @@ pub struct Spending {
     excused: BTreeSet<usize>,
     /// The time since which each bearer is closed, in nanoseconds.
     closed: BTreeMap<usize, u64>,
-    /// By device and bearer, the frames on air in the last hour: the ends, and their nanoseconds; and the sum of these.
-    aired: BTreeMap<(usize, usize), (VecDeque<(u64, u64)>, u64)>,
+    /// By device and bearer, what was on air in the last hour.
+    aired: BTreeMap<(usize, usize), Aired>,
 }
+
+/// The frames on air in the last hour: the ends, and their nanoseconds; and the sum of these.
+type Aired = (VecDeque<(u64, u64)>, u64);
 
 impl Spending {
     pub(super) fn new(plan: &Plan) -> Self {
