@@ -118,7 +118,7 @@ pub(super) async fn remove_blob<R>(
 ///
 /// The answer is lines of JSON that say how far it is; the last one is whole, or says why it is not.
 #[utoipa::path(post, path = "/v1/blobs/{hash}/fetch", params(("hash" = String, Path, description = "Its hash"), BlobFetchQuery), responses(
-    (status = 200, description = "Lines of JSON (`BlobLine`)", content_type = "application/x-ndjson", body = dto::BlobLine),
+    (status = 200, description = "Lines of JSON, `application/x-ndjson`: each a `BlobLine`"),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn fetch_blob<R>(
@@ -139,7 +139,7 @@ pub(super) async fn fetch_blob<R>(
 /// The answer is lines of JSON that say how much of it the receiver has; the last one is the outcome. It is `delivered` once the
 /// receiver has all of it, verified and durable, in its inbox.
 #[utoipa::path(post, path = "/v1/blobs/{hash}/send", params(("hash" = String, Path, description = "Its hash"), BlobSendQuery), responses(
-    (status = 200, description = "Lines of JSON (`BlobLine`)", content_type = "application/x-ndjson", body = dto::BlobLine),
+    (status = 200, description = "Lines of JSON, `application/x-ndjson`: each a `BlobLine`"),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn send_blob<R>(

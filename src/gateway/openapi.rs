@@ -54,6 +54,7 @@ use utoipa::OpenApi;
         describe,
     ),
     components(schemas(
+        dto::BlobLine,
         dto::Missed,
         dto::Published,
         dto::ServiceCall,

@@ -150,7 +150,7 @@ struct Described {
     payload: Option<String>,
     /// `replied`: the response in base64 (RFC 4648), if it is not valid UTF-8.
     payload_base64: Option<String>,
-    /// `expired`, `refused`, `unreachable`: the reason.
+    /// `expired`, `refused`, `unreachable`, `superseded`: the reason.
     reason: Option<String>,
 }
 
@@ -166,6 +166,7 @@ enum Word {
     Expired,
     Refused,
     Unreachable,
+    Superseded,
 }
 
 impl PartialSchema for Outcome {
