@@ -1,4 +1,4 @@
-//! Handshake: admission over a line, a Noise XX handshake ([`xx`]) with a proof of each end in its payloads.
+//! Handshake: admission over a line, a Noise XX handshake (`identity::noise::xx`) with a proof of each end in its payloads.
 //!
 //! ```text
 //! initiator                                              responder

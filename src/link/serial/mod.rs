@@ -9,7 +9,7 @@
 //! | [`window`] | reliable delivery: selective repeat, retransmission time-outs (RFC 6298) |
 //! | [`lanes`] | what waits, by urgency, in segments of a line frame each |
 //! | [`session`] | one end of an admitted exchange: the above under the keys of a handshake, silence, flow control |
-//! | [`line`] | all of it on one line: sessions side by side, who begins, the pace of the line |
+//! | [`line`](mod@line) | all of it on one line: sessions side by side, who begins, the pace of the line |
 //!
 //! `docs/protocol.md` specifies the formats.
 //!
