@@ -179,7 +179,10 @@ impl Engine {
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
             Kind::Successor => self.handle_successor(link, body),
-            Kind::Witness | Kind::Custody => self.core.count(Counter::FramesOfUnknownKind, 1),
+            Kind::Custody => {
+                self.messages.handle_custody(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
+            }
+            Kind::Witness => self.core.count(Counter::FramesOfUnknownKind, 1),
         }
     }
 

@@ -44,6 +44,7 @@
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
 //!   inbox are told; `services`: offers and calls.
 //! - **Blobs.** `blobs`: large payloads: `sending`, `taking`, `fetching`, `serving`, and the application's `commands`.
+//! - **Mail.** `mail`: messages for devices that are away: `sending`, `custodian`, `handing`, `receiving`, and `statements` of custody.
 //! - **Groups.** `multicast`: subscriptions; `publishing`: publications, in `out_streams` with `ordinals`;
 //!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their
 //!   publishers' clocks; `shelf`: frames kept; `repair`: missing frames, which are `wanted`, with `telling` for
@@ -138,7 +139,7 @@ impl Engine {
         let mut engine = Self {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
-            messages: Messages::load(store, settings.blob_quota, now)?,
+            messages: Messages::load(store, &settings, now)?,
             groups: Groups::load(store)?,
             member: Member::new(issuer),
             core: Core {

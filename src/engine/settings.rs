@@ -1,5 +1,6 @@
 //! Settings: the engine's settings, from `config.toml`.
 
+use crate::delivery::mailbox;
 use crate::event_log;
 use crate::identity::anonymity::Anonymity;
 use crate::link::bearer::Profile;
@@ -23,6 +24,10 @@ pub struct Settings {
     pub anonymity: Anonymity,
     /// Most bytes of blobs that are kept.
     pub blob_quota: u64,
+    /// Whether the device takes mail: what is sent while it is away is kept for it by others.
+    pub mail: bool,
+    /// Most bytes of mail that are kept for one receiver, if the operator has made the device a mailbox; 0 to keep none.
+    pub mail_quota: u64,
     /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
     /// Whether the machine has a clock that may be believed.
@@ -41,6 +46,8 @@ impl Default for Settings {
             bearers: Vec::new(),
             anonymity: Anonymity::Stable,
             blob_quota: 2_000_000_000,
+            mail: false,
+            mail_quota: mailbox::QUOTA,
             policies: Vec::new(),
             clock: true,
             built: Unix(0),

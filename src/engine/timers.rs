@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Services,
     /// Blobs: chunks and offers that are asked for or made again, deadlines.
     Blobs,
+    /// Mail that is kept for others.
+    Mail,
     /// Publications that are to be confirmed: deadlines.
     Confirmations,
     /// Subscriptions and publications: gaps, deadlines, tags of the next epoch.
@@ -59,11 +61,12 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Sends,
         Self::Held,
         Self::Services,
         Self::Blobs,
+        Self::Mail,
         Self::Confirmations,
         Self::Multicast,
         Self::LinkState,

@@ -92,6 +92,7 @@ impl Engine {
             Timer::Held => self.timeout_held(),
             Timer::Services => messages.timeout_services(core),
             Timer::Blobs => messages.timeout_blobs(core),
+            Timer::Mail => messages.timeout_mail(core, neighbours, routing),
             Timer::Confirmations => groups.timeout_confirmations(core),
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
             Timer::LinkState => routing.timeout_link_state(core, neighbours),
@@ -122,6 +123,7 @@ impl Engine {
                 Timer::Held => messages.held.next_wake(core.now),
                 Timer::Services => messages.services.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
+                Timer::Mail => messages.mail.next_wake(core.now),
                 Timer::Confirmations => groups.confirmations.next_wake(),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
@@ -180,6 +182,7 @@ impl Engine {
         let before = self.core.outputs.len();
         self.messages.announce_inbox(&mut self.core, after);
         self.messages.confirm_to_senders(&mut self.core, &mut self.neighbours, &mut self.routing, after);
+        self.messages.say_custody(&mut self.core, &mut self.neighbours, after);
         self.messages.send_answers(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.say_about_blobs(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.release_calls(&mut self.core, after);

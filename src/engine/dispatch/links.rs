@@ -78,6 +78,7 @@ impl Engine {
             // as long as that link stands.
             self.messages.sends.wake(name);
         }
+        self.messages.mail.look_again();
         self.note_rotation_link(&own);
     }
 
@@ -205,6 +206,7 @@ impl Engine {
                 self.routing.learn_credential(&mut self.core, &mut self.neighbours, credential);
                 self.groups.release_waiting(&mut self.core, &mut self.neighbours, &mut self.routing, hash);
                 self.routing.release_lsas(&mut self.core, &mut self.neighbours, hash);
+                self.messages.release_custody(&mut self.core, &mut self.neighbours, &mut self.routing, &hash);
             }
             // By another clock or bulletin it may be good; the issuer's signature is there for all.
             Err(CredentialError::Signature) => {

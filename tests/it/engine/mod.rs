@@ -11,6 +11,7 @@ mod clocks;
 mod consumers;
 mod counts;
 mod counts_of_messages;
+mod custody;
 mod disk;
 mod documents;
 mod enrolment;
