@@ -349,6 +349,8 @@ counters! {
     NacksWithheld: Frames = "nacks_withheld",
     /// Credentials that link state names and nobody here knows, not asked for: so many others are remembered as asked for.
     NamesNotAsked: Credentials = "names_not_asked",
+    /// Neighbours that went to rest as they had said, and are not dialled before they wake.
+    NeighboursAtRest: Identities = "neighbours_at_rest",
     /// Neighbours put in quarantine, since their links were closed for what they sent and it was not the first time.
     NeighboursQuarantined: Identities = "neighbours_quarantined",
     /// Links whose other end began anew while the link stood.
@@ -391,6 +393,8 @@ counters! {
     SessionsRefused: Sessions = "sessions_refused",
     /// Session records of sessions that are not known here.
     SessionsUnknown: Frames = "sessions_unknown",
+    /// Devices that name this one as their parent, which is no mailbox or has too many already.
+    SleepersRefused: Identities = "sleepers_refused",
     /// Frames of class bulk that were to wait for a link, and found as many there as may.
     StalledBulkDropped: Frames = "stalled_bulk_dropped",
     /// Frames of class telemetry that were to wait for a link, and found as many there as may.

@@ -47,6 +47,7 @@ impl Engine {
             Input::Windows { bearer, windows } => {
                 self.neighbours.handle_windows(&mut self.core, bearer, windows);
             }
+            Input::Awake(windows) => self.neighbours.handle_awake(&mut self.core, windows),
             Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
             Input::Blocked(link, class) => self.handle_blocked(link, class),
             Input::Writable(link) => self.handle_writable(link),
@@ -182,6 +183,7 @@ impl Engine {
             Kind::Custody => {
                 self.messages.handle_custody(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
             }
+            Kind::Rest => self.neighbours.handle_rest(&mut self.core, link, body),
             Kind::Witness => self.core.count(Counter::FramesOfUnknownKind, 1),
         }
     }

@@ -31,7 +31,7 @@
 //!   `peer_credentials`: whose signatures can be verified; `clocks`: how far their clocks differ; `link_metrics`: the
 //!   metrics of links; `fragments`: frames in pieces for narrow links; `air`: frames that are held for
 //!   time on air; `segments`: whose frames are taken; `forgeries`:
-//!   neighbours that bring too many forged frames; `quarantine`: those that do so again; `allowances`: how much a neighbour
+//!   neighbours that bring too many forged frames; `sleep`: when this device is awake; `sleepers`: whose parent it is, and who is away; `quarantine`: those that do so again; `allowances`: how much a neighbour
 //!   may ask.
 //! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
 //!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
@@ -107,7 +107,7 @@ use timers::Timers;
 use view::{HeldView, QuarantinedView, WaitingView};
 
 pub use exchange::{Input, Origin, Output};
-pub use settings::Settings;
+pub use settings::{Settings, SleepSettings};
 
 /// The engine of one node. See the module's documentation.
 pub struct Engine {

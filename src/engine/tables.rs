@@ -7,7 +7,7 @@ use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wante
 use crate::engine::messages::blobs::taking;
 use crate::engine::messages::mail::awaited;
 use crate::engine::messages::{inbox, services};
-use crate::engine::neighbours::{fragments, peer_credentials, quarantine};
+use crate::engine::neighbours::{fragments, peer_credentials, quarantine, sleepers};
 use crate::engine::routing::{flights, forward, routes};
 use crate::routing::lsdb;
 
@@ -50,6 +50,7 @@ impl Engine {
             table("offenders", self.neighbours.quarantine.len(), quarantine::MAX_OFFENDERS),
             table("routers", self.routing.link_state.lsdb.len(), lsdb::MAX_ROUTERS),
             table("routes", self.routing.routes.chosen.len(), routes::MAX_ROUTES),
+            table("sleepers", self.neighbours.sleepers.len(), sleepers::MAX_SLEEPERS),
             table("sender streams", self.messages.inbox.streams.len(), inbox::MAX_STREAMS),
         ]
     }

@@ -37,6 +37,8 @@ pub(super) enum Timer {
     LinkMetrics,
     /// Neighbours in quarantine.
     Quarantine,
+    /// When this device sleeps.
+    Sleep,
     /// Trees of groups.
     Tree,
     /// Group frames that are missing, or kept for others.
@@ -61,7 +63,7 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Sends,
         Self::Held,
         Self::Services,
@@ -73,6 +75,7 @@ impl Timer {
         Self::Locating,
         Self::LinkMetrics,
         Self::Quarantine,
+        Self::Sleep,
         Self::Tree,
         Self::Repair,
         Self::Clock,

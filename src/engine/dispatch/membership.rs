@@ -110,6 +110,7 @@ impl Engine {
         self.member.plan_renewal(&self.core);
         self.member.plan_permits(&mut self.core);
         self.member.plan_prekey(&mut self.core);
+        self.neighbours.renew_boxes(&self.core);
         self.plan_rotation();
         self.member.watch_bulletin(&mut self.core);
     }
@@ -151,6 +152,7 @@ impl Engine {
         self.adopt_clock(before);
         if renewed.changed {
             self.rename_links();
+            self.neighbours.renew_boxes(&self.core);
             if self.messages.mail.asked_cards.is_some() {
                 // Receivers may take mail by now.
                 self.messages.sends.wake_waiting();

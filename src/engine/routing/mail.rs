@@ -12,12 +12,13 @@ use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
 use crate::engine::routing::pathfinding::Avoided;
 use crate::engine::routing::routes::Route;
-use crate::id::{Handle, LinkId, Lsn, OuterId, Pseudonym};
+use crate::id::{Handle, LinkId, Lsn, Name, OuterId, Pseudonym, Tag};
 use crate::routing::policy::Wants;
-use crate::time::Unix;
+use crate::time::{Day, Unix};
 use crate::wire::credential::Role;
 use crate::wire::data::{DataFrame, MAX_HOPS, Path};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 impl Routing {
     /// Whether an attempt began here.
@@ -43,14 +44,34 @@ impl Routing {
         routers.filter(|router| !core.is_own(router) && keeps(router)).collect()
     }
 
-    /// The best route to a custodian, or, for a leaf, to a router; past those in `past`.
+    /// The routers that advertise a contact's box: its parents. Boxes are named by the day, by the day before, and by that of its prekey.
+    pub(in crate::engine) fn parents_of(&self, core: &Core, name: &Name) -> Vec<Pseudonym> {
+        let book = core.membership.contact_book();
+        let today = core.membership.day_of(core.now.unix);
+        let prekey = book.get(name).and_then(|card| card.prekey.as_ref()).map(|prekey| prekey.day);
+        let days = [Some(today), today.0.checked_sub(1).map(Day), prekey];
+        let tags: BTreeSet<Tag> = days.into_iter().flatten().filter_map(|day| book.box_of(name, day)).collect();
+        self.advertising(core, tags.iter())
+    }
+
+    /// The routers that advertise any of these boxes, besides this one.
+    fn advertising<'a>(&self, core: &Core, tags: impl Iterator<Item = &'a Tag>) -> Vec<Pseudonym> {
+        let mut parents: Vec<Pseudonym> = tags.flat_map(|tag| self.link_state.lsdb.offering(tag)).collect();
+        parents.retain(|router| !core.is_own(router));
+        parents.sort_unstable();
+        parents.dedup();
+        parents
+    }
+
+    /// The best route to one of the `parents`, or to any custodian if none of these is known, or, for a leaf, to a router; past those in
+    /// `past`.
     pub(in crate::engine) fn route_to_custodian(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         segment: Option<u8>,
         wants: &Wants,
-        past: &[Pseudonym],
+        (parents, past): (&[Pseudonym], &[Pseudonym]),
     ) -> Option<Route> {
         if !core.settings.forwarding {
             let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
@@ -60,8 +81,12 @@ impl Routing {
             return self.direct(core, neighbours, &peer, wants).ok();
         }
         self.follow_graph(core, neighbours);
-        let mut custodians = self.custodians(core, neighbours);
-        custodians.retain(|custodian| !past.contains(custodian));
+        let fresh = |custodian: &Pseudonym| !past.contains(custodian);
+        let mut custodians: Vec<Pseudonym> = parents.iter().copied().filter(fresh).collect();
+        if custodians.is_empty() {
+            custodians = self.custodians(core, neighbours);
+            custodians.retain(fresh);
+        }
         let found = self.search(core, neighbours, &custodians, None, wants, &Avoided { nodes: past, segment });
         let mut route = found.ok()?.0;
         if route.hops.is_empty() {
@@ -137,7 +162,8 @@ impl Routing {
         let wants = Wants { policy: data.header.policy.clone(), time: None, bytes };
         let segment = Some(data.header.segment);
         let Some(own) = core.credential().map(|own| own.hash) else { return false };
-        let route = self.route_to_custodian(core, neighbours, segment, &wants, &past);
+        let parents = self.advertising(core, data.header.mail.iter().map(|mail| &mail.tag));
+        let route = self.route_to_custodian(core, neighbours, segment, &wants, (&parents, &past));
         let way = route.and_then(|route| self.leave_on(neighbours, &route, &wants, data.path.outer));
         let Some((link, next)) = way else { return false };
         if data.path.visited.len() >= MAX_HOPS {

@@ -103,3 +103,60 @@ impl Membership {
         mail::open_mail(&secret, contact, (day, handle), header, mail, &mut sender)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Name, Tag};
+    use crate::identity::invitation::MemoryRealm;
+    use crate::identity::mail::KEPT_DAYS;
+    use crate::time::{DAY_SECONDS, EpochLength};
+    use core::time::Duration;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const NOW: Unix = Unix(1_800_000_000_000_000);
+    const MAIL: MailBox = MailBox { day: Day(0), tag: Tag([1; 8]) };
+
+    fn members(rng: &mut ChaCha20Rng) -> Vec<Membership> {
+        let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, rng).expect("a realm");
+        let names = ["a", "b", "c"].map(|name| Name::new(name).expect("a name"));
+        realm.enrol(names, 4, NOW, rng).expect("members")
+    }
+
+    /// Invariant 1 of identity::mail.
+    #[test]
+    fn mail_opens_with_its_header_for_its_receiver_and_names_its_sender() {
+        let mut rng = ChaCha20Rng::from_seed([5; 32]);
+        let mut members = members(&mut rng);
+        for member in &mut members {
+            assert!(member.keep_prekeys(NOW, NOW, &mut rng) && !member.keep_prekeys(NOW, NOW, &mut rng));
+        }
+        let [a, b, c] = &mut members[..] else { unreachable!("three") };
+        let prekey = b.prekey(NOW).expect("it takes mail");
+        let (contact, handle) = (b.contact_secret().public(), b.credential(NOW).expect("a credential").body.handle);
+        let to = Addressee { prekey: &prekey, contact: &contact, handle: &handle };
+        let sealed = a.seal_mail(&mut rng, &to, b"header", b"plain", NOW).expect("sealed");
+        let mail: Mail<'_> = crate::wire::decode(&sealed).expect("mail");
+        let own = a.credential(NOW).expect("a credential").hash;
+        let (peer, plain) = b.open_mail((MAIL, &handle), b"header", &mail, NOW).expect("it opens");
+        assert_eq!((peer.hash, &plain[..]), (own, &b"plain"[..]));
+        // It may have waited for days, when every credential of then has passed.
+        let later = NOW + Duration::from_secs(9 * DAY_SECONDS);
+        assert!(b.open_mail((MAIL, &handle), b"header", &mail, later).is_ok());
+        let past = NOW + Duration::from_secs(15 * DAY_SECONDS);
+        assert_eq!(b.open_mail((MAIL, &handle), b"header", &mail, past), Err(CredentialError::Expired.into()));
+        // Another header, another handle, another device, another contact key of the sender.
+        assert!(b.open_mail((MAIL, &handle), b"heade!", &mail, NOW).is_err());
+        assert!(b.open_mail((MAIL, &Handle([9; 16])), b"header", &mail, NOW).is_err());
+        assert!(c.open_mail((MAIL, &handle), b"header", &mail, NOW).is_err());
+        let wrong = c.contact_secret().public();
+        let to = Addressee { contact: &wrong, ..to };
+        let forged = a.seal_mail(&mut rng, &to, b"header", b"plain", NOW).expect("sealed");
+        let forged: Mail<'_> = crate::wire::decode(&forged).expect("mail");
+        assert!(b.open_mail((MAIL, &handle), b"header", &forged, NOW).is_err());
+        // Once the prekeys of that day are erased, nobody opens it any more.
+        let erased = NOW + Duration::from_secs(u64::from(KEPT_DAYS + 1) * DAY_SECONDS);
+        assert!(b.keep_prekeys(erased, erased, &mut rng));
+        assert_eq!(b.open_mail((MAIL, &handle), b"header", &mail, NOW), Err(MailError::NoPrekey));
+    }
+}

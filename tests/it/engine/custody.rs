@@ -114,6 +114,7 @@ fn custody_is_stated_once_the_mail_is_durable_and_a_power_cut_before_loses_nothi
 
 /// Invariant 2 of engine::messages::mail.
 /// Invariant 1 of engine::messages::mail::receiving.
+/// Invariant 1 of engine::messages::mail::handing.
 #[test]
 fn who_keeps_mail_lets_go_of_it_only_once_the_receiver_has_it_for_good() {
     let mut mesh = away();
@@ -122,7 +123,9 @@ fn who_keeps_mail_lets_go_of_it_only_once_the_receiver_has_it_for_good() {
     mesh.disconnect(A, M);
     mesh.stuck.insert(B);
     mesh.connect(M, B);
-    mesh.run(seconds(10));
+    mesh.carried.clear();
+    mesh.run(seconds(25));
+    assert_eq!(mesh.carried.get(&(M, B)), Some(&1), "it is waited for");
     assert_eq!((mesh.counted(M, Counter::MailHandedOn), kept(&mesh, M)), (0, 1));
     // The receiver loses it at a power cut, and gets it again.
     mesh.restart(B);
@@ -221,6 +224,7 @@ fn mail_finds_a_mailbox_over_other_routers_and_from_a_leaf() {
 }
 
 /// Invariant 1 of engine::messages::mail::statements.
+/// Invariant 1 of engine::messages::mail::awaited.
 #[test]
 fn a_statement_of_a_device_without_the_role_or_by_another_hand_changes_nothing() {
     let mut mesh = mesh_of(|_| Settings::default());
@@ -244,7 +248,13 @@ fn a_statement_of_a_device_without_the_role_or_by_another_hand_changes_nothing()
     let before = mesh.counted(A, Counter::CustodyRefused);
     mesh.hand(A, R, &m2mesh::wire::frame::raw(Kind::Custody, &forged));
     assert_eq!((mesh.counted(A, Counter::CustodyRefused), mesh.counted(A, Counter::MailTaken)), (before + 1, 0));
-    // What m has signed counts, whoever brings it.
+    // So does m, of other mail.
+    let m = mesh.nodes[M].engine.membership().credential(unix).expect("a credential").clone();
+    (custody.by, custody.sealed) = (m.hash, [7; 32]);
+    let other = m.sign_document(m2mesh::wire::custody::CONTEXT, &m2mesh::wire::encode(&custody));
+    mesh.hand(A, R, &m2mesh::wire::frame::raw(Kind::Custody, &other));
+    assert_eq!((mesh.counted(A, Counter::CustodyRefused), mesh.counted(A, Counter::MailTaken)), (before + 2, 0));
+    // What m has signed of this counts, whoever brings it.
     mesh.hand(A, R, &told);
     assert_eq!(mesh.counted(A, Counter::MailTaken), 1);
 }

@@ -432,7 +432,7 @@ impl Mesh {
             Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
             Output::Blob(order) => self.blobs.order(self.now.time, at, order),
             Output::Shun { peer, rest } => self.nodes[at].shunned.push((peer, rest)),
-            Output::Addresses { .. } => {}
+            Output::Addresses { .. } | Output::Asleep { .. } => {}
             Output::Network { own, .. } => {
                 self.handle(at, Input::Networked { own, result: Ok(Vec::new()) });
                 self.link_anew(at, own);

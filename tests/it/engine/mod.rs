@@ -40,6 +40,7 @@ mod revocation;
 mod rotation;
 mod segments;
 mod sessions;
+mod sleeping;
 mod streams;
 mod topics;
 mod transcript;

@@ -5,7 +5,7 @@
 //! it came later. The links are shared with all that is sent now, by class.
 //!
 //! The receiver is found by its name, if it is a contact, whatever handle the header names; otherwise by that handle, which
-//! serves for its epoch.
+//! serves for its epoch. A custodian that is none of the receiver's parents hands its mail on to one of these when it knows one.
 //!
 //! Invariants
 //! 1. A mail that is under way is not handed on again before [`PATIENCE`] is over.
@@ -174,7 +174,15 @@ impl Messages {
                 return Some(way);
             }
         }
-        None
+        let name = owner.filter(|name| !neighbours.sleepers.is_child(name))?;
+        let parents = routing.parents_of(core, name);
+        if parents.is_empty() {
+            return None;
+        }
+        let (segment, shunned) = (Some(header.segment), self.shunned_for(name, header.class, core.now.time));
+        let route = routing.route_to_custodian(core, neighbours, segment, &wants, (&parents, &shunned))?;
+        let to_parent = route.nodes.last().is_some_and(|end| parents.contains(end));
+        if to_parent { routing.leave_on(neighbours, &route, &wants, outer) } else { None }
     }
 
     /// Custodians that do not take mail of a class for a receiver now.

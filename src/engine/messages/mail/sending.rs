@@ -1,6 +1,7 @@
 //! Sending mail: messages for which there is no way go to the nearest custodian, sealed for a receiver that is not there.
 //!
-//! A message goes as mail if its receiver's card has a prekey, it has waited for [`AFTER`] for a way, and has [`TOLERANT`] left. If the card
+//! A message goes as mail if its receiver's card has a prekey, and it has [`TOLERANT`] left. It goes to a router that advertises the receiver's
+//! box, one of its parents, if there is one; otherwise to any custodian, once it has waited for [`AFTER`] for a way. If the card
 //! has none, cards are asked for, at most once in [`CARDS`]: the receiver may have told its issuer one meanwhile.
 //!
 //! Invariants
@@ -72,7 +73,7 @@ impl Messages {
                 continue;
             }
             let waited = next.lifetime.saturating_sub(left);
-            if waited < AFTER {
+            if waited < AFTER && routing.parents_of(core, name).is_empty() {
                 self.sends.reopen(name.clone(), core.now.time + (AFTER - waited));
                 continue;
             }
@@ -216,7 +217,8 @@ impl Messages {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let wants = Wants { policy: policy.clone(), time: None, bytes };
         let shunned = self.shunned_for(name, class, core.now.time);
-        let route = routing.route_to_custodian(core, neighbours, None, &wants, &shunned)?;
+        let parents = routing.parents_of(core, name);
+        let route = routing.route_to_custodian(core, neighbours, None, &wants, (&parents, &shunned))?;
         let end = route.nodes.last().copied()?;
         let segment = routing.segment_of(core, neighbours, &end)?;
         let (link, path) = routing.leave_on(neighbours, &route, &wants, outer)?;
