@@ -56,6 +56,21 @@ pub struct Item<F> {
     pub frame: F,
 }
 
+/// What lies in a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// How many mails.
+    pub mails: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How many are handed on and not released.
+    pub under_way: usize,
+    /// Since when the oldest is kept.
+    pub oldest: Option<Unix>,
+    /// When the first is of no use any more.
+    pub expires: Option<Unix>,
+}
+
 /// The number of a mail that was taken, and what gave way to it, by number.
 pub type Entered<F> = (u64, Vec<(u64, Item<F>)>);
 
@@ -203,6 +218,21 @@ impl<F> Mailbox<F> {
     /// The boxes in which something waits.
     pub fn owners(&self) -> impl Iterator<Item = &Owner> {
         self.boxes.iter().filter(|(_, load)| !load.waiting.is_empty()).map(|(owner, _)| owner)
+    }
+
+    /// All boxes in which something lies, with what lies there.
+    pub fn boxes(&self) -> impl Iterator<Item = (&Owner, Sum)> {
+        self.boxes.iter().map(|(owner, load)| {
+            let items = || load.all.iter().filter_map(|(_, number)| self.items.get(number));
+            let sum = Sum {
+                mails: load.all.len(),
+                bytes: items().map(|item| item.bytes).sum(),
+                under_way: load.all.len() - load.waiting.len(),
+                oldest: items().map(|item| item.since).min(),
+                expires: items().map(|item| item.until).min(),
+            };
+            (owner, sum)
+        })
     }
 
     /// What waits in a box, in the order in which it is to be handed on.

@@ -12,6 +12,7 @@
 mod held;
 mod identity;
 mod links;
+mod mailbox;
 mod membership;
 mod revocation;
 mod rotation;
@@ -116,6 +117,7 @@ impl Engine {
                 self.neighbours.lift_quarantine(&mut self.core);
                 self.core.finish(token, Reply::Ready);
             }
+            Command::Mailbox => self.report_mailbox(token),
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
             Command::Route { to, policy } => self.report_route(token, &to, policy.as_deref()),

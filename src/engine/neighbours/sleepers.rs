@@ -54,6 +54,11 @@ impl Sleepers {
         Ok(sleepers)
     }
 
+    /// Devices whose parent this one is.
+    pub(in crate::engine) fn children(&self) -> impl Iterator<Item = &Name> {
+        self.children.iter()
+    }
+
     /// Whether this device is the parent of that one.
     pub(in crate::engine) fn is_child(&self, name: &Name) -> bool {
         self.children.contains(name)

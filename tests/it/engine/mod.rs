@@ -12,6 +12,7 @@ mod consumers;
 mod counts;
 mod counts_of_messages;
 mod custody;
+mod custody_kills;
 mod disk;
 mod documents;
 mod enrolment;
