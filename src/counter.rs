@@ -329,6 +329,8 @@ counters! {
     MailOpened: Frames = "mail_opened",
     /// Mail for others that was refused, since the quota of its box is used up.
     MailOverQuota: Frames = "mail_over_quota",
+    /// Prekeys for mail that this device has told its issuer.
+    MailPrekeysTold: Requests = "mail_prekeys_told",
     /// Mail that this device has sent.
     MailSent: Frames = "mail_sent",
     /// Mail of this device that a custodian keeps.

@@ -7,6 +7,7 @@ use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::time::EpochLength;
 use crate::wire::batch::MAX_PAYLOAD;
+use crate::wire::credential::Role;
 use clap::ValueEnum;
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
@@ -202,6 +203,13 @@ fn read(from: impl Read, path: &Path) -> Result<Vec<u8>, Failure> {
 /// Parses a mode of anonymity.
 pub(super) fn anonymity(text: &str) -> Result<Anonymity, String> {
     Anonymity::of_name(text).ok_or_else(|| "write stable, rotating or strict".to_owned())
+}
+
+/// A role that an invitation may give. Who issues is said otherwise.
+pub(super) fn role(text: &str) -> Result<Role, String> {
+    let given = Role::ALL.into_iter().filter(|(role, _)| *role != Role::Issuer);
+    let found = given.into_iter().find(|(_, name)| *name == text).map(|(role, _)| role);
+    found.ok_or_else(|| "write mailbox, broadcast, observer or border".to_owned())
 }
 
 #[cfg(test)]

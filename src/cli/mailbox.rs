@@ -7,7 +7,7 @@ use crate::gateway::dto::MailboxView;
 
 /// Shows what this node keeps for devices that are away
 ///
-/// A node keeps mail if the operator has made its device a mailbox (`realm invite --role mailbox`). Mail is sealed: who sent it, and
+/// A node keeps mail if the operator has made its device a mailbox (`realm invite … --role mailbox`). Mail is sealed: who sent it, and
 /// what is in it, is not known here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh mailbox\n  m2mesh mailbox --json | jq '.[] | select(.mails > 0)'")]

@@ -160,7 +160,7 @@ impl Engine {
                 || self.groups.pump_multicast(&mut self.core, &mut self.neighbours, &mut self.routing)
                 || self.messages.pump_blobs(&mut self.core, &mut self.neighbours, &mut self.routing);
             self.pass_on();
-            if more {
+            if more || !self.core.outputs.is_empty() {
                 continue;
             }
             return Output::Wait(self.set_timers());

@@ -146,7 +146,9 @@ impl Member {
         if self.renewal.asking.is_some() || !core.membership.prekey_is_due(now) {
             return;
         }
-        let spread = if self.issuer.is_some() { Duration::ZERO } else { PREKEY_SPREAD };
+        // Nothing is kept for it before the first.
+        let at_once = self.issuer.is_some() || !core.membership.has_told_prekey();
+        let spread = if at_once { Duration::ZERO } else { PREKEY_SPREAD };
         let wait = match self.renewal.failures {
             0 => Duration::from_micros(core.rng.next_u64() % u64::try_from(spread.as_micros()).unwrap_or(1).max(1)),
             _ => self.patience(core),
@@ -236,9 +238,12 @@ impl Member {
         answer: Result<EnrolReply, String>,
     ) -> Option<Renewed> {
         let pending = self.renewal.asking.take()?;
+        let mut told = None;
         let result = answer.and_then(|reply| match (reply.sealed, reply.refused) {
             (Some(sealed), None) => {
                 let (now, sure) = (core.now.unix, self.sure_time(core));
+                let due = core.membership.prekey_is_due(now);
+                told = due.then_some(now);
                 core.membership.finish_renewal(&pending, &sealed, now, sure).map_err(|error| error.to_string())
             }
             (_, Some(refused)) => Err(refused.to_string()),
@@ -256,6 +261,8 @@ impl Member {
                     core.record(Event::Joined { until });
                 }
                 self.note_contacts(core);
+                let told = told.is_some_and(|now| !core.membership.prekey_is_due(now));
+                core.count(Counter::MailPrekeysTold, u64::from(told));
                 core.outputs.push_back(Output::MembershipChanged { save: true });
                 Some(Renewed { changed: true, bulletin: renewed.bulletin })
             }

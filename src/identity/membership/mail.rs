@@ -60,6 +60,11 @@ impl Membership {
         self.batch.mail.as_ref()?.prekey(self.day_of(now), &signer)
     }
 
+    /// Whether the issuer has been told any.
+    pub fn has_told_prekey(&self) -> bool {
+        self.batch.mail.as_ref().is_some_and(|chain| chain.told.is_some())
+    }
+
     /// The issuer has that prekey.
     pub(super) fn told_prekey(&mut self, prekey: Option<&MailPrekey>) {
         if let (Some(prekey), Some(chain)) = (prekey, &mut self.batch.mail) {

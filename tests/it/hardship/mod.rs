@@ -3,6 +3,7 @@
 
 mod core_dumps;
 mod damage;
+mod mailbox_kill;
 mod mistakes;
 mod node_disk;
 mod node_kill;

@@ -92,9 +92,11 @@ impl Messages {
             let Some(item) = self.mail.mailbox.get(number) else { continue };
             let Ok(header) = wire::decode::<Header>(&item.frame.header) else { continue };
             let bytes = item.bytes;
-            let Some((link, path)) = self.way_on(core, neighbours, routing, owner.as_ref(), &header, bytes) else {
+            let Some((link, mut path)) = self.way_on(core, neighbours, routing, owner.as_ref(), &header, bytes) else {
                 continue;
             };
+            // The receiver's confirmation may come back this way.
+            path.visited.extend(core.credential().map(|own| own.hash.prefix()));
             if neighbours.links.get(link).is_none_or(|link| !link.takes(header.class))
                 || neighbours.is_busy(core, link, header.class)
                 || neighbours.await_air(core, link, header.class, bytes).is_some()

@@ -57,6 +57,10 @@ impl Messages {
         if flags & frame::HOP_ACK != 0 {
             neighbours.send_frame(core, link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }));
         }
+        if core.membership.bulletin().recheck(&peer, now).is_ok() {
+            routing.learn_credential(core, neighbours, peer.clone());
+            routing.learn_where(core, &peer);
+        }
         let before = unplaced(core);
         let visited = &data.path.visited;
         match plain.split_first() {

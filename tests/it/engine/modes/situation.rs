@@ -2,10 +2,12 @@
 
 use super::Sent;
 use super::way::Way;
-use crate::engine::mesh::Mesh;
-use m2mesh::engine::Settings;
+use crate::engine::mesh::{Mesh, name};
 use m2mesh::engine::api::{Reply, Token};
+use m2mesh::engine::{Settings, SleepSettings};
 use m2mesh::identity::anonymity::Anonymity;
+use m2mesh::identity::invitation::DEFAULT_SEGMENT;
+use m2mesh::wire::credential::Role;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -71,6 +73,17 @@ impl Run {
     }
 }
 
+/// The last of these takes mail, and the one before it is its parent.
+fn with_parent(names: &[&str]) -> Mesh {
+    let nodes: Vec<(&str, u64)> = names.iter().map(|name| (*name, DEFAULT_SEGMENT)).collect();
+    let (last, parent) = (names.len() - 1, names.len() - 2);
+    let parents = vec![name(names[parent])];
+    let sleep =
+        |at: usize| (at == last).then(|| SleepSettings { parents: parents.clone(), ..SleepSettings::default() });
+    let settings = |at| Settings { mail: at == last, sleep: sleep(at), ..Settings::default() };
+    Mesh::of_roles(7, &nodes, Vec::new(), |at| if at == parent { Role::Mailbox as u16 } else { 0 }, settings)
+}
+
 /// A situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Situation {
@@ -82,6 +95,8 @@ pub enum Situation {
     Healed,
     /// The receiver is killed while messages are sent, and is there again before their deadline.
     Killed,
+    /// The receiver goes to sleep while messages are sent, and wakes before their deadline; the router beside it is its parent.
+    Asleep,
     /// The link between the relays is cut while messages are sent, and heals after their deadline.
     Passed,
     /// All change their pseudonyms while messages are under way, and the link between the relays is cut meanwhile.
@@ -89,8 +104,8 @@ pub enum Situation {
 }
 
 impl Situation {
-    pub const ALL: [Self; 6] =
-        [Self::Direct, Self::ThreeHops, Self::Healed, Self::Killed, Self::Passed, Self::Rotation];
+    pub const ALL: [Self; 7] =
+        [Self::Direct, Self::ThreeHops, Self::Healed, Self::Killed, Self::Asleep, Self::Passed, Self::Rotation];
 
     /// As the document names it.
     pub fn title(self) -> &'static str {
@@ -99,6 +114,7 @@ impl Situation {
             Self::ThreeHops => "three hops",
             Self::Healed => "parted, healed before the deadline",
             Self::Killed => "receiver killed and started again",
+            Self::Asleep => "receiver asleep, awake before the deadline",
             Self::Passed => "parted until after the deadline",
             Self::Rotation => "all pseudonyms change on the way",
         }
@@ -110,7 +126,10 @@ impl Situation {
             _ => vec!["a", "relay", "other", "b"],
         };
         let anonymity = if self == Self::Rotation { Anonymity::Rotating } else { Anonymity::Stable };
-        let mut mesh = Mesh::with(&names, |_| Settings { anonymity, ..Settings::default() });
+        let mut mesh = match self {
+            Self::Asleep => with_parent(&names),
+            _ => Mesh::with(&names, |_| Settings { anonymity, ..Settings::default() }),
+        };
         (1..names.len()).for_each(|at| mesh.connect(at - 1, at));
         let receivers = vec![names.len() - 1];
         let mut run = Run {
@@ -142,6 +161,7 @@ impl Situation {
         for number in 0..MESSAGES {
             match self {
                 Self::Healed | Self::Passed | Self::Rotation if number == MESSAGES / 3 => run.mesh.disconnect(1, 2),
+                Self::Asleep if number == MESSAGES / 3 => run.mesh.disconnect(2, 3),
                 Self::Killed if number == MESSAGES / 3 => {
                     run.pass(way, Duration::from_millis(3));
                     run.restart(way);
@@ -155,6 +175,10 @@ impl Situation {
             Self::Healed => {
                 run.pass(way, Duration::from_secs(20));
                 run.mesh.connect(1, 2);
+            }
+            Self::Asleep => {
+                run.pass(way, Duration::from_secs(20));
+                run.mesh.connect(2, 3);
             }
             Self::Rotation => {
                 run.pass(way, Duration::from_secs(100));
