@@ -333,6 +333,7 @@ mod tests {
                 most: MAX_PLAIN,
                 arrives: Unix(0),
                 spares: None,
+                mail: false,
                 now,
             };
             self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;

@@ -73,6 +73,7 @@ impl Bench {
             most: usize::MAX,
             arrives,
             spares,
+            mail: false,
             now,
         };
         let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
@@ -194,6 +195,7 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
         most: usize::MAX,
         arrives: Unix(0),
         spares: None,
+        mail: false,
         now: at(0),
     };
     bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
