@@ -210,6 +210,16 @@ pub const METRICS: &[Metric] = &[
     of_all("revocation.bulletin", Unit::Bytes, "of the largest bulletin of a revocation"),
     of_all("revocation.document", Unit::Bytes, "of the largest new version of a group's key that it names"),
     of_all("revocation.document.first", Unit::Bytes, "the same, of the first revocation"),
+    of_all(
+        "windows.outside",
+        Unit::Count,
+        "frames of messages and publications that devices with a right clock sent while the access windows of the bearer were closed",
+    ),
+    of_all(
+        "windows.missed",
+        Unit::Count,
+        "messages to one device that did not come in time, though some way to it was open for a minute of their time",
+    ),
     of_all("queue.max", Unit::Count, "messages on their way out at one node, the most seen"),
     of_all(
         "dropped",

@@ -52,6 +52,7 @@ pub struct Network<G: Gatekeeper> {
     swarm: Attended<Swarm<Behaviour<G::Peer>>>,
     links: Links,
     discovery: Discovery,
+    sorter: Arc<Sorter>,
     requests: Requests,
     counters: Arc<Counters>,
     clocks: Arc<Clocks>,
@@ -124,7 +125,8 @@ impl<G: Gatekeeper> Network<G> {
             gatekeeper,
             swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
             links,
-            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter, seed),
+            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter.clone(), seed),
+            sorter,
             requests,
             counters,
             clocks,
@@ -329,6 +331,11 @@ impl<G: Gatekeeper> Network<G> {
     /// network.
     pub fn met(&self) -> impl Iterator<Item = &Multiaddr> {
         self.discovery.met()
+    }
+
+    /// Whether the access windows of its bearer allow an address to be dialled now.
+    pub fn may_dial(&self, address: &Multiaddr) -> bool {
+        self.sorter.is_open(address, self.gatekeeper.clock())
     }
 
     /// Sets the access windows of a bearer for the days ahead.
