@@ -18,6 +18,7 @@ use crate::net::NetConfig;
 use crate::routing::policies::{MAX_POLICIES, NamedPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `clock`: whose time it goes by.
     pub clock: ClockSource,
+    /// `clock_error`: by how much the machine's clock is wrong at most, as whoever sets it says: `20ms`.
+    #[serde(with = "bearer::optional_span", skip_serializing_if = "Option::is_none")]
+    pub clock_error: Option<Duration>,
     /// For how long the device is known by one pseudonym: `stable` (its life), or `rotating`, the default, or `strict` (an epoch). It is in force from
     /// the first epoch on for which the device has asked for no credential yet.
     pub anonymity: Anonymity,
@@ -188,6 +192,7 @@ impl Config {
             policies: self.policies.clone(),
             blob_quota: self.blobs.quota.0,
             clock: self.clock == ClockSource::Machine,
+            clock_error: self.clock_error,
             ..Settings::default()
         }
     }

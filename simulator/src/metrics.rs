@@ -108,6 +108,11 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "longest time from one arrival of a sender's messages to the next, at whomever they were for",
     ),
+    of_messages(
+        "arrivals.peak_to_mean",
+        Unit::Count,
+        "arrivals in the busiest minute, by what they are on average, where they go on for some minutes",
+    ),
     of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
     of_all("bytes.payload", Unit::Bytes, "of those, on streams of messages"),
     of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
@@ -172,6 +177,7 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "from the end of the last fault until all links stood that could; 0 without faults",
     ),
+    of_all("attached.max", Unit::Count, "links of one device that came up within a second, the most"),
     of_all("links.lost", Unit::Count, "links that went down after the warm-up, other than by a change of pseudonym"),
     of_all(
         "turn.links",

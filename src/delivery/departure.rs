@@ -33,6 +33,8 @@ pub struct Departure<'a> {
     pub spares: Option<Unix>,
     /// The time of departure.
     pub now: Now,
+    /// By how many microseconds that is wrong at most; `None` if nobody knows.
+    pub error: Option<u64>,
 }
 
 impl Departure<'_> {

@@ -384,6 +384,7 @@ mod tests {
                 arrives: Unix(0),
                 spares: None,
                 now: NOW,
+                error: None,
             };
             let (mut plain, mut ended) = (Vec::new(), Ended::default());
             let taken = self.sends.take(&self.to, &self.lane, &departure, Vec::new, &mut plain, &mut ended);

@@ -5,6 +5,7 @@ use crate::identity::anonymity::Anonymity;
 use crate::link::bearer::Profile;
 use crate::routing::policies::NamedPolicy;
 use crate::time::Unix;
+use core::time::Duration;
 
 /// The engine's settings.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Settings {
     pub policies: Vec<NamedPolicy>,
     /// Whether the machine has a clock that may be believed.
     pub clock: bool,
+    /// By how much the machine's clock is wrong at most, as whoever sets it says; `None` if nobody does.
+    pub clock_error: Option<Duration>,
     /// When the program was built: no clock that is set says less.
     pub built: Unix,
 }
@@ -43,6 +46,7 @@ impl Default for Settings {
             blob_quota: 2_000_000_000,
             policies: Vec::new(),
             clock: true,
+            clock_error: None,
             built: Unix(0),
         }
     }

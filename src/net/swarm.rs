@@ -27,6 +27,7 @@ use super::listening::Listening;
 use super::names::Resolver;
 use super::permits::{Limits, Permits};
 use super::sorter::Sorter;
+use super::turnstile::Turnstile;
 use super::wake_gate::Attended;
 use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
@@ -109,6 +110,7 @@ impl<G: Gatekeeper> Network<G> {
             setup_time: config.setup_time,
             sorter: sorter.clone(),
             room: links.room(),
+            turnstile: Turnstile::new(config.admissions),
             admitted: admitted.clone(),
             desk,
             counters: counters.clone(),

@@ -4,6 +4,7 @@
 pub const SHIPPED: &[(&str, &str)] = &[
     ("baseline-50", include_str!("../../../scenarios/baseline-50.toml")),
     ("cold-boot-200", include_str!("../../../scenarios/cold-boot-200.toml")),
+    ("reboot-storm-1000", include_str!("../../../scenarios/reboot-storm-1000.toml")),
     ("partition-heal", include_str!("../../../scenarios/partition-heal.toml")),
     ("lossy-asymmetric", include_str!("../../../scenarios/lossy-asymmetric.toml")),
     ("site-power-cut", include_str!("../../../scenarios/site-power-cut.toml")),

@@ -260,6 +260,7 @@ fn of_all(
         // The time was not reached by the end, so there is nothing to measure.
         (Some(_), _) => {}
     }
+    put("attached.max", watch.attached as f64);
     put("links.lost", (watch.lost - warm.lost) as f64);
     if plan.anonymity.rotates() {
         let Turned { links, again, time, longest, .. } = watch.turned;
