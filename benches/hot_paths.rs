@@ -46,6 +46,7 @@ fn parcel() -> Vec<u8> {
         ack: Ack::End,
         reply: vec![Handle([3; 16])],
         lifetime: 30_000_000,
+        error: None,
     };
     Parcel::put(&head, &records(), &mut plain);
     plain

@@ -93,6 +93,8 @@ macro_rules! counters {
 counters! {
     /// Addresses told by others that are not dialled: malformed, or beyond the bound.
     AddressesRefused: Addresses = "addresses_refused",
+    /// Connections of members that were told to come in later, here or at the other end, since too many came in at once.
+    AdmissionsPutOff: Connections = "admissions_put_off",
     /// Connections that were admitted and then taken over by no link.
     AdmissionsUnclaimed: Connections = "admissions_unclaimed",
     /// Frames of class alarm held until their bearer may carry them, beyond the bound.

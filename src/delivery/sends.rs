@@ -397,6 +397,7 @@ mod tests {
                 spares: None,
                 mail: false,
                 now: NOW,
+                error: None,
             };
             let (mut plain, mut ended) = (Vec::new(), Ended::default());
             let taken = self.sends.take(&self.to, &self.lane, &departure, Vec::new, &mut plain, &mut ended);
