@@ -111,8 +111,8 @@ pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     }
     if let Some(service) = text.strip_prefix("any:") {
         return Err(Failure::new(
-            format!("{text} is a service, and `send` reaches one device"),
-            format!("name the device that offers it: m2mesh request NAME/{service} PAYLOAD"),
+            format!("{text} is a service, and this is for one device"),
+            format!("name the device that offers it; `send` and `request` take any:{service}"),
         ));
     }
     if text == "all" {
@@ -129,14 +129,36 @@ pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     })
 }
 
+/// What a destination begins with that is any device that offers a service.
+pub(super) const ANY: &str = "any:";
+
+/// Checks a destination that is a device, or any device that offers a service.
+pub(super) fn receiver(text: &str) -> Result<String, Failure> {
+    match text.strip_prefix(ANY) {
+        None => destination(text).map(|name| name.to_string()),
+        Some(service) => match Name::new(service) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(Failure::new(
+                format!("{service:?} is no name of a service: {error}"),
+                "write it as any:SERVICE, as in any:clock",
+            )),
+        },
+    }
+}
+
+/// A payload does not fit a message.
+pub(super) fn too_large() -> Failure {
+    Failure::new(
+        format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
+        "`m2mesh blob send` sends up to 1 GiB; or send it in pieces, as one message a line with --lines",
+    )
+}
+
 /// Reads a payload argument: the text itself, `-` for standard input, `@FILE` for a file.
 pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
     let bytes = bytes(argument)?;
     if bytes.len() > MAX_PAYLOAD {
-        return Err(Failure::new(
-            format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
-            "`m2mesh blob send` sends up to 1 GiB; or send it in pieces, as one message a line with --lines",
-        ));
+        return Err(too_large());
     }
     Ok(dto::Payload::new(bytes))
 }

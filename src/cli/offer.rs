@@ -8,7 +8,7 @@ use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError, escape};
-use crate::gateway::dto::{AnswerBody, Done, Payload, ServiceCall};
+use crate::gateway::dto::{AnswerBody, Done, OfferQuery, Payload, ServiceCall};
 use crate::wire::batch::MAX_PAYLOAD;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// Run this program for each request; it and its arguments come last
     #[arg(long, group = "how", value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
     exec: Vec<OsString>,
-    /// Requests answered at the same time
+    /// Requests answered at the same time; a request to any:SERVICE goes to another device while so many wait here
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
 }
@@ -45,7 +45,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     let Arguments { service, echo: _, exec, jobs } = arguments;
     let client = shell.client()?;
-    let mut calls = client.events(&format!("/v1/offers/{}", escape(&service)), &()).await?;
+    let query = OfferQuery { capacity: Some(jobs.into()) };
+    let mut calls = client.events(&format!("/v1/offers/{}", escape(&service)), &query).await?;
     shell.note(format_args!("offers {service}"));
     let mut answers = FuturesUnordered::new();
     loop {

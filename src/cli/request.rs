@@ -11,16 +11,25 @@ use std::time::Duration;
 ///
 /// The response goes to standard output unchanged. If there is none, the reason goes to standard error, and the exit
 /// code is 2.
+///
+/// `any:SERVICE` is one of the devices that offer the service: the one with the best path, and of several that are nearly as
+/// good the one that is least busy. The next one is tried if a device is silent or full. No request is executed twice: once a device
+/// has been given the request, no other is, unless that one says that it did not take it. Where it does no harm to execute it twice, --repeat
+/// lets it go on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh request meter-17/clock now
+  m2mesh request any:clock now
   m2mesh request meter-17 @question.json --timeout 5s")]
 pub(super) struct Arguments {
     /// The device, and the service, which may be left out if the device offers exactly one
-    #[arg(value_name = "NAME[/SERVICE]")]
+    #[arg(value_name = "NAME[/SERVICE]|any:SERVICE")]
     to: String,
     /// The request: a text, `-` for standard input, `@FILE` for a file
     payload: String,
+    /// With any:SERVICE: let another device execute it although one before may have, if that is silent or was interrupted
+    #[arg(long)]
+    repeat: bool,
     /// How urgent it is
     #[arg(long, value_enum, default_value = "telemetry")]
     class: Class,
@@ -32,12 +41,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { to, payload, class, timeout, timing } = arguments;
+    let Arguments { to, payload, repeat, class, timeout, timing } = arguments;
     let (device, service) = match to.split_once('/') {
         Some((device, service)) => (device, Some(service.to_owned())),
         None => (to.as_str(), None),
     };
-    let device = arguments::destination(device)?.to_string();
+    let device = arguments::receiver(device)?;
     let Payload { payload, payload_base64 } = arguments::payload(&payload)?;
     let body = RequestBody {
         to: device,
@@ -47,6 +56,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         class: class.into(),
         policy: None,
         timeout: Span(timeout),
+        repeat,
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: None,

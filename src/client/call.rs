@@ -11,8 +11,8 @@
 use super::principal::Right;
 use super::state::{Peer, Status};
 use crate::engine::api::{
-    self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
-    Send, Timing,
+    self, Anycast, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published,
+    Refused, Send, Timing,
 };
 use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
 use crate::id::Name;
@@ -37,6 +37,9 @@ pub enum Command {
         /// Name of the service; `None` where the device offers exactly one.
         service: Option<String>,
     },
+    /// Sends a message or a request to one of the devices that offer a service. Ends as [`Self::Send`] or [`Self::Request`]
+    /// does.
+    Anycast(Anycast),
     /// Carries out a command that sends at a time of its own. Ends as that command does.
     Later {
         /// When the message may leave.
@@ -70,6 +73,8 @@ pub enum Command {
     Offer {
         /// Name of the service.
         service: String,
+        /// How many requests the program answers at a time; `None` for as many as a device takes.
+        capacity: Option<u32>,
     },
     /// Answers a call to a service offered here. Ends with [`Reply::Ready`].
     Respond {
@@ -165,7 +170,7 @@ impl Command {
     pub fn right(&self) -> Right {
         match self {
             Self::Later { command, .. } => command.right(),
-            Self::Send(_) | Self::SendLoad(_) | Self::Request { .. } => Right::Send,
+            Self::Send(_) | Self::SendLoad(_) | Self::Request { .. } | Self::Anycast(_) => Right::Send,
             Self::Publish { .. } => Right::Publish,
             Self::Subscribe { .. } => Right::Subscribe,
             Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
@@ -215,6 +220,7 @@ impl Command {
             Self::Send(_)
             | Self::SendLoad(_)
             | Self::Request { .. }
+            | Self::Anycast(_)
             | Self::Publish { .. }
             | Self::Subscribe { .. }
             | Self::Offer { .. }
@@ -243,11 +249,12 @@ impl Command {
             Self::Send(send) => api::Command::Send(send),
             Self::SendLoad(load) => api::Command::SendLoad(load),
             Self::Request { send, service } => api::Command::Request { send, service },
+            Self::Anycast(anycast) => api::Command::Anycast(anycast),
             Self::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 api::Command::Publish { topic, payload, policy, lifetime, confirm, latest }
             }
             Self::Subscribe { filter, past } => api::Command::Subscribe { filter, past },
-            Self::Offer { service } => api::Command::Offer { service },
+            Self::Offer { service, capacity } => api::Command::Offer { service, capacity },
             Self::Respond { call, answer } => api::Command::Respond { call, answer },
             Self::Receive { consumer, live } => api::Command::Receive { consumer, live },
             Self::MakeConsumer { consumer } => api::Command::MakeConsumer { consumer },

@@ -290,7 +290,7 @@ mod tests {
     /// Invariant 2 of client.
     #[test]
     fn a_call_over_the_bound_comes_back() {
-        let (offer, _listener) = Call::new(Command::Offer { service: "adder".into() });
+        let (offer, _listener) = Call::new(Command::Offer { service: "adder".into(), capacity: None });
         for number in 0..MAX_REPLIES as u64 {
             offer.replies.push(call(number)).expect("heard");
         }

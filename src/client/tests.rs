@@ -1,7 +1,7 @@
 //! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
-use crate::engine::api::{BlobCommand, BlobSend, Load, Past, Send, Start, Timing};
+use crate::engine::api::{Anycast, AnycastKind, BlobCommand, BlobSend, Load, Past, Send, Start, Timing};
 use crate::id::{BlobHash, Name};
 use crate::net::emulation::Lab;
 use crate::wire::batch::Ack;
@@ -23,15 +23,19 @@ fn commands() -> Vec<(Command, Right)> {
     let publish =
         Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
     let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
+    let kind = AnycastKind::Request { repeat: false };
+    let (class, policy) = (send.class, None);
+    let anycast = Anycast { service: "adder".into(), payload: vec![1], class, policy, lifetime, kind };
     vec![
         (Command::Send(send.clone()), Right::Send),
         (Command::SendLoad(load), Right::Send),
         (Command::Request { send: send.clone(), service: None }, Right::Send),
+        (Command::Anycast(anycast), Right::Send),
         (publish.clone(), Right::Publish),
         (publish.at(later.clone()), Right::Publish),
         (Command::Send(send).at(later), Right::Send),
         (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
-        (Command::Offer { service: "adder".into() }, Right::Receive),
+        (Command::Offer { service: "adder".into(), capacity: None }, Right::Receive),
         (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
         (Command::Receive { consumer: String::new(), live: true }, Right::Receive),
         (Command::Consume { consumer: String::new(), up_to: 1, durable: false }, Right::Receive),
@@ -92,6 +96,7 @@ fn number(command: &Command) -> usize {
         Command::Blob(BlobCommand::List) => 27,
         Command::Blob(BlobCommand::Remove { .. }) => 28,
         Command::Later { .. } => 29,
+        Command::Anycast(_) => 30,
     }
 }
 

@@ -9,10 +9,12 @@
 //!    [`Reply::Refused`].
 //! 2. A reply never comes before what it reports is durable.
 
+mod anycast;
 mod blobs;
 mod refused;
 
 pub use crate::delivery::held::Start;
+pub use anycast::{Anycast, AnycastKind};
 pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
 pub use refused::Refused;
 
@@ -48,6 +50,9 @@ pub enum Command {
         /// The service; `None` if the device offers exactly one.
         service: Option<String>,
     },
+    /// Sends a message or a request to one of the devices that offer a service. Ends as [`Self::Send`] or
+    /// [`Self::Request`] does.
+    Anycast(Anycast),
     /// Carries out a command that sends, later: the message is held until it may leave, and is durable meanwhile unless
     /// it is a request. Ends as that command does. The latency of its outcome counts from when it was let go.
     Later {
@@ -84,6 +89,9 @@ pub enum Command {
     Offer {
         /// The name of the service.
         service: String,
+        /// How many requests the program answers at a time: requests to any device that offers the service go elsewhere
+        /// while so many wait here. `None` for as many as a device takes.
+        capacity: Option<u32>,
     },
     /// Answers a call of an offered service: `Ok` with the response, or `Err` with the reason why there is none. Ends
     /// with [`Reply::Ready`].

@@ -66,6 +66,8 @@ impl Engine {
     /// Hands on what wings ask of those beside them and above them.
     pub(super) fn pass_on(&mut self) {
         self.messages.reroute(&mut self.routing);
+        self.messages.advertise_services(&mut self.core, &mut self.neighbours);
+        self.messages.advance_anycasts(&mut self.core, &mut self.neighbours, &mut self.routing);
         for link in ::core::mem::take(&mut self.neighbours.air.freed) {
             self.handle_freed(link);
         }
@@ -89,14 +91,16 @@ impl Engine {
 
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
         match command {
-            sends @ (Command::Send(_) | Command::SendLoad(_) | Command::Request { .. } | Command::Publish { .. }) => {
-                self.handle_later(token, &Timing::default(), sends)
-            }
+            sends @ (Command::Send(_)
+            | Command::SendLoad(_)
+            | Command::Request { .. }
+            | Command::Anycast(_)
+            | Command::Publish { .. }) => self.handle_later(token, &Timing::default(), sends),
             Command::Later { timing, command } => self.handle_later(token, &timing, *command),
             Command::Subscribe { filter, past } => {
                 self.groups.subscribe(&mut self.core, &mut self.neighbours, token, filter, past)
             }
-            Command::Offer { service } => self.messages.offer(&mut self.core, token, service),
+            Command::Offer { service, capacity } => self.messages.offer(&mut self.core, token, service, capacity),
             Command::Respond { call, answer } => self.messages.respond(&mut self.core, token, call, answer),
             Command::Receive { consumer, live } => self.messages.read_inbox(&mut self.core, token, consumer, live),
             Command::Consume { consumer, up_to, durable } => {
@@ -130,6 +134,7 @@ impl Engine {
             | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
         if !known {
             self.messages.services.forget_request(token);
+            self.messages.cancel_anycast(&self.core, token);
             self.messages.forget_held_request(token);
         }
     }

@@ -43,6 +43,8 @@
 //!   `sender`: who waits for the end.
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
 //!   inbox are told; `services`: offers and calls.
+//! - **Anycast.** `anycast`: messages and requests to any device that offers a service: whom to ask, by `choosing`, and in
+//!   which steps, `asking`; `places` that are kept free for callers; the `tags` of services.
 //! - **Blobs.** `blobs`: large payloads: `sending`, `taking`, `fetching`, `serving`, and the application's `commands`.
 //! - **Groups.** `multicast`: subscriptions; `publishing`: publications, in `out_streams` with `ordinals`;
 //!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their

@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Held,
     /// Calls and requests: deadlines.
     Services,
+    /// Messages to any device that offers a service: deadlines, silence, tags of the next epoch.
+    Anycast,
     /// Blobs: chunks and offers that are asked for or made again, deadlines.
     Blobs,
     /// Publications that are to be confirmed: deadlines.
@@ -59,10 +61,11 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Sends,
         Self::Held,
         Self::Services,
+        Self::Anycast,
         Self::Blobs,
         Self::Confirmations,
         Self::Multicast,

@@ -91,6 +91,7 @@ impl Engine {
             Timer::Sends => messages.timeout_unicast(core, neighbours, routing),
             Timer::Held => self.timeout_held(),
             Timer::Services => messages.timeout_services(core),
+            Timer::Anycast => messages.timeout_anycasts(core),
             Timer::Blobs => messages.timeout_blobs(core),
             Timer::Confirmations => groups.timeout_confirmations(core),
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
@@ -121,6 +122,7 @@ impl Engine {
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
                 Timer::Held => messages.held.next_wake(core.now),
                 Timer::Services => messages.services.next_wake(),
+                Timer::Anycast => messages.anycasts.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Confirmations => groups.confirmations.next_wake(),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
@@ -211,6 +213,7 @@ impl Engine {
             self.member.renewal.handle_clock_step();
             self.start_epoch();
             self.groups.update_tags(&mut self.core, &mut self.neighbours);
+            self.messages.anycasts.tags_changed();
         }
     }
 }

@@ -349,7 +349,7 @@ fn answered(arguments: &[&str], payload: &'static [u8]) -> Result<Vec<u8>, Strin
     let (sender, answers) = mpsc::sync_channel(16);
     let mut standing = Vec::new();
     let served = Served::new(Shelf::default(), move |call| match &call.command {
-        Command::Offer { service } => {
+        Command::Offer { service, .. } => {
             let id = InnerId { stream: StreamId([1; 16]), sequence: 9 };
             let from = Name::new("meter").expect("a name");
             let called = api::Call { call: 4, service: service.clone(), from, id, payload: payload.to_vec() };

@@ -16,6 +16,7 @@ impl Engine {
             Command::Request { send, service } => {
                 messages.request(core, neighbours, routing, token, send, service, timing);
             }
+            Command::Anycast(anycast) => messages.anycast(core, token, anycast, timing),
             Command::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 self.publish(token, (topic, payload), policy.as_deref(), lifetime, (confirm, latest), timing);
             }

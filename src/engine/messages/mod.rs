@@ -1,5 +1,6 @@
 //! Messages: what devices send to each other by name, both outgoing and incoming.
 
+pub(super) mod anycast;
 pub(super) mod blobs;
 pub(super) mod departures;
 pub(super) mod endings;
@@ -45,6 +46,8 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
+    /// What goes to any device that offers a service.
+    pub(super) anycasts: anycast::Anycasts,
     pub(super) blobs: blobs::Blobs,
     /// The receivers that have been recorded as full; each has messages that wait.
     pub(super) told_full: BTreeSet<Name>,
@@ -111,6 +114,7 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
+            anycasts: anycast::Anycasts::default(),
             blobs: blobs::Blobs::load(store, quota, now)?,
             told_full: BTreeSet::new(),
             asks: Asks::default(),

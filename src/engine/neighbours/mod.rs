@@ -40,6 +40,8 @@ pub(super) struct Neighbours {
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
     /// of a leaf.
     pub(super) own_groups: BTreeSet<Tag>,
+    /// Tags of the services that this device offers; advertised likewise.
+    pub(super) own_services: BTreeSet<Tag>,
     /// Whether something about links has changed that this device advertises, and that routes depend on.
     pub(super) links_changed: bool,
 }
@@ -60,6 +62,7 @@ impl Neighbours {
             formers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
+            own_services: BTreeSet::new(),
             links_changed: true,
         })
     }

@@ -34,8 +34,8 @@ pub use routing::{
 pub(super) use timing::timing;
 pub use timing::{Held, Start};
 pub use traffic::{
-    AnswerBody, LineOutcome, Missed, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
-    ServiceCall, SubscribeQuery,
+    AnswerBody, LineOutcome, Missed, OfferQuery, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody,
+    SendLinesQuery, ServiceCall, SubscribeQuery,
 };
 
 use crate::time::Unix;

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendBody {
-    /// Name of the receiver.
+    /// Name of the receiver, or `any:SERVICE` for one of the devices that offer a service.
     #[schema(example = "meter-17")]
     pub to: String,
     /// The payload as text.
@@ -96,9 +96,9 @@ fn is_one(number: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestBody {
-    /// Name of the device that offers the service.
+    /// Name of the device that offers the service, or `any:SERVICE` for one of the devices that do.
     pub to: String,
-    /// Name of the service. It may be left out if the device offers exactly one.
+    /// Name of the service. It may be left out if the device offers exactly one, and is with `any:SERVICE`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The payload as text.
@@ -125,6 +125,9 @@ pub struct RequestBody {
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,
+    /// With `any:SERVICE`: whether another device may be given the request although one before may have executed it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub repeat: bool,
 }
 
 /// Body of `POST /v1/publish`.
@@ -213,6 +216,18 @@ pub struct SubscribeQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 1000)]
     pub last: Option<u32>,
+}
+
+/// Query of `GET /v1/offers/{service}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OfferQuery {
+    /// How many requests the program answers at a time. While so many wait, requests to any device that offers the
+    /// service go to another one. If absent, as many as a device takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    pub capacity: Option<u32>,
 }
 
 /// Event `message` of `GET /v1/subscribe`.
