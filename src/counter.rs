@@ -131,6 +131,10 @@ counters! {
     BlobsDamaged: Blobs = "blobs_damaged",
     /// Cached blobs that had to go for others.
     BlobsEvicted: Blobs = "blobs_evicted",
+    /// Broadcasts of devices without the role, or handed on by neighbours for them.
+    BroadcastsForbidden: Frames = "broadcasts_forbidden",
+    /// Broadcasts beyond the rate of their senders, or of senders who are no contacts.
+    BroadcastsRefused: Messages = "broadcasts_refused",
     /// Bulletins from neighbours that do not verify.
     BulletinsRefused: Documents = "bulletins_refused",
     /// Calls of services that were refused because as many as may are open.

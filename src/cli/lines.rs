@@ -14,13 +14,14 @@ use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LineOutcome, Outcome};
 use axum::body::{Body, Bytes};
+use futures::Stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, Stdin};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Notify;
 
 /// The outcomes of all lines.
@@ -43,7 +44,7 @@ pub(super) async fn run<Q: Serialize>(
     patience: Option<Duration>,
 ) -> Result<Verdict, Failure> {
     let started = Instant::now();
-    let input = Arc::new(Input::new());
+    let input = Arc::new(Input::new(tokio::io::stdin()));
     let mut report = Report {
         shell,
         progress: progress(shell),
@@ -63,7 +64,10 @@ pub(super) async fn run<Q: Serialize>(
                             report.add(&line)?;
                         }
                     }
-                    Ok(None) => break None,
+                    Ok(None) if input.is_settled() => break None,
+                    Ok(None) => {
+                        break Some(ClientError::Broken("the node ended its answer before all lines had ended".into()));
+                    }
                     Err(error) => break Some(error),
                 }
             },
@@ -175,7 +179,7 @@ fn progress(shell: &Shell) -> ProgressBar {
 /// Standard input, with the lines that have no outcome yet.
 struct Input {
     /// Kept from one request to the next: a read that is cancelled leaves its bytes in there.
-    stdin: tokio::sync::Mutex<Stdin>,
+    stdin: tokio::sync::Mutex<Box<dyn AsyncRead + Send + Unpin>>,
     backlog: Mutex<Backlog>,
     room: Notify,
 }
@@ -197,10 +201,11 @@ struct Backlog {
 }
 
 impl Input {
-    fn new() -> Self {
+    fn new(stdin: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let backlog =
             Backlog { first: 1, lines: VecDeque::new(), bytes: 0, partial: Vec::new(), ended: false, began: false };
-        Self { stdin: tokio::io::stdin().into(), backlog: Mutex::new(backlog), room: Notify::new() }
+        let stdin: Box<dyn AsyncRead + Send + Unpin> = Box::new(stdin);
+        Self { stdin: stdin.into(), backlog: Mutex::new(backlog), room: Notify::new() }
     }
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
@@ -220,7 +225,7 @@ impl Input {
             backlog.bytes -= line.len();
             backlog.first += 1;
         }
-        self.room.notify_one();
+        self.room.notify_waiters();
         true
     }
 
@@ -230,27 +235,82 @@ impl Input {
         (backlog.first..).zip(&backlog.lines).filter(|(_, (_, ended))| !ended).map(|(number, _)| number).collect()
     }
 
-    /// Reads the next bytes; an empty result is the end of standard input.
-    async fn read(&self) -> io::Result<Vec<u8>> {
+    /// Whether standard input has ended, and each line has its outcome.
+    fn is_settled(&self) -> bool {
+        let backlog = self.backlog();
+        backlog.ended && backlog.lines.iter().all(|(_, ended)| *ended)
+    }
+
+    /// The bytes from a place on, as soon as there are some; an empty result is the end of standard input.
+    ///
+    /// Requests read through the backlog alone: one that has failed may still wait for standard input when the next one
+    /// begins, and what it reads then is the next one's.
+    async fn read(&self, place: &mut Place) -> io::Result<Vec<u8>> {
         loop {
             let room = self.room.notified();
-            if self.backlog().has_room() {
-                break;
+            let has_room = {
+                let backlog = self.backlog();
+                let bytes = backlog.read(place);
+                if !bytes.is_empty() || backlog.ended {
+                    return Ok(bytes);
+                }
+                backlog.has_room()
+            };
+            if !has_room {
+                room.await;
+                continue;
             }
-            room.await;
+            let mut stdin = self.stdin.lock().await;
+            // Another request may have read while this one waited for its turn.
+            if self.backlog().has_more(place) {
+                continue;
+            }
+            let mut chunk = vec![0; CHUNK];
+            let length = stdin.read(&mut chunk).await?;
+            chunk.truncate(length);
+            self.backlog().add(&chunk);
         }
-        let mut stdin = self.stdin.lock().await;
-        let mut chunk = vec![0; CHUNK];
-        let length = stdin.read(&mut chunk).await?;
-        chunk.truncate(length);
-        self.backlog().add(&chunk);
-        Ok(chunk)
     }
+}
+
+/// How far a request has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    line: u64,
+    /// Bytes of that line that have been read.
+    bytes: usize,
 }
 
 impl Backlog {
     fn has_room(&self) -> bool {
         self.lines.len() < MAX_BACKLOG && self.bytes < MAX_BACKLOG_BYTES
+    }
+
+    /// Whether there is something behind a place that has not been read, be it the end.
+    fn has_more(&self, place: &Place) -> bool {
+        self.ended || *place != self.end()
+    }
+
+    /// The place behind all that is known.
+    fn end(&self) -> Place {
+        Place { line: self.first + self.lines.len() as u64, bytes: self.partial.len() }
+    }
+
+    /// All that is known from a place on, which is then behind it.
+    fn read(&self, place: &mut Place) -> Vec<u8> {
+        if place.line < self.first {
+            *place = Place { line: self.first, bytes: 0 };
+        }
+        let passed = usize::try_from(place.line - self.first).unwrap_or(usize::MAX);
+        let lines = self.lines.iter().skip(passed).map(|(line, _)| line).chain([&self.partial]);
+        let mut bytes = Vec::new();
+        let mut begin = place.bytes;
+        for line in lines {
+            bytes.extend_from_slice(line.get(begin..).unwrap_or_default());
+            begin = 0;
+        }
+        *place = self.end();
+        bytes
     }
 
     fn add(&mut self, chunk: &[u8]) {
@@ -273,27 +333,22 @@ impl Backlog {
     }
 }
 
-/// A body of the lines without an outcome, followed by standard input.
+/// A body of the lines from the first without an outcome on, followed by standard input.
 fn body(input: Arc<Input>) -> Body {
-    let (again, ended) = {
-        let backlog = input.backlog();
-        let again: Vec<u8> = backlog.lines.iter().flat_map(|(line, _)| line).chain(&backlog.partial).copied().collect();
-        (again, backlog.ended)
-    };
-    let start = if again.is_empty() { None } else { Some(again) };
-    Body::from_stream(futures::stream::unfold((input, start, ended), |(input, start, ended)| async move {
-        if let Some(again) = start {
-            return Some((Ok(Bytes::from(again)), (input, None, ended)));
+    Body::from_stream(read_on(input))
+}
+
+/// The bytes of the lines from the first without an outcome on, as they come.
+fn read_on(input: Arc<Input>) -> impl Stream<Item = io::Result<Bytes>> {
+    let place = Place { line: input.backlog().first, bytes: 0 };
+    futures::stream::unfold(Some((input, place)), |state| async move {
+        let (input, mut place) = state?;
+        match input.read(&mut place).await {
+            Ok(bytes) if bytes.is_empty() => None,
+            Ok(bytes) => Some((Ok(Bytes::from(bytes)), Some((input, place)))),
+            Err(error) => Some((Err(error), None)),
         }
-        if ended {
-            return None;
-        }
-        match input.read().await {
-            Ok(chunk) if chunk.is_empty() => None,
-            Ok(chunk) => Some((Ok(Bytes::from(chunk)), (input, None, false))),
-            Err(error) => Some((Err(error), (input, None, true))),
-        }
-    }))
+    })
 }
 
 /// Failures that are reported one by one; the summary counts them all.
@@ -306,3 +361,39 @@ const MAX_BACKLOG: usize = 65_536;
 const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 /// Pause between two attempts to reach the node.
 const RETRY: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use tokio::io::AsyncWriteExt;
+
+    async fn next(body: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin)) -> String {
+        String::from_utf8(body.next().await.unwrap().unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_broken_request_has_read_is_the_next_ones() {
+        let (mut writer, stdin) = tokio::io::duplex(1_024);
+        let input = Arc::new(Input::new(stdin));
+        let mut broken = Box::pin(read_on(input.clone()));
+        writer.write_all(b"one\ntwo\nth").await.unwrap();
+        assert_eq!(next(&mut broken).await, "one\ntwo\nth");
+        assert!(input.end(1));
+        // The connection of the first request is gone, and nobody has dropped its body yet: it waits for more.
+        assert!(futures::poll!(broken.next()).is_pending());
+        let mut again = Box::pin(read_on(input.clone()));
+        assert_eq!(next(&mut again).await, "two\nth");
+        assert!(futures::poll!(again.next()).is_pending());
+        writer.write_all(b"ree\nfour").await.unwrap();
+        assert_eq!(next(&mut broken).await, "ree\nfour");
+        assert_eq!(next(&mut again).await, "ree\nfour");
+        drop(writer);
+        assert!(again.next().await.is_none());
+        assert!(!input.is_settled(), "three lines have no outcome");
+        for number in 2..=4 {
+            assert!(input.end(number), "line {number}");
+        }
+        assert!(input.is_settled() && !input.end(4));
+    }
+}

@@ -66,7 +66,11 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     let payload = std::mem::take(&mut call.payload);
     let answer = match exec.split_first() {
         None => Ok(payload),
-        Some((program, arguments)) => execute(program, arguments, &call, payload).await.map(Payload::new),
+        Some(_) => {
+            let variables =
+                [("M2MESH_FROM", &*call.from), ("M2MESH_SERVICE", &call.service), ("M2MESH_MESSAGE_ID", &call.id)];
+            execute(exec, &variables, payload).await.map(Payload::new)
+        }
     };
     let failure = answer.as_ref().err().cloned();
     let Payload { payload, payload_base64 } = answer.unwrap_or_default();
@@ -89,19 +93,17 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     }
 }
 
-/// Runs the program for a call. Returns its standard output, or why there is no response.
-async fn execute(
-    program: &OsString,
-    arguments: &[OsString],
-    call: &ServiceCall,
+/// Runs a program for a request. Returns its standard output, or why there is no response.
+pub(super) async fn execute(
+    exec: &[OsString],
+    variables: &[(&str, &str)],
     payload: Payload,
 ) -> Result<Vec<u8>, String> {
+    let (program, arguments) = exec.split_first().ok_or("there is no program")?;
     let request = payload.into_bytes()?;
     let mut child = Command::new(program)
         .args(arguments)
-        .env("M2MESH_FROM", &call.from)
-        .env("M2MESH_SERVICE", &call.service)
-        .env("M2MESH_MESSAGE_ID", &call.id)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

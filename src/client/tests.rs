@@ -1,8 +1,10 @@
 //! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
-use crate::engine::api::{Anycast, AnycastKind, BlobCommand, BlobSend, Load, Past, Send, Start, Timing};
-use crate::id::{BlobHash, Name};
+use crate::engine::api::{
+    Anycast, AnycastKind, BlobCommand, BlobSend, Broadcast, GroupRequest, Load, Past, Send, Start, Timing,
+};
+use crate::id::{BlobHash, InnerId, Name, StreamId};
 use crate::net::emulation::Lab;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
@@ -26,11 +28,18 @@ fn commands() -> Vec<(Command, Right)> {
     let kind = AnycastKind::Request { repeat: false };
     let (class, policy) = (send.class, None);
     let anycast = Anycast { service: "adder".into(), payload: vec![1], class, policy, lifetime, kind };
+    let request = InnerId { stream: StreamId([1; 16]), sequence: 1 };
+    let asked = GroupRequest { topic: "a/b".into(), payload: vec![1], policy: None, lifetime, most: 3 };
+    let broadcast = Broadcast { payload: vec![1], ack: Ack::None, policy: None, lifetime };
     vec![
         (Command::Send(send.clone()), Right::Send),
         (Command::SendLoad(load), Right::Send),
         (Command::Request { send: send.clone(), service: None }, Right::Send),
         (Command::Anycast(anycast), Right::Send),
+        (Command::Broadcast(broadcast), Right::Send),
+        (Command::Offers("adder".into()), Right::Send),
+        (Command::GroupRequest(asked), Right::Publish),
+        (Command::Answer { to: to.clone(), request, answer: vec![1] }, Right::Receive),
         (publish.clone(), Right::Publish),
         (publish.at(later.clone()), Right::Publish),
         (Command::Send(send).at(later), Right::Send),
@@ -97,6 +106,10 @@ fn number(command: &Command) -> usize {
         Command::Blob(BlobCommand::Remove { .. }) => 28,
         Command::Later { .. } => 29,
         Command::Anycast(_) => 30,
+        Command::Broadcast(_) => 31,
+        Command::Offers(_) => 32,
+        Command::GroupRequest(_) => 33,
+        Command::Answer { .. } => 34,
     }
 }
 
@@ -117,7 +130,7 @@ fn arrived(arriving: &mut Arriving) -> Option<Command> {
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     let commands = commands();
     let numbers: BTreeSet<usize> = commands.iter().map(|(command, _)| number(command)).collect();
-    assert!(numbers.iter().copied().eq(0..30), "one of each, at least: {numbers:?}");
+    assert!(numbers.iter().copied().eq(0..35), "one of each, at least: {numbers:?}");
     for (command, needed) in commands {
         for right in Right::ALL {
             let (door, mut arriving) = Door::new(());

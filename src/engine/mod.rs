@@ -50,7 +50,7 @@
 //!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their
 //!   publishers' clocks; `shelf`: frames kept; `repair`: missing frames, which are `wanted`, with `telling` for
 //!   neighbours; `streams`: their order; `succession`: from one stream to the next; `past`: publications from before a
-//!   subscription; `missing`: gaps; `heard`: up to where subscribers have heard publishers, for good.
+//!   subscription; `broadcast`: messages to all; `answers`: to requests that are published; `missing`: gaps; `heard`: up to where subscribers have heard publishers, for good.
 //! - **Membership.** `epochs`: their turn; `renewal`: credentials and cards; `relaying`: enrolment of others, by an
 //!   `issuer_search` that costs least; `bulletins`: the operator's bulletin; `documents`: what it names.
 //! - **Looks.** [`view`] and `report`: what an operator may look at; [`tables`]: what may have grown; `spelling`: the

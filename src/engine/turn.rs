@@ -93,7 +93,10 @@ impl Engine {
             Timer::Services => messages.timeout_services(core),
             Timer::Anycast => messages.timeout_anycasts(core),
             Timer::Blobs => messages.timeout_blobs(core),
-            Timer::Confirmations => groups.timeout_confirmations(core),
+            Timer::Confirmations => {
+                groups.timeout_confirmations(core);
+                groups.timeout_answers(core);
+            }
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
             Timer::LinkState => routing.timeout_link_state(core, neighbours),
             Timer::Locating => routing.timeout_locating(core, neighbours, &|name| messages.waits_for(name)),
@@ -124,7 +127,7 @@ impl Engine {
                 Timer::Services => messages.services.next_wake(),
                 Timer::Anycast => messages.anycasts.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
-                Timer::Confirmations => groups.confirmations.next_wake(),
+                Timer::Confirmations => first(&[groups.confirmations.next_wake(), groups.answers.next_wake()]),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
                 Timer::Locating => routing.next_question(),

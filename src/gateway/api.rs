@@ -6,9 +6,9 @@ use super::dto::{
     RouteQuery, RouteView, RoutesView, SendBody, Status, timing,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, blobs, identity, openapi, pages, serve, stream};
+use super::{Context, asked, blobs, groups, identity, offers, openapi, pages, serve, stream};
 use crate::client::{AskError, Command, Reading, Reply};
-use crate::engine::api::{Anycast, AnycastKind, Refused, Send};
+use crate::engine::api::{Anycast, AnycastKind, Broadcast, Refused, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
 use crate::identity::kdf::sha256;
@@ -33,6 +33,9 @@ where
         (Method::POST, "/v1/publish", post(publish::<R>)),
         (Method::POST, "/v1/publish-lines", post(stream::publish_lines::<R>)),
         (Method::GET, "/v1/subscribe", get(stream::subscribe::<R>)),
+        (Method::POST, "/v1/group-requests", post(groups::ask_group::<R>)),
+        (Method::POST, "/v1/answers", post(groups::answer_publication::<R>)),
+        (Method::GET, "/v1/services/{service}", get(offers::offers::<R>)),
         (Method::GET, "/v1/offers/{service}", get(stream::offer::<R>)),
         (Method::POST, "/v1/calls/{id}", post(answer::<R>)),
         (Method::GET, "/v1/inbox", get(inbox::<R>)),
@@ -104,6 +107,10 @@ pub(super) async fn send<R>(
             let (service, kind) = (service.to_owned(), AnycastKind::Message { ack, id });
             Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind })
         }
+        None if to == ALL && (latest.is_some() || id.is_some()) => {
+            return Err(ApiError::Request("a broadcast takes neither `latest` nor `id`".into()));
+        }
+        None if to == ALL => Command::Broadcast(Broadcast { payload, ack, policy, lifetime }),
         None => Command::Send(Send { to: name(&to)?, payload, ack, class, policy, lifetime, id, latest }),
     };
     outcome(context.caller.ask(command.at(timing(not_before, spread, wait))).await.map_err(broken)?).map(Json)
@@ -475,6 +482,8 @@ fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<
 
 /// What a destination begins with that is any device that offers a service.
 const ANY: &str = "any:";
+/// The destination that is all devices.
+const ALL: &str = "all";
 
 /// Longest name that an application may give a message, in bytes.
 const MAX_ID: usize = 128;

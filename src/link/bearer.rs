@@ -90,6 +90,13 @@ impl Profile {
         carried.max(LEAST_PIECE).min(self.mtu as usize)
     }
 
+    /// The most bytes that a stream over the bearer is given at once. Packets smaller than [`LEAST_PIECE`] are given several
+    /// at a time, so that what is written together shares them.
+    pub fn burst(&self) -> usize {
+        let mtu = self.mtu as usize;
+        self.piece().max(LEAST_PIECE.next_multiple_of(mtu.max(1)).min(PACKET))
+    }
+
     /// How long a frame of that many bytes is on air, with the overhead of its packets; `None` if the rate is unknown.
     pub fn air_time(&self, bytes: usize) -> Option<Duration> {
         let rate = u64::from(self.rate).checked_mul(1_000).filter(|_| self.rate != u32::MAX)?;
@@ -124,7 +131,7 @@ pub const PACKET: usize = 1_500;
 /// The most that may be stated as the overhead of a packet, in bytes.
 pub const MAX_OVERHEAD: u32 = 10_000;
 /// How many milliseconds a piece takes,
-const PIECE_MS: u64 = 25;
+const PIECE_MS: u64 = 40;
 /// but it has so many bytes at least: in shorter ones, too much would be headers.
 const LEAST_PIECE: usize = 512;
 /// The idle time of a free link over datagrams: shorter than address translators keep a mapping in practice.

@@ -12,7 +12,7 @@
 //!  frames that wait for a link, by class   4,096; 1,024 of bulk                node::stalled        overtaken
 //!  outbox of each lane, by class           50 ms of the lane's pace            net::outbox          overtaken
 //!  ──────────────────────────────────────── from here on nothing is overtaken ────────────────────────────────
-//!  piece that is being written             25 ms of the bearer's rate,         Profile::piece       one
+//!  piece that is being written             40 ms of the bearer's rate,         Profile::piece       one
 //!                                          512 bytes at least
 //!  Yamux, Noise, QUIC, socket, modem       what the bearer is behind by:       this module          LATE
 //!                                          10 ms at most
@@ -24,6 +24,9 @@
 //! when the one before it has been carried, by the bearer's rate and with the overhead of its packets. Its two lanes take
 //! turns, except that alarms go before what else waits, [`PATIENCE`] times in a row at most. Data frames are cut into
 //! pieces before they are queued ([`crate::wire::fragment`]); a control frame is written in parts, between which the data lane has its turn.
+//!
+//! Packets that are smaller than 512 bytes are written several at a time ([`Profile::burst`]): frames that leave together
+//! share packets, which short messages are paid by.
 //!
 //! A class may have a *share* of the rate: a bucket of its own, of the depth of one piece as well.
 //!
@@ -79,7 +82,7 @@ impl Pacer {
         Self {
             rate,
             overhead: bearer.overhead as usize,
-            piece: bearer.piece(),
+            piece: bearer.burst(),
             free: now,
             shares,
             timer: None,

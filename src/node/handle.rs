@@ -18,7 +18,9 @@ use super::system::{self, NodeError, RunOptions, Running};
 use crate::client::{
     self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
-use crate::engine::api::{Anycast, AnycastKind, Call, Contact, Missed, Outcome, Past, Published, Refused, Send};
+use crate::engine::api::{
+    Anycast, AnycastKind, Broadcast, Call, Contact, Missed, Outcome, Past, Published, Refused, Send,
+};
 use crate::engine::view::{IdentityView, LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::pages;
@@ -26,6 +28,7 @@ use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::keystore::Keyring;
 use crate::store::SledReader;
+use crate::wire::batch::Ack;
 use crate::wire::data::Class;
 use futures::lock::Mutex;
 use futures::{Stream, StreamExt};
@@ -223,6 +226,21 @@ impl Node {
         let (service, kind) = (service.to_owned(), AnycastKind::Message { ack, id });
         let command = Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind });
         outcome(self.start(command).await?).await
+    }
+
+    /// Sends a message to the inbox of every device of the area, which takes the role `broadcast`. With [`Ack::End`] it waits for their
+    /// confirmations, until the deadline at the latest.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    pub async fn broadcast(
+        &self,
+        payload: impl Into<Vec<u8>>,
+        ack: Ack,
+        lifetime: Duration,
+    ) -> Result<Outcome, CallError> {
+        let broadcast = Broadcast { payload: payload.into(), ack, policy: None, lifetime };
+        outcome(self.start(Command::Broadcast(broadcast)).await?).await
     }
 
     /// Calls a service at one of the devices that offer it, and returns who has answered, and the response. It is executed at

@@ -2,8 +2,10 @@
 
 pub(super) mod anycast;
 pub(super) mod blobs;
+pub(super) mod broadcasts;
 pub(super) mod departures;
 pub(super) mod endings;
+pub(super) mod group_answers;
 pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
@@ -63,6 +65,8 @@ pub(super) struct Asks {
     /// Publications of this device that a contact has handed to a subscriber: the contact, the first publication, and
     /// how many publications there are, the first included.
     pub(super) heard: Vec<(Name, InnerId, u32)>,
+    /// Answers of contacts to publications of this device, as they say.
+    pub(super) answers: Vec<(Name, InnerId, Vec<u8>)>,
     /// New contact cards are wanted, because a message is addressed to a name without a card.
     pub(super) cards: bool,
     /// Contact cards are wanted that the issuer may have received only just now, because an unknown device opens a

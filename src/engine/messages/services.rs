@@ -49,7 +49,7 @@ const MAX_SERVICES: usize = 64;
 /// The shortest lifetime of an answer.
 const LEAST_LIFETIME: Duration = Duration::from_secs(1);
 /// How long a call waits for its answer if its sender has named no lifetime.
-const CALL_LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const CALL_LIFETIME: Duration = Duration::from_secs(60);
 
 /// A service that a program of this device offers.
 #[derive(Clone, Copy, Debug)]
@@ -249,7 +249,7 @@ impl Messages {
 
     /// Submits an answer to a call. Returns whether it was accepted.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         core: &mut Core,
         token: Token,
@@ -340,6 +340,14 @@ impl Messages {
 
     /// Processes a contact's answer to a request of this device.
     pub(in crate::engine) fn handle_answer(&mut self, core: &mut Core, from: &Name, message: &Message<'_>) {
+        if let Some(id) = message.replies_to.filter(|id| !self.services.requests.contains_key(id)) {
+            if message.purpose == Purpose::Reply {
+                self.asks.answers.push((from.clone(), id, message.payload.to_vec()));
+            } else {
+                core.count(Counter::ResponsesUnasked, 1);
+            }
+            return;
+        }
         let request = message.replies_to.filter(|id| self.services.requests.get(id).is_some_and(|r| r.to == *from));
         let Some(request) = request.and_then(|id| {
             let request = self.services.requests.remove(&id)?;

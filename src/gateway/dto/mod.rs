@@ -8,6 +8,7 @@ mod blobs;
 mod bulletin;
 #[cfg(test)]
 mod contract;
+mod groups;
 mod identity;
 mod lab;
 mod node;
@@ -20,6 +21,7 @@ mod traffic;
 pub(in crate::gateway) use blobs::blob_hash;
 pub use blobs::{AttachedBlob, Blob, BlobFetchQuery, BlobLine, BlobProgress, BlobPutQuery, BlobSendQuery, BlobTaken};
 pub use bulletin::{BulletinBody, BulletinTaken};
+pub use groups::{GroupAnswer, GroupAnswers, GroupRequestBody, PublicationAnswerBody};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, Quarantined, RouteQuery, SerialLine, Status, Waiting};
@@ -34,8 +36,8 @@ pub use routing::{
 pub(super) use timing::timing;
 pub use timing::{Held, Start};
 pub use traffic::{
-    AnswerBody, LineOutcome, Missed, OfferQuery, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody,
-    SendLinesQuery, ServiceCall, SubscribeQuery,
+    AnswerBody, LineOutcome, Missed, Offer, OfferQuery, PublishBody, PublishLinesQuery, Published, RequestBody,
+    SendBody, SendLinesQuery, ServiceCall, SubscribeQuery,
 };
 
 use crate::time::Unix;

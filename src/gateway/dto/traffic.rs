@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendBody {
-    /// Name of the receiver, or `any:SERVICE` for one of the devices that offer a service.
+    /// Name of the receiver, `any:SERVICE` for one of the devices that offer a service, or `all` for all devices.
     #[schema(example = "meter-17")]
     pub to: String,
     /// The payload as text.
@@ -230,6 +230,26 @@ pub struct OfferQuery {
     pub capacity: Option<u32>,
 }
 
+/// An offer of a service by another device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Offer {
+    /// Name of the device.
+    pub from: String,
+    /// How many requests it answers at a time.
+    pub capacity: u32,
+    /// How many wait there for their answers, or have a place kept free.
+    pub load: u32,
+    /// How long ago it said so, in microseconds.
+    pub age_us: u64,
+}
+
+impl From<api::OfferView> for Offer {
+    fn from(offer: api::OfferView) -> Self {
+        let api::OfferView { from, capacity, load, awake: _, age } = offer;
+        Self { from: from.to_string(), capacity, load, age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// Event `message` of `GET /v1/subscribe`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
@@ -246,6 +266,9 @@ pub struct Published {
     /// Messages that this stream dropped before this one, the oldest first, because they were not read in time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// The number of the request, if it is one, to be named in `POST /v1/answers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// The payload.
     #[serde(flatten)]
     pub payload: Payload,
@@ -253,13 +276,14 @@ pub struct Published {
 
 impl Published {
     pub(in crate::gateway) fn new(published: api::Published, skipped: u64) -> Self {
-        let api::Published { topic, payload, from, sent, lost } = published;
+        let api::Published { topic, payload, from, sent, lost, request } = published;
         Self {
             topic,
             from: from.map(|name| name.to_string()),
             sent: sent.to_string(),
             lost,
             skipped,
+            request: request.map(|id| format!("{}/{}", id.stream, id.sequence)),
             payload: Payload::new(payload),
         }
     }

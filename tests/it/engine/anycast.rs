@@ -337,5 +337,29 @@ fn a_request_to_any_device_does_not_wait_for_a_time() {
     let mut mesh = hall();
     let timing = Timing { spread: Some(seconds(5)), ..Timing::default() };
     let token = mesh.command(CLIENT, Command::Later { timing, command: Box::new(request(b"1", 30)) });
-    assert!(matches!(mesh.reply(CLIENT, token), Some(Reply::Refused(Refused::Service(_)))));
+    assert!(matches!(mesh.reply(CLIENT, token), Some(Reply::Refused(Refused::AtOnce(_)))));
+}
+
+#[test]
+fn who_offers_a_service_is_listed_with_its_load() {
+    let mut mesh = hall();
+    let listed = |mesh: &mut Mesh| {
+        let token = mesh.command(CLIENT, Command::Offers("count".to_owned()));
+        mesh.run(seconds(5));
+        match mesh.reply(CLIENT, token) {
+            Some(Reply::Offers(offers)) => {
+                offers.iter().map(|offer| (offer.from.to_string(), offer.load, offer.capacity)).collect::<Vec<_>>()
+            }
+            other => unreachable!("no list but {other:?}"),
+        }
+    };
+    assert!(listed(&mut mesh).is_empty());
+    offer(&mut mesh, FAR, Some(2));
+    offer(&mut mesh, END, Some(7));
+    mesh.run(seconds(5));
+    mesh.command(RELAY, request(b"1", 60));
+    mesh.run(seconds(1));
+    assert_eq!(listed(&mut mesh), [("end".to_owned(), 0, 7), ("far".to_owned(), 1, 2)]);
+    mesh.stop(END);
+    assert_eq!(listed(&mut mesh), [("far".to_owned(), 1, 2)]);
 }

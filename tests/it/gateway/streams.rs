@@ -26,6 +26,7 @@ fn published(text: &str) -> Reply {
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
         lost: 0,
+        request: None,
     })
 }
 

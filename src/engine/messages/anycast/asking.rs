@@ -1,6 +1,6 @@
 //! Asking: the steps of a send to a service, from the command to the device that gets it.
 
-use super::{Devices, Entry, GATHER, MAX_BYTES, MAX_OPEN, PAUSE, Step, WAVE, Why};
+use super::{Devices, Entry, GATHER, LIST, MAX_BYTES, MAX_OPEN, PAUSE, Step, WAVE, Why};
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::message::{Content, Fate, Submission};
@@ -29,8 +29,7 @@ impl Messages {
             return;
         }
         if timing.holds() || timing.wait.is_some() {
-            let reason = "a message to any device that offers a service leaves at once: `not before`, `spread` and `wait` are for messages to one device";
-            return core.finish(token, Reply::Refused(Refused::Service(reason.to_owned())));
+            return core.finish(token, Reply::Refused(Refused::AtOnce(format!("any:{service}"))));
         }
         let id = match kind {
             AnycastKind::Message { id, .. } => id,
@@ -55,18 +54,6 @@ impl Messages {
         };
         let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
         let send_policy = core.send_policies.get(&named.name).cloned().unwrap_or_default();
-        let anycasts = &mut self.anycasts;
-        if anycasts.entries.len() >= MAX_OPEN || anycasts.bytes + payload.len() > MAX_BYTES {
-            let reason = format!("{} messages to services look for a device already", anycasts.entries.len());
-            core.count(Counter::AnycastsRefused, 1);
-            return core.finish(token, Reply::Refused(Refused::Full(reason)));
-        }
-        let now = core.now.time;
-        anycasts.last += 1;
-        let number = anycasts.last;
-        anycasts.bytes += payload.len();
-        anycasts.by_token.insert(token, number);
-        anycasts.by_id.extend(id.map(|id| (id, number)));
         let entry = Entry {
             token,
             also: Vec::new(),
@@ -75,14 +62,33 @@ impl Messages {
             policy,
             lane: Lane { class, send_policy },
             kind,
-            since: now,
-            deadline: now + lifetime,
-            step: Step::Pausing { until: now },
+            since: core.now.time,
+            deadline: core.now.time + lifetime,
+            step: Step::Pausing { until: core.now.time },
             devices: Devices::default(),
             pause: PAUSE.0,
             questions: BTreeSet::new(),
+            lists: false,
             unsure: false,
         };
+        self.enter(core, entry);
+    }
+
+    /// Takes a send, unless there are too many.
+    pub(super) fn enter(&mut self, core: &mut Core, entry: Entry) {
+        let anycasts = &mut self.anycasts;
+        if anycasts.entries.len() >= MAX_OPEN || anycasts.bytes + entry.payload.len() > MAX_BYTES {
+            let reason = format!("{} messages to services look for a device already", anycasts.entries.len());
+            core.count(Counter::AnycastsRefused, 1);
+            return core.finish(entry.token, Reply::Refused(Refused::Full(reason)));
+        }
+        anycasts.last += 1;
+        let number = anycasts.last;
+        anycasts.bytes += entry.payload.len();
+        anycasts.by_token.insert(entry.token, number);
+        if let AnycastKind::Message { id: Some(id), .. } = entry.kind {
+            anycasts.by_id.insert(id, number);
+        }
         anycasts.entries.insert(number, entry);
         anycasts.ready.insert(number);
     }
@@ -123,7 +129,8 @@ impl Messages {
                 self.choose(core, neighbours, routing, number);
             }
             Step::Ordered { .. } => {}
-            _ if entry.deadline <= now => self.give_up(core, number),
+            _ if entry.deadline <= now && !entry.lists => self.give_up(core, number),
+            Step::Enquiring { waiting, .. } if entry.lists && (over || waiting.is_empty()) => self.list(core, number),
             Step::Pausing { .. } if over => self.seek(core, neighbours, routing, number),
             Step::Enquiring { waiting, .. } if over || waiting.is_empty() => {
                 for (name, id) in core::mem::take(waiting) {
@@ -151,12 +158,12 @@ impl Messages {
         for question in core::mem::take(&mut entry.questions) {
             self.anycasts.asked.remove(&question);
         }
-        let (service, tried) = (entry.service.clone(), entry.devices.tried.clone());
+        let (service, tried, lists) = (entry.service.clone(), entry.devices.tried.clone(), entry.lists);
         let request = matches!(entry.kind, AnycastKind::Request { .. });
         let mut names = self.offering(core, neighbours, routing, &service);
         names.retain(|name| !tried.contains_key(name) && self.anycasts.fresh(&service, name, now) != Some(None));
         let candidates = self.reachable(core, neighbours, routing, number, &names);
-        if request {
+        if request && !lists {
             let known = |one: &&Candidate| matches!(self.anycasts.fresh(&service, &one.name, now), Some(Some(_)));
             let known: Vec<Candidate> = candidates.iter().filter(known).cloned().collect();
             if let Some(best) = self.best(core, &service, &known, true) {
@@ -164,6 +171,9 @@ impl Messages {
             }
         }
         if candidates.is_empty() {
+            if lists {
+                return self.list(core, number);
+            }
             let Some(entry) = self.anycasts.entries.get_mut(&number) else { return };
             entry.devices.tried.clear();
             entry.step = Step::Pausing { until: now + entry.pause };
@@ -172,7 +182,7 @@ impl Messages {
         }
         let mut waiting = BTreeMap::new();
         let mut until = now;
-        for Candidate { name, patience, .. } in candidates.into_iter().take(WAVE) {
+        for Candidate { name, patience, .. } in candidates.into_iter().take(if lists { LIST } else { WAVE }) {
             match self.ask(core, number, &name, Purpose::Enquiry) {
                 Some(id) => {
                     until = until.max(now + patience);
@@ -329,7 +339,9 @@ impl Messages {
             Step::Enquiring { waiting, since, until } => match why {
                 None => {
                     // The answer comes behind the receipt; those of others may take as long again.
-                    *until = (*until).min(now + now.since(*since) + GATHER);
+                    if !entry.lists {
+                        *until = (*until).min(now + now.since(*since) + GATHER);
+                    }
                     entry.devices.found.insert(of.clone());
                 }
                 Some(why) => {

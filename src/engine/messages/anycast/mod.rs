@@ -32,6 +32,7 @@
 
 mod asking;
 mod choosing;
+mod listing;
 mod places;
 mod tags;
 
@@ -53,6 +54,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub(in crate::engine) const MAX_KNOWN: usize = 4_096;
 /// Most devices asked at a time for one send.
 const WAVE: usize = 16;
+/// Most devices asked at a time for a list of offers.
+const LIST: usize = 64;
 /// Most devices considered for one send.
 const MAX_CANDIDATES: usize = 256;
 /// How long what a device has said of its offer is taken for true.
@@ -81,6 +84,8 @@ struct Entry {
     pause: Duration,
     /// Its questions since the last pause.
     questions: BTreeSet<InnerId>,
+    /// Whether it asks for the offers alone.
+    lists: bool,
     /// Whether a device may have executed it that has not said so; only where repetition is allowed.
     unsure: bool,
 }

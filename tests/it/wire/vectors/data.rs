@@ -228,8 +228,8 @@ fn groups() -> Vec<Vector> {
         began: NOW * 1_000_000,
         ends: false,
         messages: vec![
-            GroupMessage { topic: "plant/vmstat", number: 1, payload: b"r b swpd" },
-            GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" },
+            GroupMessage { topic: "plant/vmstat", number: 1, payload: b"r b swpd", request: false },
+            GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: true },
         ],
         pause: 250,
         asks: true,
@@ -237,7 +237,7 @@ fn groups() -> Vec<Vector> {
     let end = GroupBatch {
         first: 3,
         ends: true,
-        messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" }],
+        messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: false }],
         pause: 3_600_000,
         asks: false,
         ..inner.clone()
