@@ -7,6 +7,7 @@ pub mod bearer;
 pub mod cron;
 pub mod duty;
 pub mod lab;
+pub mod mail;
 pub mod quantity;
 pub mod serial;
 pub mod share;
@@ -18,6 +19,7 @@ use crate::net::NetConfig;
 use crate::routing::policies::{MAX_POLICIES, NamedPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `clock`: whose time it goes by.
     pub clock: ClockSource,
+    /// `clock_error`: by how much the machine's clock is wrong at most, as whoever sets it says: `20ms`.
+    #[serde(with = "bearer::optional_span", skip_serializing_if = "Option::is_none")]
+    pub clock_error: Option<Duration>,
     /// For how long the device is known by one pseudonym: `stable` (its life), or `rotating`, the default, or `strict` (an epoch). It is in force from
     /// the first epoch on for which the device has asked for no credential yet.
     pub anonymity: Anonymity,
@@ -36,6 +41,11 @@ pub struct Config {
     pub routing: RoutingConfig,
     /// `[blobs]`: large payloads that are kept.
     pub blobs: BlobConfig,
+    /// `[mail]`: mail that is taken, and kept for others.
+    pub mail: mail::MailConfig,
+    /// `[sleep]`: when the device is awake, and who keeps its mail meanwhile.
+    #[serde(skip_serializing_if = "mail::SleepConfig::is_none")]
+    pub sleep: mail::SleepConfig,
     /// `[[policy]]`: policies that messages can be sent under.
     #[serde(rename = "policy")]
     pub policies: Vec<NamedPolicy>,
@@ -187,7 +197,11 @@ impl Config {
             anonymity: self.anonymity,
             policies: self.policies.clone(),
             blob_quota: self.blobs.quota.0,
+            mail: self.mail.receive || !self.sleep.is_none(),
+            mail_quota: self.mail.quota.0,
+            sleep: self.sleep.settings(),
             clock: self.clock == ClockSource::Machine,
+            clock_error: self.clock_error,
             ..Settings::default()
         }
     }
@@ -225,6 +239,18 @@ mod tests {
         assert_eq!(Config::parse(""), Ok(Config::default()));
         let config = Config::parse("[net]\nlisten = ['/ip4/127.0.0.1/tcp/7000']\nmdns = false").expect("valid");
         assert_eq!(config.net.listen.len(), 1);
+    }
+
+    #[test]
+    fn a_device_that_sleeps_takes_mail_and_is_awake_at_times() {
+        let text = "[sleep]\nparents = [\"gateway\"]\nawake = [{ cron = \"*/15 * * * *\", for = \"1m\" }]";
+        let settings = Config::parse(text).expect("valid").settings();
+        let sleep = settings.sleep.expect("it sleeps");
+        assert!(settings.mail && sleep.parents.len() == 1 && !sleep.awake.is_empty());
+        let plain = Config::parse("[mail]\nquota = \"1MB\"").expect("valid").settings();
+        assert!(!plain.mail && plain.sleep.is_none() && plain.mail_quota == 1_000_000);
+        let error = Config::parse("[sleep]\nawake = [{ from = \"01:00\" }]").expect_err("it has no end");
+        assert!(error.contains("until"), "{error}");
     }
 
     #[test]

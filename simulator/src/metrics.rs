@@ -108,6 +108,11 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "longest time from one arrival of a sender's messages to the next, at whomever they were for",
     ),
+    of_messages(
+        "arrivals.peak_to_mean",
+        Unit::Count,
+        "arrivals in the busiest minute, by what they are on average, where they go on for some minutes",
+    ),
     of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
     of_all("bytes.payload", Unit::Bytes, "of those, on streams of messages"),
     of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
@@ -172,6 +177,7 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "from the end of the last fault until all links stood that could; 0 without faults",
     ),
+    of_all("attached.max", Unit::Count, "links of one device that came up within a second, the most"),
     of_all("links.lost", Unit::Count, "links that went down after the warm-up, other than by a change of pseudonym"),
     of_all(
         "turn.links",
@@ -210,6 +216,16 @@ pub const METRICS: &[Metric] = &[
     of_all("revocation.bulletin", Unit::Bytes, "of the largest bulletin of a revocation"),
     of_all("revocation.document", Unit::Bytes, "of the largest new version of a group's key that it names"),
     of_all("revocation.document.first", Unit::Bytes, "the same, of the first revocation"),
+    of_all(
+        "windows.outside",
+        Unit::Count,
+        "frames of messages and publications that devices with a right clock sent while the access windows of the bearer were closed",
+    ),
+    of_all(
+        "windows.missed",
+        Unit::Count,
+        "messages to one device that did not come in time, though some way to it was open for a minute of their time",
+    ),
     of_all("queue.max", Unit::Count, "messages on their way out at one node, the most seen"),
     of_all(
         "dropped",

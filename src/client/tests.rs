@@ -62,6 +62,7 @@ fn commands() -> Vec<(Command, Right)> {
         (Command::Peers, Right::Inspect),
         (Command::Identity, Right::Inspect),
         (Command::Rotate { anonymity: None }, Right::Administer),
+        (Command::Mailbox, Right::Inspect),
         (Command::Links, Right::Inspect),
         (Command::Routes, Right::Inspect),
         (Command::Route { to, policy: None }, Right::Inspect),
@@ -110,6 +111,7 @@ fn number(command: &Command) -> usize {
         Command::Offers(_) => 32,
         Command::GroupRequest(_) => 33,
         Command::Answer { .. } => 34,
+        Command::Mailbox => 35,
     }
 }
 
@@ -130,7 +132,7 @@ fn arrived(arriving: &mut Arriving) -> Option<Command> {
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     let commands = commands();
     let numbers: BTreeSet<usize> = commands.iter().map(|(command, _)| number(command)).collect();
-    assert!(numbers.iter().copied().eq(0..35), "one of each, at least: {numbers:?}");
+    assert!(numbers.iter().copied().eq(0..36), "one of each, at least: {numbers:?}");
     for (command, needed) in commands {
         for right in Right::ALL {
             let (door, mut arriving) = Door::new(());

@@ -20,7 +20,7 @@ pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
 pub use inbox::{InboxMessage, InboxRecord};
 pub use refused::Refused;
 
-use super::view::{IdentityView, LinkView, RouteView, RoutesView};
+use super::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
 use crate::id::{InnerId, Name, SendId};
 use crate::identity::anonymity::Anonymity;
 use crate::time::Unix;
@@ -166,6 +166,8 @@ pub enum Command {
         /// The mode from now on; `None` to take the next pseudonym.
         anonymity: Option<Anonymity>,
     },
+    /// What is kept for devices that are away. Ends with [`Reply::Mailbox`].
+    Mailbox,
     /// Links as the router sees them.
     Links,
     /// Asks for the link-state database and the routes in use. Ends with [`Reply::Routes`].
@@ -292,6 +294,8 @@ pub enum Reply {
     },
     /// Answer to [`Command::Identity`] and [`Command::Rotate`].
     Identity(Box<IdentityView>),
+    /// Answer to [`Command::Mailbox`].
+    Mailbox(Vec<MailboxView>),
     /// Answer to [`Command::Links`].
     Links(Vec<LinkView>),
     /// The reply to [`Command::Routes`].

@@ -10,12 +10,12 @@ use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
 use crate::event_log::{Event, EventLog};
 use crate::id::{Lsn, Pseudonym};
-use crate::identity::clock::NodeClock;
+use crate::identity::clock::{NodeClock, Standing};
 use crate::identity::credential::OwnCredential;
 use crate::identity::kdf::{self, label};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
-use crate::time::Now;
+use crate::time::{Now, Time};
 use ::core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +26,8 @@ pub(super) struct Core {
     pub(super) now: Now,
     /// Whose time that is.
     pub(super) clock: NodeClock,
+    /// By how much it was wrong at most when it was learnt, and when that was.
+    pub(super) learnt_error: (Duration, Time),
     pub(super) rng: ChaCha20Rng,
     pub(super) membership: Membership,
     pub(super) settings: Settings,
@@ -87,6 +89,20 @@ impl Core {
         self.membership.bulletin().epoch_length().skew()
     }
 
+    /// By how many microseconds this device's clock is wrong at most; `None` if nobody knows. A machine's clock is as wrong
+    /// as the settings say, else as clocks may differ for links to come up. One that was learnt also goes wrong by [`DRIFT`].
+    pub(super) fn clock_error(&self) -> Option<u64> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        match self.clock.standing() {
+            Standing::Machine => Some(micros(self.settings.clock_error.unwrap_or_else(|| self.skew()))),
+            Standing::Learnt { sure: true } => {
+                let (error, since) = self.learnt_error;
+                Some(micros(error).saturating_add(micros(self.now.time.since(since)) / DRIFT))
+            }
+            Standing::Unset | Standing::Learnt { sure: false } => None,
+        }
+    }
+
     pub(super) fn timeout_log(&mut self) {
         self.log.handle_timeout(self.now);
     }
@@ -115,3 +131,6 @@ impl Core {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: true });
     }
 }
+
+/// By which a clock that nothing sets goes wrong, as a part of the time: 200 ppm.
+const DRIFT: u64 = 5_000;

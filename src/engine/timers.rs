@@ -25,6 +25,8 @@ pub(super) enum Timer {
     Anycast,
     /// Blobs: chunks and offers that are asked for or made again, deadlines.
     Blobs,
+    /// Mail that is kept for others.
+    Mail,
     /// Publications that are to be confirmed: deadlines.
     Confirmations,
     /// Subscriptions and publications: gaps, deadlines, tags of the next epoch.
@@ -37,6 +39,8 @@ pub(super) enum Timer {
     LinkMetrics,
     /// Neighbours in quarantine.
     Quarantine,
+    /// When this device sleeps.
+    Sleep,
     /// Trees of groups.
     Tree,
     /// Group frames that are missing, or kept for others.
@@ -61,18 +65,20 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Sends,
         Self::Held,
         Self::Services,
         Self::Anycast,
         Self::Blobs,
+        Self::Mail,
         Self::Confirmations,
         Self::Multicast,
         Self::LinkState,
         Self::Locating,
         Self::LinkMetrics,
         Self::Quarantine,
+        Self::Sleep,
         Self::Tree,
         Self::Repair,
         Self::Clock,

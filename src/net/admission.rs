@@ -45,11 +45,12 @@ use super::handshake::{Reason, Setup, read, within, write};
 use super::links::Room;
 use super::permits::{Denied, GivenUp, Permit, Permits, Source, Stage};
 use super::sorter::Sorter;
+use super::turnstile::{LONGEST_WAIT, Turnstile};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
 use crate::id::Pseudonym;
 use crate::wire::enrolment::Refusal;
-use crate::wire::hello::{CLOCK, EnrolHello, Kind};
+use crate::wire::hello::{CLOCK, EnrolHello, Kind, WAIT};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
 use libp2p::core::Endpoint;
@@ -131,6 +132,7 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) setup_time: Duration,
     pub(crate) sorter: Arc<Sorter>,
     pub(crate) room: Arc<Room>,
+    pub(crate) turnstile: Turnstile,
     pub(crate) admitted: Admitted<G::Peer>,
     pub(crate) desk: Desk,
     pub(crate) counters: Arc<Counters>,
@@ -305,7 +307,7 @@ impl<G: Gatekeeper> Gate<G> {
                 let dialer = async {
                     let mut asked = Instant::now();
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let expected = [Kind::Member, Kind::Ok, Kind::Full, Kind::Clock];
+                    let expected = [Kind::Member, Kind::Ok, Kind::Full, Kind::Later, Kind::Clock];
                     let mut answer = read(&mut stream, &expected).await;
                     let told = answer.as_ref().ok().filter(|(kind, _)| *kind == Kind::Clock);
                     if let Some(again) = told.and_then(|(_, theirs)| self.hello_by(theirs)) {
@@ -319,6 +321,7 @@ impl<G: Gatekeeper> Gate<G> {
                         Err(reason) => return Err(reason),
                         Ok((Kind::Ok, _)) => return Err(Reason::Cut),
                         Ok((Kind::Full, _)) => return Err(Reason::Full),
+                        Ok((Kind::Later, wait)) => return Err(hear_wait(&wait)),
                         Ok((Kind::Clock, theirs)) => return Err(self.hear_clock(&theirs, address)),
                         Ok((_, hello)) => hello,
                     };
@@ -374,12 +377,15 @@ impl<G: Gatekeeper> Gate<G> {
                     // Sent instead of a Hello; the dialer then hangs up. If this end closed first, the dialer might not
                     // read it.
                     let instead = match (self.gatekeeper.bars(&found), self.room.has_for(&peer)) {
-                        (true, _) => Some((Kind::Ok, Reason::Cut)),
-                        (false, false) => Some((Kind::Full, Reason::Full)),
-                        (false, true) => None,
+                        (true, _) => Some((Kind::Ok, Vec::new(), Reason::Cut)),
+                        (false, false) => Some((Kind::Full, Vec::new(), Reason::Full)),
+                        (false, true) => match self.turnstile.pass(&pseudonym, Instant::now()) {
+                            Ok(()) => None,
+                            Err(wait) => Some((Kind::Later, tell_wait(wait), Reason::Later(wait))),
+                        },
                     };
-                    if let Some((kind, reason)) = instead {
-                        write(&mut stream, kind, &[]).await?;
+                    if let Some((kind, body, reason)) = instead {
+                        write(&mut stream, kind, &body).await?;
                         let _ = read(&mut stream, &[]).await;
                         return Err(reason);
                     }
@@ -444,11 +450,24 @@ impl<G: Gatekeeper> Gate<G> {
         match reason {
             Reason::Own | Reason::Twin => {}
             Reason::Full => self.counters.count(Item::Dropped(Counter::LinksOverLimit), 1),
+            Reason::Later(_) => self.counters.count(Item::Dropped(Counter::AdmissionsPutOff), 1),
             Reason::Cut => self.counters.count(Item::Cut, 1),
             _ => self.counters.count(Item::Refused(reason.code()), 1),
         }
         AdmissionError::Refused(reason)
     }
+}
+
+/// The body of a message that says how long to wait. A turn is never told too early.
+fn tell_wait(wait: Duration) -> Vec<u8> {
+    let millis = u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
+    millis.to_be_bytes().to_vec()
+}
+
+/// Handles a message that says how long to wait: the longest time is bounded, whatever it says.
+fn hear_wait(body: &[u8]) -> Reason {
+    let millis = <[u8; WAIT]>::try_from(body).map(u32::from_be_bytes);
+    millis.map_or(Reason::Malformed, |millis| Reason::Later(Duration::from_millis(millis.into()).min(LONGEST_WAIT)))
 }
 
 /// The result of the exchange of Hellos.

@@ -54,6 +54,7 @@ pub mod offer;
 pub mod opener;
 pub mod parcel;
 pub mod receipt;
+pub mod rest;
 pub mod topic;
 
 pub use codec::{DecodeError, decode, encode};

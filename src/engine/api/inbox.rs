@@ -29,6 +29,9 @@ pub struct InboxRecord<'a> {
     /// The blob that the one message consists of, whose payload is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<Attached>,
+    /// By how many microseconds `sent` is wrong at most, as the sender says; `None` if it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_error: Option<u64>,
 }
 
 /// A message of the inbox.
@@ -48,6 +51,8 @@ pub struct InboxMessage {
     pub payload: Vec<u8>,
     /// The blob that it consists of, instead of a payload.
     pub blob: Option<Attached>,
+    /// By how many microseconds `sent` is wrong at most, as the sender says; `None` if it does not know.
+    pub sent_error: Option<u64>,
 }
 
 impl InboxRecord<'_> {
@@ -71,6 +76,7 @@ impl InboxRecord<'_> {
             received: self.received,
             payload: payload.to_vec(),
             blob: self.blob.clone(),
+            sent_error: self.sent_error,
         })
     }
 }

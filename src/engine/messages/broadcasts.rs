@@ -34,6 +34,7 @@ impl Messages {
             received: core.now.unix,
             records: Cow::Owned(records),
             blob: None,
+            sent_error: None,
         };
         self.inbox.last = record.last();
         self.inbox.enter(&record);

@@ -126,6 +126,7 @@ impl Messages {
             received,
             records: Cow::Borrowed(records),
             blob: None,
+            sent_error: head.error,
         };
         let inbox = &mut self.inbox;
         if head.ack == Ack::None && !inbox.live.is_empty() {

@@ -11,6 +11,7 @@ mod contract;
 mod groups;
 mod identity;
 mod lab;
+mod mailbox;
 mod node;
 mod outcome;
 mod records;
@@ -24,6 +25,7 @@ pub use bulletin::{BulletinBody, BulletinTaken};
 pub use groups::{GroupAnswer, GroupAnswers, GroupRequestBody, PublicationAnswerBody};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
+pub use mailbox::MailboxView;
 pub use node::{Contact, Peer, Quarantined, RouteQuery, SerialLine, Status, Waiting};
 pub use outcome::Outcome;
 pub use records::{

@@ -32,6 +32,7 @@ use m2mesh::wire::opener::Opener;
 use m2mesh::wire::parcel::Head;
 use m2mesh::wire::ping::Ping;
 use m2mesh::wire::receipt::{HopAck, Receipt, Receipts, SessionNack, Verdict};
+use m2mesh::wire::rest::Rest;
 use m2mesh::wire::signed::Signed;
 use m2mesh::wire::successor::Successor;
 use m2mesh::wire::ticket::Ticket;
@@ -217,7 +218,7 @@ structs! {
     GroupHave { flows = some, tell = some }
     GroupWant { flows = some }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
-    Head { stream, floor, base, sent, ack, reply = some, lifetime }
+    Head { stream, floor, base, sent, ack, reply = some, lifetime, error = maybe }
     Message<'e> {
         offset, purpose, payload = bytes, service = |from: &mut Entropy<'e>| from.maybe(text), replies_to = maybe,
         lifetime = maybe,
@@ -226,4 +227,5 @@ structs! {
     Opener { session, suites, credential = owned, message = array }
     Mail<'e> { ephemeral, credential = bytes, sealed = bytes }
     Custody { frame, sealed = array, by, verdict, mailbox = maybe }
+    Rest { parent, away }
 }

@@ -142,6 +142,8 @@ struct Device {
     turns: bool,
     /// The keys of the networks that it has left for others, since its pseudonym has changed.
     left: BTreeSet<PeerId>,
+    /// The times within the last second at which a link of it came up.
+    came: VecDeque<u64>,
     /// Whether the operator has revoked it, so that nobody is to link with it.
     revoked: bool,
     liar: Option<Arc<Mutex<Liar>>>,
