@@ -18,6 +18,7 @@ use crate::net::{Multiaddr, reach};
 use crate::node::system::last_addresses;
 use crate::time::{EpochLength, Unix};
 use crate::wire;
+use crate::wire::credential::Role;
 use crate::wire::enrolment::MAX_REQUEST;
 use crate::wire::hello::EnrolHello;
 use crate::wire::ticket::MAX_ADDRESSES;
@@ -82,6 +83,9 @@ enum Action {
         /// Segments that it is in; the default one if nothing is said
         #[arg(long, value_name = "SEGMENT", num_args = 1..)]
         segment: Vec<String>,
+        /// Roles that it has: broadcast (`send all`), observer, mailbox, border
+        #[arg(long, value_name = "ROLE", num_args = 1.., value_parser = arguments::role)]
+        role: Vec<Role>,
         /// How long the ticket is good
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
         expires: Duration,
@@ -152,7 +156,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
             let keys = if sealed { source.sealing()? } else { Keyring::default() };
             init(&shell, &place, &keys, &name, epoch)
         }
-        Action::Invite { place, name, contact, segment, expires, address } => {
+        Action::Invite { place, name, contact, segment, role, expires, address } => {
             let addresses = addresses(&shell, &place, address)?;
             invite(
                 &shell,
@@ -161,7 +165,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
                 Invite {
                     name,
                     segments: segment,
-                    roles: Vec::new(),
+                    roles: role,
                     contacts: contacts(contact)?,
                     lifetime: expires,
                     addresses,

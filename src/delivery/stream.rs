@@ -359,6 +359,11 @@ impl<T> Stream<T> {
         self.retry.suspicious_after()
     }
 
+    /// The same, if it is measured.
+    pub(super) fn measured_after(&self) -> Option<Duration> {
+        self.retry.measured_after()
+    }
+
     /// Queues messages again that have been in flight for too long; appends messages past their deadline to `due`, and
     /// flights without a receipt to `overdue`.
     pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>, overdue: &mut Overdue) {

@@ -252,7 +252,12 @@ impl Messages {
                         self.note_heard(core, from, message);
                         Verdict::Delivered
                     }
-                    Purpose::Reply | Purpose::Failure => {
+                    Purpose::Enquiry | Purpose::Reservation => self.handle_enquiry(core, from, id, message),
+                    Purpose::Offer => {
+                        self.hear_offer(core, from, message);
+                        Verdict::Delivered
+                    }
+                    Purpose::Reply | Purpose::Failure | Purpose::Interrupted => {
                         self.handle_answer(core, from, message);
                         Verdict::Delivered
                     }

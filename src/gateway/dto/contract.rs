@@ -63,6 +63,7 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
         lost: 2,
+        request: None,
     };
     pinned(
         &Published::new(published, 1),
