@@ -7,6 +7,7 @@ pub mod bearer;
 pub mod cron;
 pub mod duty;
 pub mod lab;
+pub mod mail;
 pub mod quantity;
 pub mod serial;
 pub mod share;
@@ -40,6 +41,11 @@ pub struct Config {
     pub routing: RoutingConfig,
     /// `[blobs]`: large payloads that are kept.
     pub blobs: BlobConfig,
+    /// `[mail]`: mail that is taken, and kept for others.
+    pub mail: mail::MailConfig,
+    /// `[sleep]`: when the device is awake, and who keeps its mail meanwhile.
+    #[serde(skip_serializing_if = "mail::SleepConfig::is_none")]
+    pub sleep: mail::SleepConfig,
     /// `[[policy]]`: policies that messages can be sent under.
     #[serde(rename = "policy")]
     pub policies: Vec<NamedPolicy>,
@@ -191,6 +197,9 @@ impl Config {
             anonymity: self.anonymity,
             policies: self.policies.clone(),
             blob_quota: self.blobs.quota.0,
+            mail: self.mail.receive || !self.sleep.is_none(),
+            mail_quota: self.mail.quota.0,
+            sleep: self.sleep.settings(),
             clock: self.clock == ClockSource::Machine,
             clock_error: self.clock_error,
             ..Settings::default()
@@ -230,6 +239,18 @@ mod tests {
         assert_eq!(Config::parse(""), Ok(Config::default()));
         let config = Config::parse("[net]\nlisten = ['/ip4/127.0.0.1/tcp/7000']\nmdns = false").expect("valid");
         assert_eq!(config.net.listen.len(), 1);
+    }
+
+    #[test]
+    fn a_device_that_sleeps_takes_mail_and_is_awake_at_times() {
+        let text = "[sleep]\nparents = [\"gateway\"]\nawake = [{ cron = \"*/15 * * * *\", for = \"1m\" }]";
+        let settings = Config::parse(text).expect("valid").settings();
+        let sleep = settings.sleep.expect("it sleeps");
+        assert!(settings.mail && sleep.parents.len() == 1 && !sleep.awake.is_empty());
+        let plain = Config::parse("[mail]\nquota = \"1MB\"").expect("valid").settings();
+        assert!(!plain.mail && plain.sleep.is_none() && plain.mail_quota == 1_000_000);
+        let error = Config::parse("[sleep]\nawake = [{ from = \"01:00\" }]").expect_err("it has no end");
+        assert!(error.contains("until"), "{error}");
     }
 
     #[test]

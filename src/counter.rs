@@ -157,6 +157,8 @@ counters! {
     CredentialsRefused: Credentials = "credentials_refused",
     /// Credentials handed over by neighbours that this node does not wait for.
     CredentialsUnasked: Credentials = "credentials_unasked",
+    /// Statements of custody that nothing waits for, or whose signature or maker is not accepted.
+    CustodyRefused: Frames = "custody_refused",
     /// Data frames whose time was over when they came, or when the link that they waited for took more.
     DataExpired: Frames = "data_expired",
     /// Data frames for other devices that came to a leaf, which forwards nothing.
@@ -311,8 +313,28 @@ counters! {
     LsasWithheld: Advertisements = "lsas_withheld",
     /// Link-state advertisements of routers whose credential is not known here.
     LsasWithoutCredential: Advertisements = "lsas_without_credential",
-    /// Mail for sleeping devices, which this version does not keep.
+    /// Mail for others that gave way to more urgent mail in a full box; who handed it in is told.
+    MailDisplaced: Frames = "mail_displaced",
+    /// Mail for others that was let go of, since its time was over or its receiver was revoked.
+    MailExpired: Frames = "mail_expired",
+    /// Mail for others that the next custodian or the receiver has, and that is kept here no more.
+    MailHandedOn: Frames = "mail_handed_on",
+    /// Mail for others that was made durable here.
+    MailKept: Frames = "mail_kept",
+    /// Mail for others that was not kept, since the disk fails.
     MailNotKept: Frames = "mail_not_kept",
+    /// Mail that its receiver cannot open.
+    MailNotOpened: Frames = "mail_not_opened",
+    /// Mail of this device that a custodian does not keep, or keeps no more.
+    MailNotTaken: Frames = "mail_not_taken",
+    /// Mail for this device that was opened.
+    MailOpened: Frames = "mail_opened",
+    /// Mail for others that was refused, since the quota of its box is used up.
+    MailOverQuota: Frames = "mail_over_quota",
+    /// Mail that this device has sent.
+    MailSent: Frames = "mail_sent",
+    /// Mail of this device that a custodian keeps.
+    MailTaken: Frames = "mail_taken",
     /// Messages numbered too far ahead or behind to tell whether they are duplicates.
     MessagesBeyondWindow: Messages = "messages_beyond_window",
     /// Messages that came again.
@@ -329,6 +351,8 @@ counters! {
     NacksWithheld: Frames = "nacks_withheld",
     /// Credentials that link state names and nobody here knows, not asked for: so many others are remembered as asked for.
     NamesNotAsked: Credentials = "names_not_asked",
+    /// Neighbours that went to rest as they had said, and are not dialled before they wake.
+    NeighboursAtRest: Identities = "neighbours_at_rest",
     /// Neighbours put in quarantine, since their links were closed for what they sent and it was not the first time.
     NeighboursQuarantined: Identities = "neighbours_quarantined",
     /// Links whose other end began anew while the link stood.
@@ -371,6 +395,8 @@ counters! {
     SessionsRefused: Sessions = "sessions_refused",
     /// Session records of sessions that are not known here.
     SessionsUnknown: Frames = "sessions_unknown",
+    /// Devices that name this one as their parent, which is no mailbox or has too many already.
+    SleepersRefused: Identities = "sleepers_refused",
     /// Frames of class bulk that were to wait for a link, and found as many there as may.
     StalledBulkDropped: Frames = "stalled_bulk_dropped",
     /// Frames of class telemetry that were to wait for a link, and found as many there as may.

@@ -78,7 +78,7 @@ pub mod store;
 
 // What a program needs to run a node, at the root of the crate, whatever module defines it.
 pub use engine::api::{BlobView, Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused, Start};
-pub use engine::view::{IdentityView, LinkView, RoutesView};
+pub use engine::view::{IdentityView, LinkView, MailboxView, RoutesView};
 pub use id::{BlobHash, Name, SendId};
 pub use metrics::Gauges;
 pub use time::EpochLength;

@@ -46,6 +46,7 @@ pub use system::{NodeError, Ready, RunOptions};
 
 use crate::blob::disk;
 use crate::client::{Arriving, Call, Replies};
+use crate::config::cron::AWAKE;
 use crate::counter::Counter;
 use crate::engine::api::{Reply, Token};
 use crate::engine::{Engine, Input, Origin, Output};
@@ -217,6 +218,10 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn renew_windows(&mut self) {
         let now = self.now().unix;
         for (bearer, windows) in self.host.windows(now) {
+            if bearer == AWAKE {
+                self.handle(Input::Awake(windows));
+                continue;
+            }
             self.networks.set_windows(bearer, &windows);
             self.handle(Input::Windows { bearer, windows });
         }
@@ -396,6 +401,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 Output::Close { link, reason } => {
                     self.networks.close(link, &reason);
                 }
+                Output::Asleep { asleep } => self.networks.sleep(asleep),
                 Output::Shun { peer, rest } => self.networks.shun(&peer, rest),
                 Output::Network { own, seed } => self.open_network(own, &seed),
                 Output::Leave { own } => self.leave_network(&own),

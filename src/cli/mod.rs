@@ -21,6 +21,7 @@ mod lines;
 mod links;
 mod log;
 mod machine;
+mod mailbox;
 mod man;
 mod memory;
 mod metrics;
@@ -105,6 +106,7 @@ enum Verb {
     Metrics(metrics::Arguments),
     Peers(peers::Arguments),
     Links(links::Arguments),
+    Mailbox(mailbox::Arguments),
     Routes(routes::Arguments),
     Route(route::Arguments),
     Contacts(contacts::Arguments),
@@ -193,6 +195,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Metrics(arguments) => metrics::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
         Verb::Links(arguments) => links::run(arguments, shell).await,
+        Verb::Mailbox(arguments) => mailbox::run(arguments, shell).await,
         Verb::Routes(arguments) => routes::run(arguments, shell).await,
         Verb::Route(arguments) => route::run(arguments, shell).await,
         Verb::Contacts(arguments) => contacts::run(arguments, shell).await,

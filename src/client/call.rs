@@ -14,7 +14,7 @@ use crate::engine::api::{
     self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
     Send, Timing,
 };
-use crate::engine::view::{IdentityView, LinkView, RouteView, RoutesView};
+use crate::engine::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
 use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::net::emulation::Lab;
@@ -121,6 +121,8 @@ pub enum Command {
     Status,
     /// Asks for the neighbours. Ends with [`Reply::Peers`].
     Peers,
+    /// What is kept for devices that are away. Ends with [`Reply::Mailbox`].
+    Mailbox,
     /// Asks under which pseudonym the device takes part, and until when. Ends with [`Reply::Identity`].
     Identity,
     /// Takes the next pseudonym now, if its epoch has begun, or sets for how long the device is to be known by one. Ends with [`Reply::Identity`].
@@ -184,6 +186,7 @@ impl Command {
             | Self::Status
             | Self::Peers
             | Self::Identity
+            | Self::Mailbox
             | Self::Links
             | Self::Routes
             | Self::Route { .. }
@@ -200,6 +203,7 @@ impl Command {
             Self::Status
             | Self::Peers
             | Self::Identity
+            | Self::Mailbox
             | Self::Rotate { .. }
             | Self::Links
             | Self::Routes
@@ -259,6 +263,7 @@ impl Command {
             Self::Bulletin { signed, documents } => api::Command::Bulletin { signed, documents },
             Self::Identity => api::Command::Identity,
             Self::Rotate { anonymity } => api::Command::Rotate { anonymity },
+            Self::Mailbox => api::Command::Mailbox,
             Self::Links => api::Command::Links,
             Self::Routes => api::Command::Routes,
             Self::Route { to, policy } => api::Command::Route { to, policy },
@@ -358,6 +363,8 @@ pub enum Reply {
     Peers(Vec<Peer>),
     /// The pseudonym and what becomes of it.
     Identity(Box<IdentityView>),
+    /// What is kept for devices that are away.
+    Mailbox(Vec<MailboxView>),
     /// The links.
     Links(Vec<LinkView>),
     /// What the router knows.
@@ -390,6 +397,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Log { last } => Self::Log { last },
             api::Reply::Bulletin { version, newer } => Self::Bulletin { version, newer },
             api::Reply::Identity(identity) => Self::Identity(identity),
+            api::Reply::Mailbox(boxes) => Self::Mailbox(boxes),
             api::Reply::Links(links) => Self::Links(links),
             api::Reply::Routes(routes) => Self::Routes(routes),
             api::Reply::Route(way) => Self::Route(way),

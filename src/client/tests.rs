@@ -49,6 +49,7 @@ fn commands() -> Vec<(Command, Right)> {
         (Command::Peers, Right::Inspect),
         (Command::Identity, Right::Inspect),
         (Command::Rotate { anonymity: None }, Right::Administer),
+        (Command::Mailbox, Right::Inspect),
         (Command::Links, Right::Inspect),
         (Command::Routes, Right::Inspect),
         (Command::Route { to, policy: None }, Right::Inspect),
@@ -92,6 +93,7 @@ fn number(command: &Command) -> usize {
         Command::Blob(BlobCommand::List) => 27,
         Command::Blob(BlobCommand::Remove { .. }) => 28,
         Command::Later { .. } => 29,
+        Command::Mailbox => 30,
     }
 }
 

@@ -192,7 +192,7 @@ pub(super) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     Ok(bearers)
 }
 
-fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenWindow>, D::Error> {
+pub(super) fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenWindow>, D::Error> {
     let windows = Vec::<OpenWindow>::deserialize(deserializer)?;
     if windows.len() > MAX_WINDOWS {
         return Err(de::Error::custom(format!("{} windows; a bearer has at most {MAX_WINDOWS}", windows.len())));
@@ -236,15 +236,12 @@ impl Bearer {
 
     /// The windows at times of the day.
     pub(super) fn weekly(&self) -> Windows {
-        Windows::new(self.windows.iter().filter_map(OpenWindow::window))
+        weekly_of(&self.windows)
     }
 
     /// The same, closed at the times of those by cron until these are told.
     fn windows(&self) -> Windows {
-        match self.windows.iter().any(|window| window.cron.is_some()) {
-            true => self.weekly().with_spans(Vec::new()),
-            false => self.weekly(),
-        }
+        windows_of(&self.windows)
     }
 
     fn rule(&self) -> Rule {
@@ -255,6 +252,19 @@ impl Bearer {
             interface: interface.clone(),
             serial: serial.as_ref().map(|device| device.to_string_lossy().into_owned()),
         }
+    }
+}
+
+/// The windows of these that do not depend on time zones.
+pub(super) fn weekly_of(windows: &[OpenWindow]) -> Windows {
+    Windows::new(windows.iter().filter_map(OpenWindow::window))
+}
+
+/// The same, closed at the times of those by cron until these are told.
+pub(super) fn windows_of(windows: &[OpenWindow]) -> Windows {
+    match windows.iter().any(|window| window.cron.is_some()) {
+        true => weekly_of(windows).with_spans(Vec::new()),
+        false => weekly_of(windows),
     }
 }
 

@@ -14,7 +14,7 @@
 //! - At most [`MAX_SPANS`] spans are computed for a bearer, from [`MOST_OPENINGS`] openings of a window. What lies behind
 //!   them is computed when it is near.
 
-use super::bearer::{Bearer, OpenWindow};
+use super::bearer::{Bearer, OpenWindow, weekly_of};
 use crate::link::windows::{MAX_SPANS, Span, Windows};
 use crate::time::Unix;
 use core::time::Duration;
@@ -47,7 +47,19 @@ pub struct Schedule {
     good: Option<(Unix, Unix)>,
 }
 
+/// Stands in place of a bearer's number for the times at which a device is awake.
+pub const AWAKE: u8 = u8::MAX;
+
 impl Schedule {
+    /// The same, and the times at which the device is awake, in place of a bearer of the number [`AWAKE`].
+    pub fn with_awake(mut self, awake: &[OpenWindow]) -> Self {
+        let checked: Vec<Checked> = awake.iter().filter_map(checked).collect();
+        if !checked.is_empty() {
+            self.bearers.push((AWAKE, weekly_of(awake), checked));
+        }
+        self
+    }
+
     /// The bearers, in order, among which some may have windows of this kind.
     pub fn new(bearers: &[Bearer]) -> Self {
         let bearers = (0..).zip(bearers).filter_map(|(index, bearer)| {

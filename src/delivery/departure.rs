@@ -31,6 +31,8 @@ pub struct Departure<'a> {
     /// If the path is a more expensive one, chosen because time is short: when the batch would arrive on the path that
     /// the send policy prefers. A message that lives until then does not join either.
     pub spares: Option<Unix>,
+    /// Whether it goes as mail, which others may keep.
+    pub mail: bool,
     /// The time of departure.
     pub now: Now,
     /// By how many microseconds that is wrong at most; `None` if nobody knows.

@@ -9,6 +9,8 @@
 //! says what the store must hold for a message to outlive a restart. Messages that ask for no confirmation have a
 //! simpler life, in a stream of their own: [`unconfirmed`]. What is not to leave yet waits before all of this: [`held`].
 //!
+//! **Custody.** What devices keep for receivers that are away lies in the boxes of a [`mailbox`].
+//!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark, the runs settled above it, and the numbers
 //! that were settled otherwise than by being accepted. They are committed together with what was delivered, so that a
 //! message that arrives again, even after a restart, gets the same verdict as the first time and is not delivered
@@ -35,6 +37,7 @@ mod headroom;
 pub mod held;
 pub mod holdings;
 pub mod lane;
+pub mod mailbox;
 pub mod message;
 pub mod outgoing;
 pub mod persisted;

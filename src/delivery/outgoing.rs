@@ -306,6 +306,24 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
+    /// Another keeps a frame for the receiver; its messages are sent again then.
+    pub fn handle_kept(&mut self, to: &Name, frame: &OuterId, again: Time, now: Time, ends: &mut Vec<End<T>>) {
+        let streams = self.streams.get_mut(to).into_iter().flatten();
+        let kept: Vec<_> = streams.filter_map(|stream| Some((stream.id(), stream.keep(frame, again)?))).collect();
+        for (stream, ended) in kept {
+            self.wake_by(again);
+            for sequence in ended {
+                self.end_one(to, InnerId { stream, sequence }, Fate::Sent, now, ends);
+            }
+        }
+    }
+
+    /// Nobody keeps a frame, or not any more: its messages are queued again.
+    pub fn handle_let_go(&mut self, to: &Name, frame: &OuterId) -> bool {
+        let mut streams = self.streams.get_mut(to).into_iter().flatten();
+        streams.any(|stream| stream.let_go(frame))
+    }
+
     /// The destination is a device of the realm no more: everything to it ends.
     pub fn cut_off(&mut self, to: &Name, now: Time, ends: &mut Vec<End<T>>) {
         let streams = self.streams.get(to).into_iter().flatten();

@@ -286,6 +286,18 @@ impl<C: Clone, U, W> Sends<C, U, W> {
         self.outgoing.handle_hop_ack(to, &[frame], now, ends);
     }
 
+    /// Another keeps a frame for the receiver, which is away; its messages are sent again then, if they have not ended.
+    pub fn handle_kept(&mut self, to: &Name, frame: &OuterId, again: Time, now: Time, ends: &mut Vec<End<C>>) {
+        self.outgoing.handle_kept(to, frame, again, now, ends);
+    }
+
+    /// Nobody keeps a frame for the receiver, or not any more: its messages are queued again.
+    pub fn handle_let_go(&mut self, to: &Name, frame: &OuterId) {
+        if self.outgoing.handle_let_go(to, frame) {
+            self.schedule.wake(to.clone());
+        }
+    }
+
     /// The destination is a device of the realm no more: all that is to go there, or has left, ends.
     pub fn cut_off(&mut self, to: &Name, now: Time, ended: &mut Ended<C, U>) {
         self.outgoing.cut_off(to, now, &mut ended.ends);
@@ -383,6 +395,7 @@ mod tests {
                 most: 1,
                 arrives: Unix(0),
                 spares: None,
+                mail: false,
                 now: NOW,
                 error: None,
             };

@@ -21,6 +21,8 @@ pub(super) struct Slot<T> {
     pub(super) again: bool,
     /// Whether the latest known of the message is that the receiver had no room for it.
     pub(super) unplaced: bool,
+    /// Whether another keeps the message for the receiver.
+    pub(super) kept: bool,
 }
 
 impl<T> Slot<T> {

@@ -25,7 +25,10 @@ use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BAT
 use crate::wire::codec::encode_into;
 use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+mod custody;
+mod waiting;
 
 /// The most bytes that a call adds to a batch besides its payload and service name.
 const CALL_OVERHEAD: usize = 72;
@@ -43,11 +46,13 @@ pub(super) struct Stream<T> {
     retry: Retry,
     headroom: Headroom,
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
-    /// For each frame, the messages that end with the next hop's acknowledgement of it. Bounded by the window: each has
-    /// a message.
+    /// For each frame that the next hop is to acknowledge, or that is mail, its messages. Bounded by the window: each has a
+    /// message.
     hops: BTreeMap<OuterId, Vec<u64>>,
     /// The messages that the receiver has no room for at the moment.
     put_off: PutOff,
+    /// The messages that others keep for the receiver, by when they are sent again.
+    kept: BTreeSet<(Time, u64)>,
     /// The bytes of payload in all slots.
     bytes: usize,
     /// The last message of each key of which only the latest is to wait. Bounded by the window: each has a message.
@@ -70,6 +75,7 @@ impl<T> Stream<T> {
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
+            kept: BTreeSet::new(),
             bytes: 0,
             latest: BTreeMap::new(),
             closed: false,
@@ -135,6 +141,7 @@ impl<T> Stream<T> {
             has_left: false,
             again: false,
             unplaced: false,
+            kept: false,
         };
         self.slots.push_back(Some(slot));
         sequence
@@ -160,6 +167,7 @@ impl<T> Stream<T> {
             has_left: true,
             again: true,
             unplaced: false,
+            kept: false,
         };
         self.slots.push_back(Some(slot));
         true
@@ -195,55 +203,6 @@ impl<T> Stream<T> {
     /// The next message in a lane.
     pub(super) fn next_in(&self, lane: &Lane) -> Option<&Slot<T>> {
         self.queues.get(lane)?.iter().find_map(|sequence| self.slot(*sequence))
-    }
-
-    /// The bytes of the records that wait in a lane; it counts no further than `most`.
-    pub(super) fn queued_in(&self, lane: &Lane, most: usize) -> usize {
-        let queue = self.queues.get(lane).into_iter().flatten();
-        let mut bytes = 0;
-        for slot in queue.filter_map(|sequence| self.slot(*sequence)) {
-            bytes += RECORD + slot.message.payload.len();
-            if bytes >= most {
-                break;
-            }
-        }
-        bytes
-    }
-
-    /// Moves the message of a lane that expires first to the front. Returns whether it was not there before.
-    pub(super) fn advance_soonest(&mut self, lane: &Lane) -> bool {
-        let Some(mut queue) = self.queues.remove(lane) else { return false };
-        queue.retain(|sequence| self.slot(*sequence).is_some());
-        let expiry = |sequence: u64| self.slot(sequence).map(|slot| slot.expiry);
-        let soonest = (0..queue.len()).min_by_key(|at| expiry(queue[*at]));
-        let sooner = soonest.filter(|at| expiry(queue[*at]) < expiry(queue[0]));
-        if let Some(sequence) = sooner.and_then(|at| queue.remove(at)) {
-            queue.push_front(sequence);
-        }
-        self.queues.insert(lane.clone(), queue);
-        sooner.is_some()
-    }
-
-    /// Moves messages at the front of a lane that have less time left than the headroom behind the others.
-    pub(super) fn pass_over_hurried(&mut self, lane: &Lane, now: Unix) {
-        let headroom = self.headroom.get();
-        if !headroom.is_zero() {
-            self.pass_over(lane, now + headroom);
-        }
-    }
-
-    /// Moves messages at the front of a lane that expire by `ends_by` behind the others. Returns whether another
-    /// message is next.
-    pub(super) fn pass_over(&mut self, lane: &Lane, ends_by: Unix) -> bool {
-        let Some(mut queue) = self.queues.remove(lane) else { return false };
-        let ends = |sequence: &&u64| self.slot(**sequence).is_none_or(|slot| slot.expiry <= ends_by);
-        let over = queue.iter().take_while(ends).count();
-        let others = over > 0 && over < queue.len();
-        if others {
-            queue.rotate_left(over);
-        }
-        self.queues.insert(lane.clone(), queue);
-        others
     }
 
     /// Takes the next messages of a lane that ask for the same acknowledgement and are of the same kind, and appends
@@ -330,13 +289,14 @@ impl<T> Stream<T> {
         let allowance = Allowance::of(round_trip, self.suspicious_after());
         for &sequence in taken {
             if let Some(slot) = self.slot_mut(sequence) {
-                (slot.again, slot.unplaced, slot.far) = (slot.has_left, false, !allowance.is_none());
+                (slot.again, slot.unplaced, slot.kept) = (slot.has_left, false, false);
+                slot.far = !allowance.is_none() || departure.mail;
                 (slot.departed, slot.has_left) = (Some((now, departure.flight)), true);
                 slot.last_flight = Some(departure.flight);
             }
         }
         self.under_way.depart(taken, departure.flight, ack == Ack::End, allowance, now);
-        if ack == Ack::Hop {
+        if ack == Ack::Hop || departure.mail {
             self.hops.insert(departure.attempt, taken.to_vec());
         }
     }
@@ -348,13 +308,14 @@ impl<T> Stream<T> {
 
     /// Queues all messages in flight again; appends their flights to `over`.
     pub(super) fn path_broken(&mut self, over: &mut Vec<u64>) {
-        let flown = self.under_way.take_all();
+        let mut flown = self.under_way.take_all();
+        flown.retain(|sequence| self.slot(*sequence).is_some_and(|slot| !slot.kept));
         for flight in flown.iter().filter_map(|sequence| self.slot(*sequence)?.flight()) {
             if over.last() != Some(&flight) {
                 over.push(flight);
             }
         }
-        self.hops.clear();
+        self.hops.retain(|_, sequences| sequences.iter().any(|sequence| !flown.contains(sequence)));
         self.requeue(flown);
     }
 
@@ -416,6 +377,7 @@ impl<T> Stream<T> {
         if !again.is_empty() {
             self.retry.lost();
         }
+        again.extend(self.take_kept(now));
         self.requeue(again);
         for sequence in self.put_off.poll(now).into_iter().rev() {
             let Some(slot) = self.slot(sequence) else { continue };
@@ -444,7 +406,7 @@ impl<T> Stream<T> {
         }
         let deadlines = self.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
         let under_way = self.under_way.next_wake(self.suspicious_after(), self.patience());
-        deadlines.chain(under_way).chain(self.put_off.next_wake()).min()
+        deadlines.chain(under_way).chain(self.put_off.next_wake()).chain(self.next_kept()).min()
     }
 
     /// Ends a message, if it is open.
@@ -490,6 +452,7 @@ impl<T> Stream<T> {
         }
         self.deadlines.retain(|_, queue| !queue.is_empty());
         self.put_off.retain(open);
+        self.kept.retain(|(_, sequence)| open(*sequence));
         self.hops.retain(|_, sequences| sequences.iter().any(|sequence| open(*sequence)));
     }
 }

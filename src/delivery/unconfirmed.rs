@@ -334,6 +334,7 @@ mod tests {
                 most: MAX_PLAIN,
                 arrives: Unix(0),
                 spares: None,
+                mail: false,
                 now,
                 error: None,
             };

@@ -16,7 +16,7 @@ pub use crate::delivery::held::Start;
 pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
 pub use refused::Refused;
 
-use super::view::{IdentityView, LinkView, RouteView, RoutesView};
+use super::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
 use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::identity::anonymity::Anonymity;
 use crate::time::Unix;
@@ -143,6 +143,8 @@ pub enum Command {
         /// The mode from now on; `None` to take the next pseudonym.
         anonymity: Option<Anonymity>,
     },
+    /// What is kept for devices that are away. Ends with [`Reply::Mailbox`].
+    Mailbox,
     /// Links as the router sees them.
     Links,
     /// Asks for the link-state database and the routes in use. Ends with [`Reply::Routes`].
@@ -269,6 +271,8 @@ pub enum Reply {
     },
     /// Answer to [`Command::Identity`] and [`Command::Rotate`].
     Identity(Box<IdentityView>),
+    /// Answer to [`Command::Mailbox`].
+    Mailbox(Vec<MailboxView>),
     /// Answer to [`Command::Links`].
     Links(Vec<LinkView>),
     /// The reply to [`Command::Routes`].

@@ -12,6 +12,7 @@
 mod held;
 mod identity;
 mod links;
+mod mailbox;
 mod membership;
 mod revocation;
 mod rotation;
@@ -47,6 +48,7 @@ impl Engine {
             Input::Windows { bearer, windows } => {
                 self.neighbours.handle_windows(&mut self.core, bearer, windows);
             }
+            Input::Awake(windows) => self.neighbours.handle_awake(&mut self.core, windows),
             Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
             Input::Blocked(link, class) => self.handle_blocked(link, class),
             Input::Writable(link) => self.handle_writable(link),
@@ -115,6 +117,7 @@ impl Engine {
                 self.neighbours.lift_quarantine(&mut self.core);
                 self.core.finish(token, Reply::Ready);
             }
+            Command::Mailbox => self.report_mailbox(token),
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
             Command::Route { to, policy } => self.report_route(token, &to, policy.as_deref()),
@@ -179,7 +182,11 @@ impl Engine {
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
             Kind::Successor => self.handle_successor(link, body),
-            Kind::Witness | Kind::Custody => self.core.count(Counter::FramesOfUnknownKind, 1),
+            Kind::Custody => {
+                self.messages.handle_custody(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
+            }
+            Kind::Rest => self.neighbours.handle_rest(&mut self.core, link, body),
+            Kind::Witness => self.core.count(Counter::FramesOfUnknownKind, 1),
         }
     }
 

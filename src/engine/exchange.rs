@@ -85,6 +85,8 @@ pub enum Input {
         /// Its access windows.
         windows: Windows,
     },
+    /// When the device is awake in the days ahead, where that depends on more than the time of the day.
+    Awake(Windows),
     /// A lab sets the price of a link.
     Priced {
         /// The link.
@@ -245,6 +247,11 @@ pub enum Output {
         peer: Pseudonym,
         /// For how long.
         rest: Duration,
+    },
+    /// The device falls asleep, or wakes: while it sleeps nobody is dialled.
+    Asleep {
+        /// Whether it sleeps from now on.
+        asleep: bool,
     },
     /// No more outputs: the next call is to be with an input, or with [`Input::Timeout`] at this time; `None` if no
     /// time-out is due.

@@ -31,7 +31,7 @@
 //!   `peer_credentials`: whose signatures can be verified; `clocks`: how far their clocks differ; `link_metrics`: the
 //!   metrics of links; `fragments`: frames in pieces for narrow links; `air`: frames that are held for
 //!   time on air; `segments`: whose frames are taken; `forgeries`:
-//!   neighbours that bring too many forged frames; `quarantine`: those that do so again; `allowances`: how much a neighbour
+//!   neighbours that bring too many forged frames; `sleep`: when this device is awake; `sleepers`: whose parent it is, and who is away; `quarantine`: those that do so again; `allowances`: how much a neighbour
 //!   may ask.
 //! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
 //!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
@@ -44,6 +44,7 @@
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
 //!   inbox are told; `services`: offers and calls.
 //! - **Blobs.** `blobs`: large payloads: `sending`, `taking`, `fetching`, `serving`, and the application's `commands`.
+//! - **Mail.** `mail`: messages for devices that are away: `sending`, `custodian`, `handing`, `receiving`, and `statements` of custody.
 //! - **Groups.** `multicast`: subscriptions; `publishing`: publications, in `out_streams` with `ordinals`;
 //!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their
 //!   publishers' clocks; `shelf`: frames kept; `repair`: missing frames, which are `wanted`, with `telling` for
@@ -106,7 +107,7 @@ use timers::Timers;
 use view::{HeldView, QuarantinedView, WaitingView};
 
 pub use exchange::{Input, Origin, Output};
-pub use settings::Settings;
+pub use settings::{Settings, SleepSettings};
 
 /// The engine of one node. See the module's documentation.
 pub struct Engine {
@@ -138,7 +139,7 @@ impl Engine {
         let mut engine = Self {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
-            messages: Messages::load(store, settings.blob_quota, now)?,
+            messages: Messages::load(store, &settings, now)?,
             groups: Groups::load(store)?,
             member: Member::new(issuer),
             core: Core {

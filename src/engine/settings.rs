@@ -1,11 +1,23 @@
 //! Settings: the engine's settings, from `config.toml`.
 
+use crate::delivery::mailbox;
 use crate::event_log;
+use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::link::bearer::Profile;
+use crate::link::windows::Windows;
 use crate::routing::policies::NamedPolicy;
 use crate::time::Unix;
 use core::time::Duration;
+
+/// When the device is awake, and who is there for it meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SleepSettings {
+    /// Contacts that are to keep its mail.
+    pub parents: Vec<Name>,
+    /// The times at which it is awake; without any it always is.
+    pub awake: Windows,
+}
 
 /// The engine's settings.
 #[derive(Clone, Debug)]
@@ -24,6 +36,12 @@ pub struct Settings {
     pub anonymity: Anonymity,
     /// Most bytes of blobs that are kept.
     pub blob_quota: u64,
+    /// Whether the device takes mail: what is sent while it is away is kept for it by others.
+    pub mail: bool,
+    /// Most bytes of mail that are kept for one receiver, if the operator has made the device a mailbox; 0 to keep none.
+    pub mail_quota: u64,
+    /// When the device is awake, if it sleeps.
+    pub sleep: Option<SleepSettings>,
     /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
     /// Whether the machine has a clock that may be believed.
@@ -44,6 +62,9 @@ impl Default for Settings {
             bearers: Vec::new(),
             anonymity: Anonymity::Stable,
             blob_quota: 2_000_000_000,
+            mail: false,
+            mail_quota: mailbox::QUOTA,
+            sleep: None,
             policies: Vec::new(),
             clock: true,
             clock_error: None,

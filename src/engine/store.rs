@@ -35,6 +35,10 @@ pub enum Table {
     Blobs = 9,
     /// Messages that are not to leave yet. Key: a number, 8 bytes big endian; value: CBOR.
     Held = 10,
+    /// Mail that is kept for others. Key: a number, 8 bytes big endian; value: CBOR.
+    Mail = 11,
+    /// Devices whose parent this one is. Key: the device's name; no value.
+    Sleepers = 12,
 }
 
 /// The keys in [`Table::Meta`] whose values must not go back to older ones: numbers would be given twice, and frames

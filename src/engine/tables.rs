@@ -2,10 +2,12 @@
 
 use super::Engine;
 use crate::blob::{serve, shelf as blob_shelf};
+use crate::delivery::mailbox;
 use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
 use crate::engine::messages::blobs::taking;
+use crate::engine::messages::mail::awaited;
 use crate::engine::messages::{inbox, services};
-use crate::engine::neighbours::{fragments, peer_credentials, quarantine};
+use crate::engine::neighbours::{fragments, peer_credentials, quarantine, sleepers};
 use crate::engine::routing::{flights, forward, routes};
 use crate::routing::lsdb;
 
@@ -43,9 +45,12 @@ impl Engine {
             table("group streams", self.groups.multicast.streams.len().0, streams::MAX_STREAMS),
             table("group topics", self.groups.multicast.streams.len().1, streams::MAX_TOPICS),
             table("group trees", self.groups.tree.carried().count(), tree::MAX_TREES),
+            table("mail kept, bytes", self.messages.mail.mailbox.bytes(), mailbox::MAX_BYTES),
+            table("mail under way", self.messages.mail.awaited.len(), awaited::MAX_AWAITED),
             table("offenders", self.neighbours.quarantine.len(), quarantine::MAX_OFFENDERS),
             table("routers", self.routing.link_state.lsdb.len(), lsdb::MAX_ROUTERS),
             table("routes", self.routing.routes.chosen.len(), routes::MAX_ROUTES),
+            table("sleepers", self.neighbours.sleepers.len(), sleepers::MAX_SLEEPERS),
             table("sender streams", self.messages.inbox.streams.len(), inbox::MAX_STREAMS),
         ]
     }

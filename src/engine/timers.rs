@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Services,
     /// Blobs: chunks and offers that are asked for or made again, deadlines.
     Blobs,
+    /// Mail that is kept for others.
+    Mail,
     /// Publications that are to be confirmed: deadlines.
     Confirmations,
     /// Subscriptions and publications: gaps, deadlines, tags of the next epoch.
@@ -35,6 +37,8 @@ pub(super) enum Timer {
     LinkMetrics,
     /// Neighbours in quarantine.
     Quarantine,
+    /// When this device sleeps.
+    Sleep,
     /// Trees of groups.
     Tree,
     /// Group frames that are missing, or kept for others.
@@ -59,17 +63,19 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Sends,
         Self::Held,
         Self::Services,
         Self::Blobs,
+        Self::Mail,
         Self::Confirmations,
         Self::Multicast,
         Self::LinkState,
         Self::Locating,
         Self::LinkMetrics,
         Self::Quarantine,
+        Self::Sleep,
         Self::Tree,
         Self::Repair,
         Self::Clock,

@@ -92,12 +92,14 @@ impl Engine {
             Timer::Held => self.timeout_held(),
             Timer::Services => messages.timeout_services(core),
             Timer::Blobs => messages.timeout_blobs(core),
+            Timer::Mail => messages.timeout_mail(core, neighbours, routing),
             Timer::Confirmations => groups.timeout_confirmations(core),
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
             Timer::LinkState => routing.timeout_link_state(core, neighbours),
             Timer::Locating => routing.timeout_locating(core, neighbours, &|name| messages.waits_for(name)),
             Timer::LinkMetrics => neighbours.timeout_link_metrics(core),
             Timer::Quarantine => neighbours.timeout_quarantine(core),
+            Timer::Sleep => neighbours.timeout_sleep(core),
             Timer::Tree => groups.timeout_tree(core, neighbours, routing),
             Timer::Repair => groups.timeout_repair(core, neighbours),
             Timer::Clock => self.timeout_clock(),
@@ -122,12 +124,14 @@ impl Engine {
                 Timer::Held => messages.held.next_wake(core.now),
                 Timer::Services => messages.services.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
+                Timer::Mail => messages.mail.next_wake(core.now),
                 Timer::Confirmations => groups.confirmations.next_wake(),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
                 Timer::Locating => routing.next_question(),
                 Timer::LinkMetrics => neighbours.next_bearer_change(core),
                 Timer::Quarantine => neighbours.quarantine.next_wake(),
+                Timer::Sleep => neighbours.sleep.next_wake(),
                 Timer::Tree => groups.tree.next_wake(),
                 Timer::Repair => first(&[groups.shelf.next_wake(), groups.repair.next_wake()]),
                 Timer::Clock => member.clock.next_wake(),
@@ -180,6 +184,7 @@ impl Engine {
         let before = self.core.outputs.len();
         self.messages.announce_inbox(&mut self.core, after);
         self.messages.confirm_to_senders(&mut self.core, &mut self.neighbours, &mut self.routing, after);
+        self.messages.say_custody(&mut self.core, &mut self.neighbours, after);
         self.messages.send_answers(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.say_about_blobs(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.release_calls(&mut self.core, after);

@@ -2,7 +2,7 @@
 //!
 //! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), probabilities from 0 to 1.
 
-use crate::id::Pseudonym;
+use crate::id::{Name, Pseudonym};
 use crate::identity::anonymity::Anonymity;
 use crate::time::Unix;
 
@@ -220,4 +220,23 @@ pub struct QuarantinedView {
     pub offences: u32,
     /// For what they were closed the last time.
     pub reason: &'static str,
+}
+
+/// The mail that is kept for one receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailboxView {
+    /// The receiver; `None` for all that are no contacts.
+    pub to: Option<Name>,
+    /// Whether the receiver names this device as its parent.
+    pub parent: bool,
+    /// How many mails are kept.
+    pub mails: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How many of them are on their way.
+    pub under_way: usize,
+    /// Since when the oldest is kept.
+    pub oldest: Option<Unix>,
+    /// When the first is of no use any more.
+    pub expires: Option<Unix>,
 }

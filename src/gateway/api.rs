@@ -6,7 +6,7 @@ use super::dto::{
     RouteQuery, RouteView, RoutesView, SendBody, Status, timing,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, blobs, identity, openapi, pages, serve, stream};
+use super::{Context, asked, blobs, identity, mailbox, openapi, pages, serve, stream};
 use crate::client::{AskError, Command, Reading, Reply};
 use crate::engine::api::{Refused, Send};
 use crate::engine::store::Read;
@@ -55,6 +55,7 @@ where
         (Method::GET, "/v1/peers", get(peers::<R>)),
         (Method::GET, "/v1/identity", get(identity::identity::<R>)),
         (Method::POST, "/v1/identity/rotate", post(identity::rotate::<R>)),
+        (Method::GET, "/v1/mailbox", get(mailbox::mailbox::<R>)),
         (Method::GET, "/v1/links", get(links::<R>)),
         (Method::GET, "/v1/routes", get(routes_view::<R>)),
         (Method::GET, "/v1/route", get(way::<R>)),

@@ -9,6 +9,7 @@
 //! |-|-|
 //! | [`api`] | routes that answer once |
 //! | `identity` | routes about the pseudonym |
+//! | `mailbox` | the route about mail that is kept for others |
 //! | [`stream`] | routes that stream: server-sent events, and lines in both directions |
 //! | `lines` | splits a streamed body into lines |
 //! | [`blobs`] | routes about large payloads: handed in and out as streams |
@@ -42,6 +43,7 @@ pub mod error;
 mod identity;
 mod lines;
 pub mod listen;
+mod mailbox;
 pub mod openapi;
 pub mod pages;
 mod seats;

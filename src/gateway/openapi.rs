@@ -1,6 +1,6 @@
 //! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
-use super::{api, blobs, dto, error, identity, stream};
+use super::{api, blobs, dto, error, identity, mailbox, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -44,6 +44,7 @@ use utoipa::OpenApi;
         api::peers,
         identity::identity,
         identity::rotate,
+        mailbox::mailbox,
         api::links,
         api::routes_view,
         api::way,

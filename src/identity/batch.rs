@@ -19,6 +19,7 @@ use crate::identity::epoch_chain::{EpochChain, EpochSecrets};
 use crate::identity::handle::DayKey;
 use crate::identity::issuer::seconds;
 use crate::identity::kdf::{self, Secret};
+use crate::identity::mail::MailChain;
 use crate::identity::membership::MembershipError;
 use crate::identity::seal;
 use crate::identity::session::ContactSecret;
@@ -75,6 +76,9 @@ pub struct Batch {
     /// The permits of the restricted groups that the device may publish to, as of the last grant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) permits: Vec<Permits>,
+    /// Where the device's mail prekeys come from, if it takes mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mail: Option<MailChain>,
 }
 
 /// Whether a generation is the first: of which nothing is written.
@@ -245,6 +249,7 @@ impl Granted {
             generation,
             cards_of: bulletin.version(),
             permits,
+            mail: None,
         };
         Ok(Self { batch, bulletin, cards })
     }
@@ -294,6 +299,7 @@ impl Batch {
         self.group_keys.extend(older);
         self.group_keys.truncate(MAX_GROUP_KEYS);
         self.cards_of = self.cards_of.max(old.cards_of);
+        self.mail.clone_from(&old.mail);
         if old.epoch_length != self.epoch_length {
             return;
         }

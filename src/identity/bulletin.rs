@@ -25,6 +25,7 @@ use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential, MAX_CRE
 use crate::wire::document::DocumentHash;
 use crate::wire::{DecodeError, Signed, decode};
 use core::fmt;
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -87,6 +88,27 @@ impl VerifiedBulletin {
     pub fn verify_credential(&self, signed: &[u8], at: Unix) -> Result<PeerCredential, CredentialError> {
         let (document, body) = self.screen_credential(signed, at)?;
         self.finish_credential(signed, &document, body)
+    }
+
+    /// Verifies a credential that was in force when something was sealed under it, which may be long ago, but not before
+    /// `oldest`. Returns it with the time by which it was judged: the last one that it is accepted at, if that has passed.
+    ///
+    /// # Errors
+    /// See [`CredentialError`].
+    pub fn verify_past_credential(
+        &self,
+        signed: &[u8],
+        now: Unix,
+        oldest: Unix,
+    ) -> Result<(PeerCredential, Unix), CredentialError> {
+        let document: Signed<'_> = decode_within(signed, MAX_CREDENTIAL).map_err(|_| CredentialError::Malformed)?;
+        let body: Credential = decode(document.body).map_err(|_| CredentialError::Malformed)?;
+        let length = credential::epoch_length(&body).ok_or(CredentialError::Malformed)?;
+        let then = now.min(length.end(body.epoch) - Duration::from_micros(1));
+        if then < oldest {
+            return Err(CredentialError::Expired);
+        }
+        Ok((self.verify_credential(signed, then)?, then))
     }
 
     /// Checks whether a credential that was verified before is still accepted at the time `at`. What cannot have

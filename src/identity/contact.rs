@@ -18,14 +18,16 @@
 //!    credentials that it has until it has others.
 //! 7. A contact that was revoked stays so until another device has its name.
 
+mod boxes;
 mod former;
 mod revoked;
 
 use crate::id::{AgreementKey, DeviceId, Handle, Name, Pseudonym};
 use crate::identity::handle::{DayKey, day_of};
-use crate::identity::sign;
+use crate::identity::mail::prekey_is_signed;
 use crate::time::{Epoch, Unix};
-use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
+use crate::wire::contact::ContactCard;
+use boxes::Boxes;
 use core::cmp::Ordering;
 use core::fmt;
 use former::Former;
@@ -41,6 +43,7 @@ pub struct ContactBook {
     entries: BTreeMap<Name, Entry>,
     names: BTreeMap<DeviceId, Name>,
     table: Table,
+    boxes: Boxes,
     refused: u64,
     changes: Vec<(Name, Change)>,
 }
@@ -111,6 +114,7 @@ impl ContactBook {
             entries: BTreeMap::new(),
             names: BTreeMap::new(),
             table: Table::default(),
+            boxes: Boxes::default(),
             refused: 0,
             changes: Vec::new(),
         }
@@ -188,6 +192,7 @@ impl ContactBook {
             self.note(name, Change::Device);
         }
         self.table = Table::default();
+        self.boxes = Boxes::default();
         true
     }
 
@@ -301,13 +306,6 @@ fn keys(card: &ContactCard) -> (AgreementKey, Pseudonym) {
     (card.contact_key, card.signer)
 }
 
-/// Whether the key `by` has signed a mail prekey.
-pub(super) fn prekey_is_signed(prekey: &MailPrekey, by: &Pseudonym) -> bool {
-    let mut message = prekey.day.0.to_be_bytes().to_vec();
-    message.extend_from_slice(&prekey.key.0);
-    sign::verify(by, PREKEY_CONTEXT, &message, &prekey.signature)
-}
-
 /// Merges a new card of a device with the one that is held; `None` if `new` changes nothing.
 fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
     if new.generation < held.generation {
@@ -316,6 +314,11 @@ fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
     if new.generation == held.generation && new.day >= held.day {
         new.day = held.day;
         new.resolution_key = held.resolution_key;
+        // An issuer that has an older one than this device has fallen behind.
+        let day = |card: &ContactCard| card.prekey.as_ref().map(|prekey| prekey.day);
+        if day(&new) < day(held) {
+            new.prekey.clone_from(&held.prekey);
+        }
     }
     (new != *held).then_some(new)
 }
@@ -323,7 +326,9 @@ fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::sign;
     use crate::time::{DAY_SECONDS, Day, EpochLength};
+    use crate::wire::contact::{MailPrekey, PREKEY_CONTEXT};
     use zeroize::Zeroizing;
 
     const HOUR: u64 = 3_600;

@@ -23,6 +23,7 @@ use crate::identity::seal::{self, SealError};
 use crate::identity::sign;
 use crate::time::Epoch;
 use crate::wire::codec::{DecodeError, decode, decode_within};
+use crate::wire::contact::MailPrekey;
 use crate::wire::encode;
 use crate::wire::enrolment::{Answer, CONTEXT, KEY_CONTEXT, MAX_ANSWER, Refusal, Request, SignedRequest};
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -57,6 +58,9 @@ pub struct PendingEnrolment {
     /// Whether each of them has an Ed25519 key of its own.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     rotates: bool,
+    /// The new mail prekey that the issuer is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prekey: Option<MailPrekey>,
 }
 
 /// Tells the issuer's answer to one request from what the members that relay it may say: only the issuer has read the
@@ -141,6 +145,7 @@ pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> 
         before: BEFORE_FIRST,
         epochs: bounded(epochs),
         rotates: false,
+        prekey: None,
     }
 }
 
@@ -175,7 +180,18 @@ impl PendingEnrolment {
             before: 0,
             epochs: bounded(epochs),
             rotates,
+            prekey: None,
         }
+    }
+
+    /// The same request with a new mail prekey.
+    pub(super) fn with_prekey(self, prekey: Option<MailPrekey>) -> Self {
+        Self { prekey, ..self }
+    }
+
+    /// The new mail prekey that the issuer is told.
+    pub(super) fn prekey(&self) -> Option<&MailPrekey> {
+        self.prekey.as_ref()
     }
 
     /// The same request for a device of that anonymity.
@@ -218,7 +234,7 @@ impl PendingEnrolment {
             answer_key: seal::agreement_public(&StaticSecret::from(*self.answer)),
             first_epoch: self.first_epoch,
             epochs,
-            prekey: None,
+            prekey: self.prekey.clone(),
         });
         let signature = sign::sign(&signer, CONTEXT, &body);
         // Each key proves itself once, and one key may serve all epochs.

@@ -19,11 +19,11 @@
 use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::certified::EPOCH_KEYS;
-use crate::identity::contact::prekey_is_signed;
 use crate::identity::group_tree::{GroupTree, open_version};
 use crate::identity::handle::DayKey;
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
+use crate::identity::mail::prekey_is_signed;
 use crate::identity::realm::IssuerSecrets;
 use crate::identity::seal::{self, SealError};
 use crate::identity::sign;

@@ -117,6 +117,18 @@ pub mod label {
     /// Pre-shared key of a session's handshake = derive(DH of the contact keys; initiator's contact key:32,
     /// responder's:32).
     pub const SESSION_PSK: &str = "m2mesh/1 session psk";
+    /// Tag of a device's box of a day = tag(RK(day)), 8 bytes.
+    pub const BOX: &str = "m2mesh/1 box";
+    /// Key of the next day's place in a device's chain of mail prekeys = derive(key of a place).
+    pub const MAIL_CHAIN: &str = "m2mesh/1 mail chain";
+    /// Private half of a day's mail prekey = derive(key of the day's place).
+    pub const MAIL_SECRET: &str = "m2mesh/1 mail secret";
+    /// Key that seals the sender's credential in mail = derive(es; day:4, ephemeral:32, prekey:32).
+    pub const MAIL_CREDENTIAL: &str = "m2mesh/1 mail credential";
+    /// The beginning of the transcript of mail, before a zero byte.
+    pub const MAIL_TRANSCRIPT: &str = "m2mesh/1 mail transcript";
+    /// Key of mail = derive(es, ss and cc; day:4, sender's handle:16, receiver's handle:16), salted with the transcript.
+    pub const MAIL: &str = "m2mesh/1 mail";
     /// Key of a tree node = derive(tree secret; node:4).
     pub const TREE_NODE: &str = "m2mesh/1 tree node";
     /// Key that seals a group key to a tree node = derive(node key; group tag:8 or zeros, version:4, node:4, salt:16).

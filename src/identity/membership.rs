@@ -12,9 +12,11 @@
 //! - Of two bulletins the newer one is in force; a device never goes back to an older one.
 //! - There is always at least one credential; whether it is still accepted is a question of time.
 
+mod mail;
 mod permits;
 mod pseudonyms;
 
+pub use mail::MailError;
 pub use permits::MayPublish;
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
@@ -232,20 +234,31 @@ impl Membership {
         let first = missing.unwrap_or(Epoch(end)).max(self.batch.source.epoch);
         let epochs = end.saturating_sub(first.0);
         let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
-        self.begin_request(source, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), rng)
+        self.begin_request(source, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), Some(now), rng)
     }
 
     /// Asks for the cards of new contacts and the bulletin only, and for the time: whatever this device takes it for, the epoch is
     /// the issuer's present one.
     pub fn begin_pull(&mut self, rng: &mut ChaCha20Rng) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
         let source = self.batch.source.clone();
-        self.begin_request(KeySource { epoch: Epoch(0), ..source }, 0, rng)
+        self.begin_request(KeySource { epoch: Epoch(0), ..source }, 0, None, rng)
+    }
+
+    /// The same, and tells the issuer the mail prekey of the day.
+    pub fn begin_telling(
+        &mut self,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
+        let source = self.batch.source.clone();
+        self.begin_request(KeySource { epoch: Epoch(0), ..source }, 0, Some(now), rng)
     }
 
     fn begin_request(
         &mut self,
         source: KeySource,
         epochs: usize,
+        now: Option<Unix>,
         rng: &mut ChaCha20Rng,
     ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
         let issuers = &self.bulletin.body().issuers;
@@ -254,6 +267,7 @@ impl Membership {
         let KeySource { epoch, chain } = source;
         let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
         self.asked_of = self.bulletin.version();
+        let prekey = now.and_then(|now| self.prekey(now));
         let pending = PendingEnrolment::renewal(
             self.realm(),
             issuer,
@@ -261,7 +275,8 @@ impl Membership {
             (epoch, chain),
             (epochs, self.anonymity.rotates()),
             rng,
-        );
+        )
+        .with_prekey(prekey);
         Ok((pending.hello(rng)?, pending))
     }
 
@@ -283,6 +298,7 @@ impl Membership {
         let opened = batch.open(&self.secrets)?;
         self.credentials = opened;
         self.batch = batch;
+        self.told_prekey(pending.prekey());
         let bulletin = self.adopt(bulletin);
         let cards = cards.into_iter().map(|card| self.contacts.insert(card)).filter(|changed| *changed).count();
         self.contacts.heed(&self.bulletin.body().revocations);

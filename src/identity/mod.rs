@@ -102,6 +102,7 @@ pub mod invitation;
 pub mod issuer;
 pub mod kdf;
 pub mod ledger;
+pub mod mail;
 pub mod membership;
 pub mod noise;
 pub mod passphrase;

@@ -363,6 +363,11 @@ impl ContactSecret {
         Self(StaticSecret::from(secret))
     }
 
+    /// What this device and the holder of another contact key have in common.
+    pub(super) fn agree(&self, with: &AgreementKey) -> Result<Secret, SealError> {
+        seal::agree(&self.0, with)
+    }
+
     /// The public half, which the device's card carries.
     pub fn public(&self) -> AgreementKey {
         seal::agreement_public(&self.0)

@@ -72,6 +72,8 @@ pub(crate) struct Discovery {
     /// Addresses at which members were met, the latest first.
     met: VecDeque<Multiaddr>,
     sorter: Arc<Sorter>,
+    /// Whether the device sleeps.
+    asleep: bool,
     /// The links that are up: the peer and the bearer of each.
     links: BTreeMap<LinkId, (PeerId, u8)>,
     solitude: Solitude,
@@ -148,6 +150,7 @@ impl Discovery {
             addresses: BTreeMap::new(),
             met: VecDeque::new(),
             sorter,
+            asleep: false,
             links: BTreeMap::new(),
             solitude: Solitude::new(),
             tellers: Tellers::default(),
@@ -363,9 +366,9 @@ impl Discovery {
         while self.changed || self.timer.poll_unpin(cx).is_ready() {
             let now = Instant::now();
             let dialing = self.addresses.values().filter(|entry| entry.state == State::Dialing).count();
-            self.changed = dialing < MAX_DIALS;
+            self.changed = dialing < MAX_DIALS && !self.asleep;
             if !self.changed {
-                // The end of a dial sets `changed`.
+                // The end of a dial sets `changed`, and so does waking.
                 self.timer.reset(LASTING);
                 continue;
             }

@@ -290,6 +290,12 @@ impl<G: Gatekeeper> Network<G> {
         self.discovery.shun(peer, rest);
     }
 
+    /// The device falls asleep, or wakes: while it sleeps nothing is dialled.
+    pub fn sleep(&mut self, asleep: bool) {
+        self.swarm.attend();
+        self.discovery.sleep(asleep);
+    }
+
     /// Closes a link at once; `LinkDown` with this reason follows.
     pub fn close(&mut self, link: LinkId, reason: &str) {
         let Some(link) = self.links.get(link) else { return };

@@ -19,7 +19,7 @@ use crate::client::{
     self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
 use crate::engine::api::{Call, Contact, Missed, Outcome, Past, Published, Refused};
-use crate::engine::view::{IdentityView, LinkView, RoutesView};
+use crate::engine::view::{IdentityView, LinkView, MailboxView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::pages;
 use crate::id::Name;
@@ -274,6 +274,14 @@ impl Node {
     pub async fn rotate(&self, anonymity: Option<Anonymity>) -> Result<IdentityView, CallError> {
         match hear(&mut self.start(Command::Rotate { anonymity }).await?).await? {
             Reply::Identity(identity) => Ok(*identity),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Returns what this node keeps for devices that are away.
+    pub async fn mailbox(&self) -> Result<Vec<MailboxView>, CallError> {
+        match hear(&mut self.start(Command::Mailbox).await?).await? {
+            Reply::Mailbox(boxes) => Ok(boxes),
             _ => Err(CallError::Stopped),
         }
     }

@@ -43,12 +43,13 @@ pub(super) struct Networks {
     reading: bool,
     /// The access windows that bearers were told last.
     windows: BTreeMap<u8, Windows>,
+    asleep: bool,
 }
 
 impl Networks {
     /// The first one, with lines that have been entered under its pseudonym.
     pub(super) fn new(first: OpenNetwork, lines: Lines<Gate>) -> Self {
-        Self { open: vec![first], lines, turn: 0, reading: true, windows: BTreeMap::new() }
+        Self { open: vec![first], lines, turn: 0, reading: true, windows: BTreeMap::new(), asleep: false }
     }
 
     /// Another one is open, under the pseudonym whose key has that seed, which is to have links to these neighbours as well.
@@ -56,6 +57,7 @@ impl Networks {
         self.lines.enter(next.own, seed, &next.gate);
         next.network.set_reading(self.reading);
         self.windows.iter().for_each(|(bearer, windows)| next.network.set_windows(*bearer, windows.clone()));
+        next.network.sleep(self.asleep);
         for (peer, addresses) in neighbours {
             next.network.seek(peer, addresses);
         }
@@ -199,6 +201,12 @@ impl Networks {
         if let Some(peer) = peer_id(peer) {
             self.open.iter_mut().for_each(|one| one.network.shun(peer, rest));
         }
+    }
+
+    /// The device falls asleep, or wakes: while it sleeps nobody is dialled, and no further network dials.
+    pub(super) fn sleep(&mut self, asleep: bool) {
+        self.asleep = asleep;
+        self.open.iter_mut().for_each(|one| one.network.sleep(asleep));
     }
 
     /// Lets all wanted addresses be dialled at once, as if none had failed.

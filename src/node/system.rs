@@ -256,7 +256,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         places,
         opener,
         blobs: BlobThread::new(blobs),
-        schedule: Schedule::new(&config.bearers),
+        schedule: Schedule::new(&config.bearers).with_awake(&config.sleep.awake),
     };
     let bootstrap = config.net.bootstrap.clone();
     let parts = Parts { engine, network, lines, store, host, calls, stop, bootstrap, lab };

@@ -67,6 +67,8 @@ pub enum Kind {
     Located = 0x14,
     /// [`crate::wire::witness::Witness`].
     Witness = 0x15,
+    /// [`crate::wire::rest::Rest`].
+    Rest = 0x16,
     /// [`crate::wire::data::DataFrame`].
     Data = 0x40,
     /// Signed [`crate::wire::receipt::SessionNack`].
@@ -89,7 +91,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Announce,
         Self::Ping,
         Self::Pong,
@@ -111,6 +113,7 @@ impl Kind {
         Self::Locate,
         Self::Located,
         Self::Witness,
+        Self::Rest,
         Self::Data,
         Self::SessionNack,
         Self::HopAck,

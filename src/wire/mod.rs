@@ -53,6 +53,7 @@ pub mod mail;
 pub mod opener;
 pub mod parcel;
 pub mod receipt;
+pub mod rest;
 pub mod topic;
 
 pub use codec::{DecodeError, decode, encode};

@@ -73,6 +73,7 @@ impl Bench {
             most: usize::MAX,
             arrives,
             spares,
+            mail: false,
             now,
             error: None,
         };
@@ -195,6 +196,7 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
         most: usize::MAX,
         arrives: Unix(0),
         spares: None,
+        mail: false,
         now: at(0),
         error: None,
     };

@@ -78,6 +78,8 @@ impl Engine {
             // as long as that link stands.
             self.messages.sends.wake(name);
         }
+        self.messages.mail.look_again();
+        self.meet_in_sleep(id);
         self.note_rotation_link(&own);
     }
 
@@ -88,6 +90,7 @@ impl Engine {
             credential: link.peer.hash.prefix(),
             reason: reason.to_owned(),
         });
+        self.neighbours.rest_after(&mut self.core, id, &link);
         if let Some(name) = link.name {
             self.messages.sends.handle_path_broken(&name);
             self.messages.sends.wake(name);
@@ -110,6 +113,14 @@ impl Engine {
         self.neighbours.successors.forget(id);
         self.neighbours.formers.remove(&id);
         self.neighbours.peers.forget_link(id);
+    }
+
+    /// A link is there: the neighbour is awake, and so is this device, or it should not be there.
+    fn meet_in_sleep(&mut self, id: LinkId) {
+        if self.neighbours.sleep.is_asleep() {
+            return self.neighbours.close(&mut self.core, id, "this device sleeps");
+        }
+        self.neighbours.send_rest(&mut self.core, id, Duration::ZERO);
     }
 
     pub(super) fn handle_blocked(&mut self, id: LinkId, class: Class) {
@@ -205,6 +216,7 @@ impl Engine {
                 self.routing.learn_credential(&mut self.core, &mut self.neighbours, credential);
                 self.groups.release_waiting(&mut self.core, &mut self.neighbours, &mut self.routing, hash);
                 self.routing.release_lsas(&mut self.core, &mut self.neighbours, hash);
+                self.messages.release_custody(&mut self.core, &mut self.neighbours, &mut self.routing, &hash);
             }
             // By another clock or bulletin it may be good; the issuer's signature is there for all.
             Err(CredentialError::Signature) => {

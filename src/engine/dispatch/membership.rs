@@ -109,6 +109,8 @@ impl Engine {
         self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.member.plan_renewal(&self.core);
         self.member.plan_permits(&mut self.core);
+        self.member.plan_prekey(&mut self.core);
+        self.neighbours.renew_boxes(&self.core);
         self.plan_rotation();
         self.member.watch_bulletin(&mut self.core);
     }
@@ -150,6 +152,11 @@ impl Engine {
         self.adopt_clock(before);
         if renewed.changed {
             self.rename_links();
+            self.neighbours.renew_boxes(&self.core);
+            if self.messages.mail.asked_cards.is_some() {
+                // Receivers may take mail by now.
+                self.messages.sends.wake_waiting();
+            }
             if renewed.bulletin {
                 self.take_up_bulletin(None);
             }

@@ -36,6 +36,8 @@ const PULL_INTERVAL: Duration = Duration::from_secs(5);
 const SPREAD: Duration = Duration::from_secs(120);
 /// Permits for which publications may wait are asked for within this time.
 const PERMIT_SPREAD: Duration = Duration::from_secs(1);
+/// A new prekey for mail is told to the issuer within this time.
+const PREKEY_SPREAD: Duration = Duration::from_secs(30);
 /// First and longest wait after a failed renewal, the latter where the credentials soon run out.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
@@ -132,6 +134,27 @@ impl Member {
         self.renewal.next_pull = Some(core.now.time + wait);
     }
 
+    /// A device that takes mail tells the issuer the prekey of each day, within [`SPREAD`] of its beginning.
+    pub(in crate::engine) fn plan_prekey(&mut self, core: &mut Core) {
+        if !core.settings.mail {
+            return;
+        }
+        let (now, sure) = (core.now.unix, self.sure_time(core));
+        if core.membership.keep_prekeys(now, sure, &mut core.rng) {
+            core.outputs.push_back(Output::MembershipChanged { save: true });
+        }
+        if self.renewal.asking.is_some() || !core.membership.prekey_is_due(now) {
+            return;
+        }
+        let spread = if self.issuer.is_some() { Duration::ZERO } else { PREKEY_SPREAD };
+        let wait = match self.renewal.failures {
+            0 => Duration::from_micros(core.rng.next_u64() % u64::try_from(spread.as_micros()).unwrap_or(1).max(1)),
+            _ => self.patience(core),
+        };
+        let at = core.now.time + wait;
+        self.renewal.next_pull = Some(self.renewal.next_pull.map_or(at, |planned| planned.min(at)));
+    }
+
     /// How long it waits after so many failures.
     fn patience(&self, core: &Core) -> Duration {
         let (first, longest) = RETRY;
@@ -172,7 +195,7 @@ impl Member {
         let begun = if batch {
             core.membership.begin_renewal(core.now.unix, &mut core.rng)
         } else {
-            core.membership.begin_pull(&mut core.rng)
+            core.membership.begin_telling(core.now.unix, &mut core.rng)
         };
         let (hello, pending) = match begun {
             Ok(begun) => begun,
@@ -243,6 +266,7 @@ impl Member {
                 } else {
                     core.count(Counter::PullsFailed, 1);
                 }
+                self.plan_prekey(core);
                 Some(Renewed { changed: false, bulletin: false })
             }
         }

@@ -117,6 +117,8 @@ impl Messages {
                 if self.send_batch(core, neighbours, routing, &name, &departing) {
                     return true;
                 }
+            } else if self.send_mail(core, neighbours, routing, &name) {
+                return true;
             }
             self.sends.rest(&name);
         }
@@ -240,7 +242,8 @@ impl Messages {
         let arrives = core.now.unix + (Duration::from_micros(choice.route.totals.delay) + carried);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let (now, error) = (core.now, core.clock_error());
-        let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now, error };
+        let departure =
+            Departure { attempt, reply: &[], flight, expected, most, arrives, spares, mail: false, now, error };
         let (now, membership) = (core.now.unix, &mut core.membership);
         let reply = || membership.handles(now, now + REPLY_HORIZON, MAX_REPLY_HANDLES);
         let taken = self.sends.take(name, lane, &departure, reply, &mut plain, &mut ended);

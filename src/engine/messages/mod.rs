@@ -6,6 +6,7 @@ pub(super) mod endings;
 pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
+pub(super) mod mail;
 pub(super) mod objectives;
 pub(super) mod outbox;
 pub(super) mod outcomes;
@@ -24,6 +25,7 @@ pub(super) mod submission;
 pub(super) mod waiting;
 
 use crate::delivery::sends::Sends;
+use crate::engine::Settings;
 use crate::engine::api::Token;
 use crate::engine::routing::no_route::NoRoute;
 use crate::engine::routing::{Reroute, Routing};
@@ -46,6 +48,7 @@ pub(super) struct Messages {
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
     pub(super) blobs: blobs::Blobs,
+    pub(super) mail: mail::Mail,
     /// The receivers that have been recorded as full; each has messages that wait.
     pub(super) told_full: BTreeSet<Name>,
     /// What this wing asks of the other wings.
@@ -83,10 +86,12 @@ impl Messages {
                     self.blobs.broken(&name);
                 }
                 Reroute::Anew => {
+                    self.mail.look_again();
                     self.sends.wake_waiting();
                     self.blobs.found_all();
                 }
                 Reroute::Found(name) => {
+                    self.mail.look_again();
                     self.blobs.found(&name);
                     self.sends.wake(name);
                 }
@@ -101,7 +106,7 @@ impl Messages {
 
     /// Loads what the store holds. Outgoing messages are restored later (`restore_outgoing`), when sessions can be
     /// opened.
-    pub(super) fn load(store: &dyn Read, quota: u64, now: Now) -> Result<Self, ReadError> {
+    pub(super) fn load(store: &dyn Read, settings: &Settings, now: Now) -> Result<Self, ReadError> {
         Ok(Self {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
@@ -111,7 +116,8 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
-            blobs: blobs::Blobs::load(store, quota, now)?,
+            blobs: blobs::Blobs::load(store, settings.blob_quota, now)?,
+            mail: mail::Mail::load(store, settings.mail_quota, now)?,
             told_full: BTreeSet::new(),
             asks: Asks::default(),
             plain: Vec::new(),

@@ -48,7 +48,7 @@ impl Messages {
         self.report(core, neighbours, routing, ends);
     }
 
-    fn handle_receipts(
+    pub(super) fn handle_receipts(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
@@ -86,6 +86,9 @@ impl Messages {
         if !neighbours.admits(core, link, data.header.segment) {
             return core.count(Counter::DataOfOtherSegments, 1);
         }
+        if data.header.form == Form::Mail {
+            return self.handle_mail(core, neighbours, routing, link, flags, &data, buffer);
+        }
         if core.membership.credential_of(&data.header.to, core.now.unix).is_none() {
             return routing.forward(core, neighbours, link, flags, &data, buffer);
         }
@@ -101,9 +104,6 @@ impl Messages {
             neighbours.send_frame(core, link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }));
         }
         let mut plain = Vec::new();
-        if data.header.form == Form::Mail {
-            return core.count(Counter::MailNotKept, 1);
-        }
         let Some((from, session)) = self.open_sealed(core, neighbours, routing, link, &data, &mut plain) else {
             return;
         };

@@ -36,6 +36,8 @@ impl Messages {
             self.end_conversations(core, &name);
             self.end_blobs(core, &name);
             self.cut_off_held(core, neighbours, routing, &name);
+            self.cut_off_mail(core, &name);
+            neighbours.forget_sleeper(core, &name);
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) mod links;
 pub(super) mod peer_credentials;
 pub(super) mod quarantine;
 pub(super) mod segments;
+pub(super) mod sleep;
+pub(super) mod sleepers;
 pub(super) mod successors;
 
 use crate::engine::settings::Settings;
@@ -40,6 +42,10 @@ pub(super) struct Neighbours {
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
     /// of a leaf.
     pub(super) own_groups: BTreeSet<Tag>,
+    /// When this device is awake.
+    pub(super) sleep: sleep::Sleep,
+    /// Devices whose parent this one is, and neighbours that are away.
+    pub(super) sleepers: sleepers::Sleepers,
     /// Whether something about links has changed that this device advertises, and that routes depend on.
     pub(super) links_changed: bool,
 }
@@ -60,6 +66,8 @@ impl Neighbours {
             formers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
+            sleep: sleep::Sleep::new(settings.sleep.as_ref().map(|sleep| &sleep.awake), now),
+            sleepers: sleepers::Sleepers::load(store)?,
             links_changed: true,
         })
     }

@@ -45,7 +45,7 @@ use crate::wire::frame::{self, Kind};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Most sessions of others for which it is remembered where their frames come from. Drop policy: of the link with most
+/// Most sessions of others, and most mails, for which it is remembered where their frames come from. Drop policy: of the link with most
 /// of them, the one learnt first is forgotten (`flows_forgotten`); its sender retries until it finds out by itself.
 pub(in crate::engine) const MAX_FLOWS: usize = 4_096;
 
@@ -58,6 +58,9 @@ const MAX_OWN: usize = 4_096;
 pub(in crate::engine) struct Flows {
     from: BTreeMap<SessionId, LinkId>,
     shares: Shares<SessionId>,
+    /// The links over which mail came, by its frames' outer ids.
+    mail: BTreeMap<OuterId, LinkId>,
+    mail_shares: Shares<OuterId>,
     own: BTreeSet<OuterId>,
     /// The attempts in `own`, oldest first.
     begun: VecDeque<OuterId>,
@@ -70,6 +73,8 @@ impl Default for Flows {
         Self {
             from: BTreeMap::new(),
             shares: Shares::new(MAX_FLOWS),
+            mail: BTreeMap::new(),
+            mail_shares: Shares::new(MAX_FLOWS),
             own: BTreeSet::new(),
             begun: VecDeque::new(),
             forwarded: 0,
@@ -103,6 +108,29 @@ impl Flows {
         gone.is_some_and(|gone| self.from.remove(&gone).is_some())
     }
 
+    /// Whether an attempt began here.
+    pub(super) fn has_begun(&self, attempt: &OuterId) -> bool {
+        self.own.contains(attempt)
+    }
+
+    /// Notes that mail came over a link. Returns whether another had to be forgotten.
+    pub(super) fn note_mail(&mut self, frame: OuterId, from: LinkId) -> bool {
+        self.mail.insert(frame, from);
+        let gone = self.mail_shares.enter(from, frame);
+        gone.is_some_and(|gone| self.mail.remove(&gone).is_some())
+    }
+
+    /// Forgets mail that went no further.
+    pub(super) fn forget_mail(&mut self, frame: &OuterId) {
+        self.mail.remove(frame);
+        self.mail_shares.leave(frame);
+    }
+
+    /// The link over which mail came that has passed through here.
+    pub(in crate::engine) fn mail_back(&self, frame: &OuterId) -> Option<LinkId> {
+        self.mail.get(frame).copied()
+    }
+
     /// The link over which the frames of a session come.
     pub(in crate::engine) fn back(&self, session: &SessionId) -> Option<LinkId> {
         self.from.get(session).copied()
@@ -134,24 +162,44 @@ impl Routing {
         if !core.settings.forwarding {
             return core.count(Counter::DataForOthers, 1);
         }
-        let Some(own) = core.credential().map(|own| own.hash) else { return };
-        let path = &data.path;
-        if path.visited.len() >= MAX_HOPS {
-            return core.count(Counter::DataOutOfHops, 1);
-        }
-        if self.flows.own.contains(&path.outer) || path.visited.iter().any(|hop| self.is_own(core, neighbours, hop)) {
-            return core.count(Counter::DataLooped, 1);
-        }
-        let expiry = Unix(data.header.expiry);
-        let allowance = core.skew();
-        if expiry + allowance < core.now.unix {
-            return core.count(Counter::DataExpired, 1);
-        }
-        let bytes = data.sealed.len() + data.header_bytes.len();
-        let Some(Next { link, mut path }) = self.next_hop(core, neighbours, from, data, bytes) else {
+        if self.may_pass(core, neighbours, data) && !self.pass_on(core, neighbours, from, flags, data, buffer) {
             self.seek(core, neighbours, from, data.header.to);
-            return core.count(Counter::DataWithoutWay, 1);
+            core.count(Counter::DataWithoutWay, 1);
+        }
+    }
+
+    /// Whether a frame for another device may go further; if it may not, it is counted.
+    pub(super) fn may_pass(&self, core: &mut Core, neighbours: &Neighbours, data: &DataFrame<'_>) -> bool {
+        let path = &data.path;
+        let looped =
+            || self.flows.has_begun(&path.outer) || path.visited.iter().any(|hop| self.is_own(core, neighbours, hop));
+        let refused = if path.visited.len() >= MAX_HOPS {
+            Counter::DataOutOfHops
+        } else if looped() {
+            Counter::DataLooped
+        } else if Unix(data.header.expiry) + core.skew() < core.now.unix {
+            Counter::DataExpired
+        } else {
+            return core.credential().is_some();
         };
+        core.count(refused, 1);
+        false
+    }
+
+    /// Sends a frame for another device on its way. Returns whether there is one.
+    pub(super) fn pass_on(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        flags: u8,
+        data: &DataFrame<'_>,
+        buffer: &Bytes,
+    ) -> bool {
+        let Some(own) = core.credential().map(|own| own.hash) else { return true };
+        let expiry = Unix(data.header.expiry);
+        let bytes = data.sealed.len() + data.header_bytes.len();
+        let Some(Next { link, mut path }) = self.next_hop(core, neighbours, from, data, bytes) else { return false };
         if let Some(session) = data.session() {
             let forgotten = self.flows.note(session, from);
             core.count(Counter::FlowsForgotten, u64::from(forgotten));
@@ -167,6 +215,7 @@ impl Routing {
         let until = of_use_until(expiry, core.now);
         neighbours
             .send_data(core, Leaving { link, class: data.header.class, frame: out, after: Lsn(0), until: Some(until) });
+        true
     }
 
     /// The next hop that the frame's path names, if there is a usable link to it; else the first one of a route of this

@@ -9,6 +9,7 @@ pub(super) mod hold_down;
 pub(super) mod identities;
 pub(super) mod link_state;
 pub(super) mod locate;
+pub(super) mod mail;
 pub(super) mod no_route;
 pub(super) mod pathfinding;
 pub(super) mod revoked;

@@ -180,6 +180,8 @@ fn what_the_node_says_of_itself_is_as_clients_know_it() {
             r#"{{"peer_id":"{peer_id}","anonymity":"strict","in_force_from":"1970-01-01T00:00:00.000Z","epoch":1,"epoch_ends":"1970-01-01T00:00:01.000Z","next_change":"1970-01-01T00:00:02.000Z","changing":true}}"#
         ),
     );
+    let kept = view::MailboxView { mails: 2, bytes: 3, parent: true, ..view::MailboxView::default() };
+    pinned(&MailboxView::from(kept), r#"{"to":null,"parent":true,"mails":2,"bytes":3,"under_way":0}"#);
     pinned(&RotateBody { anonymity: Some("stable".into()) }, r#"{"anonymity":"stable"}"#);
     let peer = client::Peer {
         name: Some("meter".into()),

@@ -10,6 +10,7 @@ mod bulletin;
 mod contract;
 mod identity;
 mod lab;
+mod mailbox;
 mod node;
 mod outcome;
 mod records;
@@ -22,6 +23,7 @@ pub use blobs::{AttachedBlob, Blob, BlobFetchQuery, BlobLine, BlobProgress, Blob
 pub use bulletin::{BulletinBody, BulletinTaken};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
+pub use mailbox::MailboxView;
 pub use node::{Contact, Peer, Quarantined, RouteQuery, SerialLine, Status, Waiting};
 pub use outcome::Outcome;
 pub use records::{

@@ -100,12 +100,12 @@ fn data_that_leads_nowhere_is_not_handed_on() {
 }
 
 #[test]
-fn mail_for_this_device_has_nobody_who_keeps_it() {
+fn mail_without_a_box_is_malformed() {
     let mut mesh = mesh();
     let (unix, soon) = (mesh.now.unix, mesh.now.unix.0 + 60_000_000);
     let member = mesh.nodes[MEMBER].engine.membership().credential(unix).expect("a credential").body.handle;
     let mail = data(member, Form::Mail, soon, 0);
-    assert_eq!(counted(&mut mesh, &[mail], Counter::MailNotKept), 1);
+    assert_eq!(counted(&mut mesh, &[mail], Counter::DataMalformed), 1);
 }
 
 /// Invariant 1 of engine::neighbours::fragments.

@@ -120,6 +120,17 @@ impl Mesh {
         reach: Vec<Segment>,
         settings: impl Fn(usize) -> Settings,
     ) -> Self {
+        Self::of_roles(seed, nodes, reach, |_| 0, settings)
+    }
+
+    /// The same, where some have roles.
+    pub fn of_roles(
+        seed: u64,
+        nodes: &[(&str, u64)],
+        reach: Vec<Segment>,
+        roles: impl Fn(usize) -> u16,
+        settings: impl Fn(usize) -> Settings,
+    ) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
         let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
@@ -130,7 +141,7 @@ impl Mesh {
         realm.bulletin = bulletin;
         let invitations = nodes.iter().enumerate().map(|(at, (n, segments))| {
             let anonymity = settings(at).anonymity;
-            Invitation { segments: *segments, anonymity, ..Invitation::new(name(n), Contacts::All) }
+            Invitation { segments: *segments, roles: roles(at), anonymity, ..Invitation::new(name(n), Contacts::All) }
         });
         let invitations = invitations.collect();
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;
@@ -196,6 +207,11 @@ impl Mesh {
     fn now_at(&self, at: usize) -> Now {
         let ahead = self.skew.get(&at).copied().unwrap_or(0) * 1_000_000;
         Now { unix: Unix(self.now.unix.0.saturating_add_signed(ahead)), ..self.now }
+    }
+
+    /// A node has other settings from its next start on.
+    pub fn configure(&mut self, at: usize, settings: Settings) {
+        self.settings[at] = settings;
     }
 
     /// A process stands still; what is sent to it waits.
@@ -416,7 +432,7 @@ impl Mesh {
             Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
             Output::Blob(order) => self.blobs.order(self.now.time, at, order),
             Output::Shun { peer, rest } => self.nodes[at].shunned.push((peer, rest)),
-            Output::Addresses { .. } => {}
+            Output::Addresses { .. } | Output::Asleep { .. } => {}
             Output::Network { own, .. } => {
                 self.handle(at, Input::Networked { own, result: Ok(Vec::new()) });
                 self.link_anew(at, own);

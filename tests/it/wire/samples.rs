@@ -31,6 +31,7 @@ use m2mesh::wire::opener::Opener;
 use m2mesh::wire::parcel::Head;
 use m2mesh::wire::ping::Ping;
 use m2mesh::wire::receipt::{HopAck, Receipt, Receipts, SessionNack, Verdict};
+use m2mesh::wire::rest::Rest;
 use m2mesh::wire::signed::Signed;
 use m2mesh::wire::successor::Successor;
 use m2mesh::wire::ticket::Ticket;
@@ -224,4 +225,5 @@ structs! {
     Opener { session, suites, credential = owned, message = array }
     Mail<'e> { ephemeral, credential = bytes, sealed = bytes }
     Custody { frame, sealed = array, by, verdict, mailbox = maybe }
+    Rest { parent, away }
 }

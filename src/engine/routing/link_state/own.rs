@@ -37,6 +37,7 @@ impl Routing {
         let mut leaves = BTreeSet::new();
         let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) =
             (neighbours.own_groups.clone(), BTreeSet::new());
+        services.extend(&neighbours.sleepers.boxes);
         let mut borders = BTreeSet::new();
         for (_, link) in neighbours.links.iter().filter(|(_, link)| link.usable && link.own == core.own) {
             if !link.forwarding {

@@ -14,6 +14,7 @@ use m2mesh::wire::hello::{self, Hello};
 use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{self, Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::ping::Ping;
+use m2mesh::wire::rest::Rest;
 use m2mesh::wire::successor::Successor;
 use m2mesh::wire::time_beacon::{self, TimeBeacon, TimeRequest};
 use m2mesh::wire::witness::Witness;
@@ -135,6 +136,7 @@ fn neighbours() -> Vec<Vector> {
         Vector::of("time-request", "TimeRequest", "", &TimeRequest { nonce }),
         Vector::of("time-beacon", "TimeBeacon", "a quarter of a second's error", &beacon),
         Vector::raw("time-beacon-signed", "Signed", "", signed(PSEUDONYM, time_beacon::CONTEXT, &beacon)),
+        Vector::of("rest", "Rest", "to a parent, for ten minutes", &Rest { parent: true, away: 600_000_000 }),
         Vector::of("witness", "Witness", "", &Witness { commitment: opaque_array("commitment") }),
     ]
 }
