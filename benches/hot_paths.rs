@@ -256,9 +256,9 @@ mod rekeying {
     fn at_the_issuer(bencher: Bencher<'_, '_>, revoked: u32) {
         let (tree, key, excluded) = group(revoked);
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        bencher.counter(BytesCount::new(wire::encode(&document(revoked)).len())).bench_local(|| {
-            tree.seal_version(&mut rng, (None, 2), &key.into(), MEMBERS, black_box(&excluded))
-        });
+        bencher
+            .counter(BytesCount::new(wire::encode(&document(revoked)).len()))
+            .bench_local(|| tree.seal_version(&mut rng, (None, 2), &key.into(), MEMBERS, black_box(&excluded)));
     }
 
     #[divan::bench(args = [10, 100])]

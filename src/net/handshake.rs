@@ -218,7 +218,10 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result
 }
 
 /// Runs `work` until it ends or its permit is given to another connection.
-pub(crate) async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+pub(crate) async fn unless_given_up<T>(
+    given_up: GivenUp,
+    work: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
     let Some(given_up) = given_up else { return work.await };
     match select(pin!(work), given_up).await {
         Either::Left((done, _)) => done,

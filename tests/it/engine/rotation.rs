@@ -133,7 +133,10 @@ fn a_clock_that_leaps_over_epochs_and_back_keeps_nobody_out() {
         assert_eq!(engine.membership().pseudonym(now), own, "{ahead} s for {meanwhile} s: it takes part under another");
         let ended = mesh.ended.get(&token);
         assert!(ended.is_some_and(Outcome::is_success), "{ahead} s for {meanwhile} s: {ended:?}");
-        assert!(!identity(&mut mesh, 1, Command::Identity).changing, "{ahead} s for {meanwhile} s: a turn is under way");
+        assert!(
+            !identity(&mut mesh, 1, Command::Identity).changing,
+            "{ahead} s for {meanwhile} s: a turn is under way"
+        );
     }
 }
 

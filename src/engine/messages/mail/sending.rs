@@ -127,6 +127,7 @@ impl Messages {
             spares: None,
             mail: true,
             now,
+            error: core.clock_error(),
         };
         let (mut plain, mut ended) = (Vec::new(), Ended::default());
         let taken = self.sends.take(name, lane, &departure, reply, &mut plain, &mut ended);
