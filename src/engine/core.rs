@@ -15,7 +15,7 @@ use crate::identity::credential::OwnCredential;
 use crate::identity::kdf::{self, label};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
-use crate::time::{Now, Time};
+use crate::time::Now;
 use ::core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,8 +26,6 @@ pub(super) struct Core {
     pub(super) now: Now,
     /// Whose time that is.
     pub(super) clock: NodeClock,
-    /// By how much it was wrong at most when it was learnt, and when that was.
-    pub(super) learnt_error: (Duration, Time),
     pub(super) rng: ChaCha20Rng,
     pub(super) membership: Membership,
     pub(super) settings: Settings,
@@ -90,16 +88,12 @@ impl Core {
     }
 
     /// By how many microseconds this device's clock is wrong at most; `None` if nobody knows. A machine's clock is as wrong
-    /// as the settings say, else as clocks may differ for links to come up. One that was learnt also goes wrong by [`DRIFT`].
+    /// as the settings say, else as clocks may differ for links to come up. What was learnt gets worse as time passes.
     pub(super) fn clock_error(&self) -> Option<u64> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         match self.clock.standing() {
             Standing::Machine => Some(micros(self.settings.clock_error.unwrap_or_else(|| self.skew()))),
-            Standing::Learnt { sure: true } => {
-                let (error, since) = self.learnt_error;
-                Some(micros(error).saturating_add(micros(self.now.time.since(since)) / DRIFT))
-            }
-            Standing::Unset | Standing::Learnt { sure: false } => None,
+            _ => self.clock.learnt_error(self.now.time).map(micros),
         }
     }
 
@@ -131,6 +125,3 @@ impl Core {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: true });
     }
 }
-
-/// By which a clock that nothing sets goes wrong, as a part of the time: 200 ppm.
-const DRIFT: u64 = 5_000;

@@ -145,7 +145,6 @@ impl Engine {
             groups: Groups::load(store)?,
             member: Member::new(issuer),
             core: Core {
-                learnt_error: Default::default(),
                 now,
                 clock,
                 rng,

@@ -41,18 +41,18 @@ use super::clocks::{Clocks, Skew};
 use super::counters::{Counters, Item};
 use super::emulation::Shaping;
 use super::enrol::Desk;
-use super::handshake::{Reason, Setup, read, within, write};
+use super::handshake::{Reason, Setup, read, unless_given_up, within, write};
 use super::links::Room;
 use super::permits::{Denied, GivenUp, Permit, Permits, Source, Stage};
 use super::sorter::Sorter;
-use super::turnstile::{LONGEST_WAIT, Turnstile};
+use super::turnstile::{Turnstile, hear_wait, tell_wait};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
 use crate::id::Pseudonym;
 use crate::wire::enrolment::Refusal;
-use crate::wire::hello::{CLOCK, EnrolHello, Kind, WAIT};
+use crate::wire::hello::{CLOCK, EnrolHello, Kind};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::SubstreamBox;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
@@ -321,7 +321,9 @@ impl<G: Gatekeeper> Gate<G> {
                         Err(reason) => return Err(reason),
                         Ok((Kind::Ok, _)) => return Err(Reason::Cut),
                         Ok((Kind::Full, _)) => return Err(Reason::Full),
-                        Ok((Kind::Later, wait)) => return Err(hear_wait(&wait)),
+                        Ok((Kind::Later, wait)) => {
+                            return Err(hear_wait(&wait).map_or(Reason::Malformed, Reason::Later));
+                        }
                         Ok((Kind::Clock, theirs)) => return Err(self.hear_clock(&theirs, address)),
                         Ok((_, hello)) => hello,
                     };
@@ -458,18 +460,6 @@ impl<G: Gatekeeper> Gate<G> {
     }
 }
 
-/// The body of a message that says how long to wait. A turn is never told too early.
-fn tell_wait(wait: Duration) -> Vec<u8> {
-    let millis = u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
-    millis.to_be_bytes().to_vec()
-}
-
-/// Handles a message that says how long to wait: the longest time is bounded, whatever it says.
-fn hear_wait(body: &[u8]) -> Reason {
-    let millis = <[u8; WAIT]>::try_from(body).map(u32::from_be_bytes);
-    millis.map_or(Reason::Malformed, |millis| Reason::Later(Duration::from_millis(millis.into()).min(LONGEST_WAIT)))
-}
-
 /// The result of the exchange of Hellos.
 enum Exchanged<P> {
     /// A member, and the round-trip time of the exchange.
@@ -501,15 +491,6 @@ impl Limits {
             Endpoint::Dialer => Self { upgrade: half, hello: half, answer: half },
             Endpoint::Listener => Self { upgrade: half / 2, hello: half / 4, answer: half / 2 },
         }
-    }
-}
-
-/// Runs `work` until it ends or its permit is given to another connection.
-async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
-    let Some(given_up) = given_up else { return work.await };
-    match select(std::pin::pin!(work), given_up).await {
-        Either::Left((done, _)) => done,
-        Either::Right(_) => Err(Reason::Displaced),
     }
 }
 

@@ -9,6 +9,7 @@
 //! 2. A message whose body is longer than its kind allows is refused.
 //! - A body is allocated only after its length has been checked.
 
+use super::permits::GivenUp;
 use crate::wire::enrolment::{MAX_ANSWER, MAX_REQUEST};
 use crate::wire::hello::{CLOCK, Kind, MAX_HELLO, WAIT};
 use futures::future::{Either, select};
@@ -213,6 +214,18 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result
     match select(pin!(work), Delay::new(limit)).await {
         Either::Left((done, _)) => done,
         Either::Right(_) => Err(Reason::Timeout),
+    }
+}
+
+/// Runs `work` until it ends or its permit is given to another connection.
+pub(crate) async fn unless_given_up<T>(
+    given_up: GivenUp,
+    work: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
+    let Some(given_up) = given_up else { return work.await };
+    match select(pin!(work), given_up).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(Reason::Displaced),
     }
 }
 

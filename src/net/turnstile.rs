@@ -14,6 +14,7 @@
 //! 2. At most [`MAX_TURNS`] turns are kept. Drop policy: the newest is told to come back after all of them, and no turn is kept for it.
 
 use crate::id::Pseudonym;
+use crate::wire::hello::WAIT;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,6 +73,18 @@ impl Turns {
     }
 }
 
+/// Returns the body of the message that says how long to wait. A turn is never told too early.
+pub(crate) fn tell_wait(wait: Duration) -> Vec<u8> {
+    let millis = u32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX);
+    millis.to_be_bytes().to_vec()
+}
+
+/// Reads such a message: the longest wait is bounded, whatever it says.
+pub(crate) fn hear_wait(body: &[u8]) -> Option<Duration> {
+    let millis = <[u8; WAIT]>::try_from(body).map(u32::from_be_bytes).ok()?;
+    Some(Duration::from_millis(millis.into()).min(LONGEST_WAIT))
+}
+
 /// How many members come in at once when none has lately: those of so many seconds.
 pub(crate) const BURST: u32 = 2;
 /// How long a turn is kept for a member that does not come: slow bearers take seconds to set up a connection.
@@ -79,7 +92,7 @@ pub(crate) const KEPT: Duration = Duration::from_secs(5);
 /// The most turns that are kept.
 pub(crate) const MAX_TURNS: usize = 1_024;
 /// The longest wait that a dialer believes: longer than the last turn that is kept is away.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_told_no_shorter_than_it_is_and_believed_for_a_minute_at_most() {
+        let told = tell_wait(Duration::from_micros(1_250_001));
+        assert_eq!((&told[..], hear_wait(&told)), (&[0, 0, 4, 0xe3][..], Some(Duration::from_millis(1_251))));
+        assert_eq!((hear_wait(&[0xff; 4]), hear_wait(&[0; 3])), (Some(LONGEST_WAIT), None));
+    }
+
+    #[test]
     fn a_turn_that_is_not_used_lapses() {
         let (turnstile, start) = (Turnstile::new(20), Instant::now());
         (0..ALL_AT_ONCE).for_each(|one| assert_eq!(turnstile.pass(&member(one), start), Ok(())));
@@ -134,7 +154,9 @@ mod tests {
     fn who_finds_no_turn_left_comes_after_all_of_them() {
         let (turnstile, start) = (Turnstile::new(20), Instant::now());
         let all = ALL_AT_ONCE + MAX_TURNS as u16;
-        (0..all).for_each(|one| drop(turnstile.pass(&member(one), start)));
+        for one in 0..all {
+            let _ = turnstile.pass(&member(one), start);
+        }
         let wait = turnstile.pass(&member(all), start).expect_err("there is none left");
         assert_eq!(turnstile.pass(&member(all + 1), start), Err(wait), "and takes none");
         assert!(wait <= LONGEST_WAIT);

@@ -285,7 +285,7 @@ impl Member {
         };
         if sure && off(unix) <= skew / 10 {
             // It is right as it goes, and known to be so again.
-            core.learnt_error = (error + off(unix), now);
+            core.clock.note_error(error + off(unix), now);
         } else {
             let from = if members == 1 { "one member".to_owned() } else { format!("{members} members") };
             self.learn_time(core, unix, (error, members > 1), from);
@@ -298,7 +298,7 @@ impl Member {
     fn learn_time(&mut self, core: &mut Core, unix: Unix, (error, sure): (Duration, bool), from: String) {
         let now = core.now.time;
         core.clock.learn(Now { time: now, unix }, sure);
-        core.learnt_error = (error, now);
+        core.clock.note_error(error, now);
         if sure {
             self.clock.rounds = 0;
             self.clock.next = Some(now + FOLLOW);
@@ -324,7 +324,7 @@ impl Member {
         // It tells whole seconds.
         let error = way / 2 + Duration::from_secs(1);
         if sure && off <= skew / 10 {
-            core.learnt_error = (error + off, now);
+            core.clock.note_error(error + off, now);
         } else {
             self.learn_time(core, unix, (error, true), "the issuer".to_owned());
         }

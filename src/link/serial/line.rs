@@ -19,7 +19,7 @@
 
 mod admitting;
 
-use super::handshake::{Answering, Collected, Opening, Terms, cut};
+use super::handshake::{Answering, Collected, Opening, cut};
 use super::packet::Packet;
 use super::session::{Carried, Happened, Pace, Session};
 use super::{Ending, Guard, MAX_MTU, MIN_MTU, framing};
@@ -495,8 +495,4 @@ impl<P> Entry<P> {
 
 fn time_of(bytes: usize, rate: u32) -> Duration {
     Duration::from_micros(bytes as u64 * 1_000_000 / u64::from(rate))
-}
-
-fn least(own: Terms, theirs: Terms) -> usize {
-    own.mtu.min(theirs.mtu).into()
 }

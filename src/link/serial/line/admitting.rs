@@ -1,6 +1,6 @@
 //! Admitting: the handshakes of a line, and who begins them.
 
-use super::{Agent, Entry, Event, Line, MAX_SESSIONS, Pending, least};
+use super::{Agent, Entry, Event, Line, MAX_SESSIONS, Pending};
 use crate::id::Pseudonym;
 use crate::identity::noise::xx::Sealer;
 use crate::link::serial::handshake::{Answering, Made, Opening, Terms, Unmade, cut};
@@ -217,4 +217,8 @@ fn refusal(to: u32, mut sealer: Sealer) -> Vec<u8> {
     Payload::Close { reason: Ending::Refused as u8 }.encode(&mut body);
     sealer.seal(&mut body, SEALED_HEAD);
     body
+}
+
+fn least(own: Terms, theirs: Terms) -> usize {
+    own.mtu.min(theirs.mtu).into()
 }
