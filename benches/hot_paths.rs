@@ -46,6 +46,7 @@ fn parcel() -> Vec<u8> {
         ack: Ack::End,
         reply: vec![Handle([3; 16])],
         lifetime: 30_000_000,
+        error: None,
     };
     Parcel::put(&head, &records(), &mut plain);
     plain
@@ -227,6 +228,47 @@ mod log {
                 log.append(Event::EpochChanged { epoch: second }, now);
             }
             log.poll_changes().map(|changes| changes.records.len())
+        });
+    }
+}
+
+/// A group of a thousand devices gets another key: what that takes of the issuer, and of each member. The bytes are those of
+/// the one document.
+mod rekeying {
+    use super::*;
+    use m2mesh::identity::group_tree::{GroupTree, open_version};
+    use m2mesh::wire::bulletin::GroupVersion;
+    use std::collections::BTreeSet;
+
+    const MEMBERS: u32 = 1_000;
+
+    /// The tree, a key, and these many members spread over all.
+    fn group(revoked: u32) -> (GroupTree, [u8; 32], BTreeSet<u32>) {
+        (GroupTree::new([7; 32].into()), [9; 32], (0..revoked).map(|one| one * MEMBERS / revoked + one % 7).collect())
+    }
+
+    fn document(revoked: u32) -> GroupVersion {
+        let (tree, key, excluded) = group(revoked);
+        tree.seal_version(&mut ChaCha20Rng::from_seed([1; 32]), (None, 2), &key.into(), MEMBERS, &excluded)
+    }
+
+    #[divan::bench(args = [10, 100])]
+    fn at_the_issuer(bencher: Bencher<'_, '_>, revoked: u32) {
+        let (tree, key, excluded) = group(revoked);
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        bencher
+            .counter(BytesCount::new(wire::encode(&document(revoked)).len()))
+            .bench_local(|| tree.seal_version(&mut rng, (None, 2), &key.into(), MEMBERS, black_box(&excluded)));
+    }
+
+    #[divan::bench(args = [10, 100])]
+    fn at_a_member(bencher: Bencher<'_, '_>, revoked: u32) {
+        let (tree, ..) = group(revoked);
+        let encoded = wire::encode(&document(revoked));
+        let path = tree.path(999).expect("a leaf");
+        bencher.counter(BytesCount::new(encoded.len())).bench(|| {
+            let version: GroupVersion = wire::decode(black_box(&encoded)).expect("a document");
+            open_version(&path, &version).expect("the last member reads on")
         });
     }
 }

@@ -19,6 +19,7 @@ use crate::net::NetConfig;
 use crate::routing::policies::{MAX_POLICIES, NamedPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// `clock`: whose time it goes by.
     pub clock: ClockSource,
+    /// `clock_error`: by how much the machine's clock is wrong at most, as whoever sets it says: `20ms`.
+    #[serde(with = "bearer::optional_span", skip_serializing_if = "Option::is_none")]
+    pub clock_error: Option<Duration>,
     /// For how long the device is known by one pseudonym: `stable` (its life), or `rotating`, the default, or `strict` (an epoch). It is in force from
     /// the first epoch on for which the device has asked for no credential yet.
     pub anonymity: Anonymity,
@@ -197,6 +201,7 @@ impl Config {
             mail_quota: self.mail.quota.0,
             sleep: self.sleep.settings(),
             clock: self.clock == ClockSource::Machine,
+            clock_error: self.clock_error,
             ..Settings::default()
         }
     }

@@ -93,6 +93,8 @@ macro_rules! counters {
 counters! {
     /// Addresses told by others that are not dialled: malformed, or beyond the bound.
     AddressesRefused: Addresses = "addresses_refused",
+    /// Connections of members that were told to come in later, here or at the other end, since too many came in at once.
+    AdmissionsPutOff: Connections = "admissions_put_off",
     /// Connections that were admitted and then taken over by no link.
     AdmissionsUnclaimed: Connections = "admissions_unclaimed",
     /// Frames of class alarm held until their bearer may carry them, beyond the bound.
@@ -105,6 +107,8 @@ counters! {
     AirDroppedMesh: Frames = "air_dropped_mesh",
     /// Frames of class telemetry held until their bearer may carry them, beyond the bound.
     AirDroppedTelemetry: Frames = "air_dropped_telemetry",
+    /// Messages and requests to services that were refused because as many as may look for a device already.
+    AnycastsRefused: Messages = "anycasts_refused",
     /// Messages of streams or batches beyond what a contact may have open here.
     BatchesRefused: Messages = "batches_refused",
     /// Times at which neighbours told the time and most did not agree, or told another than was learnt before.
@@ -129,6 +133,10 @@ counters! {
     BlobsDamaged: Blobs = "blobs_damaged",
     /// Cached blobs that had to go for others.
     BlobsEvicted: Blobs = "blobs_evicted",
+    /// Broadcasts of devices without the role, or handed on by neighbours for them.
+    BroadcastsForbidden: Frames = "broadcasts_forbidden",
+    /// Broadcasts beyond the rate of their senders, or of senders who are no contacts.
+    BroadcastsRefused: Messages = "broadcasts_refused",
     /// Bulletins from neighbours that do not verify.
     BulletinsRefused: Documents = "bulletins_refused",
     /// Calls of services that were refused because as many as may are open.
@@ -359,6 +367,8 @@ counters! {
     NeighboursRestarted: Links = "neighbours_restarted",
     /// Neighbours whose links were closed for what they sent, and of whom this is no longer known.
     OffendersForgotten: Identities = "offenders_forgotten",
+    /// Answers to questions for services that this device has not asked, or not any more.
+    OffersUnasked: Messages = "offers_unasked",
     /// Openings of sessions that had been here before, whose sessions are gone.
     OpenersReplayed: Frames = "openers_replayed",
     /// Openings of sessions beyond what a neighbour may bring, or what it may bring under one credential.

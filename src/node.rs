@@ -381,7 +381,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     self.begin(answer.map(move |issued| Done::Issued { origin, issued }).boxed());
                 }
                 Output::Renew { hello, seed, judge } => {
-                    let members = self.members();
+                    let members =
+                        self.members().into_iter().filter(|address| self.networks.may_dial(address)).collect();
                     let answer = self.host.renew(hello, seed, judge, members);
                     self.begin(answer.map(Done::Renewed).boxed());
                 }

@@ -108,6 +108,11 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "longest time from one arrival of a sender's messages to the next, at whomever they were for",
     ),
+    of_messages(
+        "arrivals.peak_to_mean",
+        Unit::Count,
+        "arrivals in the busiest minute, by what they are on average, where they go on for some minutes",
+    ),
     of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
     of_all("bytes.payload", Unit::Bytes, "of those, on streams of messages"),
     of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
@@ -151,6 +156,11 @@ pub const METRICS: &[Metric] = &[
     of_bearers("radio.collided", Unit::Count, "frames lost to others on a shared channel, each attempt counted"),
     of_bearers("radio.faded", Unit::Count, "frames lost in bursts, each attempt counted"),
     of_devices("energy.total", Unit::Joules, "taken by devices and their radios in the measured time"),
+    of_devices("energy.awake", Unit::Joules, "of that, for being awake, without their radios' bytes"),
+    of_devices("energy.asleep", Unit::Joules, "of that, for being asleep"),
+    of_devices("energy.sent", Unit::Joules, "of that, for bytes that their radios sent, each attempt counted"),
+    of_devices("energy.received", Unit::Joules, "of that, for bytes that their radios received"),
+    of_devices("awake.share", Unit::Share, "of the time that devices were on, the share in which they were awake"),
     of_groups("energy.device.max", Unit::Joules, "by the device that takes most"),
     of_devices("battery.min", Unit::Share, "left in the battery that is emptiest"),
     of_groups("battery.empty", Unit::Count, "devices whose batteries are empty"),
@@ -172,6 +182,7 @@ pub const METRICS: &[Metric] = &[
         Unit::Seconds,
         "from the end of the last fault until all links stood that could; 0 without faults",
     ),
+    of_all("attached.max", Unit::Count, "links of one device that came up within a second, the most"),
     of_all("links.lost", Unit::Count, "links that went down after the warm-up, other than by a change of pseudonym"),
     of_all(
         "turn.links",
@@ -210,6 +221,16 @@ pub const METRICS: &[Metric] = &[
     of_all("revocation.bulletin", Unit::Bytes, "of the largest bulletin of a revocation"),
     of_all("revocation.document", Unit::Bytes, "of the largest new version of a group's key that it names"),
     of_all("revocation.document.first", Unit::Bytes, "the same, of the first revocation"),
+    of_all(
+        "windows.outside",
+        Unit::Count,
+        "frames of messages and publications that devices with a right clock sent while the access windows of the bearer were closed",
+    ),
+    of_all(
+        "windows.missed",
+        Unit::Count,
+        "messages to one device that did not come in time, though some way to it was open for a minute of their time",
+    ),
     of_all("queue.max", Unit::Count, "messages on their way out at one node, the most seen"),
     of_all(
         "dropped",

@@ -11,6 +11,7 @@
 
 use m2mesh::id::Name;
 use m2mesh::identity::anonymity::Anonymity;
+use m2mesh::link::windows::Windows;
 use m2mesh::net::emulation::Recovery;
 use m2mesh::net::emulation::Shape;
 use m2mesh::routing::policies::NamedPolicy;
@@ -93,9 +94,8 @@ pub struct Bearer {
     pub receive: f64,
     /// The bearer's reach in metres; `None` for any distance.
     pub reach: Option<f64>,
-    /// The times of the day in which the bearer may be used, each from and to in time after midnight UTC; empty for
-    /// always.
-    pub windows: Vec<(Duration, Duration)>,
+    /// The times at which the bearer may be used; always if there are none.
+    pub windows: Windows,
     /// The bearer's class, which nodes advertise to each other.
     pub class: lsa::Bearer,
     /// The energy of a megabyte in millijoules, as configured at the nodes.
@@ -143,7 +143,7 @@ impl Bearer {
             transmit: 0.0,
             receive: 0.0,
             reach: None,
-            windows: Vec::new(),
+            windows: Windows::default(),
             class: lsa::Bearer::Ethernet,
             energy: 0,
             mtu: None,

@@ -68,6 +68,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a role that an invitation gives.
+pub(super) fn role(text: &str) -> Result<Role, String> {
+    let given = Role::ALL.into_iter().filter(|(role, _)| *role != Role::Issuer);
+    let names: Vec<&str> = given.clone().map(|(_, name)| name).collect();
+    given
+        .into_iter()
+        .find(|(_, name)| *name == text)
+        .map(|(role, _)| role)
+        .ok_or_else(|| format!("{text:?} is no role; the roles are {}", names.join(", ")))
+}
+
 /// Parses the length of an epoch.
 pub(super) fn epoch(text: &str) -> Result<EpochLength, String> {
     u32::try_from(duration(text)?.as_secs())
@@ -112,14 +123,14 @@ pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     }
     if let Some(service) = text.strip_prefix("any:") {
         return Err(Failure::new(
-            format!("{text} is a service, and `send` reaches one device"),
-            format!("name the device that offers it: m2mesh request NAME/{service} PAYLOAD"),
+            format!("{text} is a service, and this is for one device"),
+            format!("name the device that offers it; `send` and `request` take any:{service}"),
         ));
     }
     if text == "all" {
         return Err(Failure::new(
-            "`all` is no device, and `send` reaches one device",
-            "publish to a topic that all subscribe to: m2mesh publish TOPIC PAYLOAD",
+            "`all` is no device, and this is for one device",
+            "only `send` takes `all`; or publish to a topic that all subscribe to: m2mesh publish TOPIC PAYLOAD",
         ));
     }
     Name::new(text).map_err(|error| {
@@ -130,14 +141,40 @@ pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     })
 }
 
+/// What a destination begins with that is any device that offers a service.
+pub(super) const ANY: &str = "any:";
+
+/// The destination that is all devices.
+pub(super) const ALL: &str = "all";
+
+/// Checks a destination that is a device, any device that offers a service, or all devices.
+pub(super) fn receiver(text: &str) -> Result<String, Failure> {
+    match text.strip_prefix(ANY) {
+        None if text == ALL => Ok(text.to_owned()),
+        None => destination(text).map(|name| name.to_string()),
+        Some(service) => match Name::new(service) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(Failure::new(
+                format!("{service:?} is no name of a service: {error}"),
+                "write it as any:SERVICE, as in any:clock",
+            )),
+        },
+    }
+}
+
+/// A payload does not fit a message.
+pub(super) fn too_large() -> Failure {
+    Failure::new(
+        format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
+        "`m2mesh blob send` sends up to 1 GiB; or send it in pieces, as one message a line with --lines",
+    )
+}
+
 /// Reads a payload argument: the text itself, `-` for standard input, `@FILE` for a file.
 pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
     let bytes = bytes(argument)?;
     if bytes.len() > MAX_PAYLOAD {
-        return Err(Failure::new(
-            format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
-            "`m2mesh blob send` sends up to 1 GiB; or send it in pieces, as one message a line with --lines",
-        ));
+        return Err(too_large());
     }
     Ok(dto::Payload::new(bytes))
 }
@@ -205,13 +242,6 @@ pub(super) fn anonymity(text: &str) -> Result<Anonymity, String> {
     Anonymity::of_name(text).ok_or_else(|| "write stable, rotating or strict".to_owned())
 }
 
-/// A role that an invitation may give. Who issues is said otherwise.
-pub(super) fn role(text: &str) -> Result<Role, String> {
-    let given = Role::ALL.into_iter().filter(|(role, _)| *role != Role::Issuer);
-    let found = given.into_iter().find(|(_, name)| *name == text).map(|(role, _)| role);
-    found.ok_or_else(|| "write mailbox, broadcast, observer or border".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,9 +249,7 @@ mod tests {
     #[test]
     fn destinations_without_a_verb_yet_say_which_to_use() {
         assert!(destination("meter-17").is_ok());
-        for (text, verb) in
-            [("group:plant/a", "publish plant/a"), ("any:adder", "request NAME/adder"), ("all", "publish")]
-        {
+        for (text, verb) in [("group:plant/a", "publish plant/a"), ("any:adder", "any:adder"), ("all", "publish")] {
             let failure = destination(text).expect_err("no device").to_string();
             assert!(failure.contains(verb), "{failure}");
         }

@@ -26,6 +26,7 @@ mod man;
 mod memory;
 mod metrics;
 mod offer;
+mod offers;
 mod passphrase;
 mod peers;
 mod publish;
@@ -114,6 +115,7 @@ enum Verb {
     Blob(blob::Arguments),
     Request(request::Arguments),
     Offer(offer::Arguments),
+    Offers(offers::Arguments),
     Receive(receive::Arguments),
     Publish(publish::Arguments),
     Subscribe(subscribe::Arguments),
@@ -203,6 +205,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Blob(arguments) => Box::pin(blob::run(arguments, shell)).await,
         Verb::Request(arguments) => request::run(arguments, shell).await,
         Verb::Offer(arguments) => until_interrupted(offer::run(arguments, shell)).await,
+        Verb::Offers(arguments) => offers::run(arguments, shell).await,
         Verb::Receive(arguments) => until_interrupted(receive::run(arguments, shell)).await,
         Verb::Publish(arguments) => publish::run(arguments, shell).await,
         Verb::Subscribe(arguments) => until_interrupted(subscribe::run(arguments, shell)).await,

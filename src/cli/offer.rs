@@ -8,7 +8,7 @@ use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError, escape};
-use crate::gateway::dto::{AnswerBody, Done, Payload, ServiceCall};
+use crate::gateway::dto::{AnswerBody, Done, OfferQuery, Payload, ServiceCall};
 use crate::wire::batch::MAX_PAYLOAD;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// Run this program for each request; it and its arguments come last
     #[arg(long, group = "how", value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
     exec: Vec<OsString>,
-    /// Requests answered at the same time
+    /// Requests answered at the same time; a request to any:SERVICE goes to another device while so many wait here
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
 }
@@ -45,7 +45,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     let Arguments { service, echo: _, exec, jobs } = arguments;
     let client = shell.client()?;
-    let mut calls = client.events(&format!("/v1/offers/{}", escape(&service)), &()).await?;
+    let query = OfferQuery { capacity: Some(jobs.into()) };
+    let mut calls = client.events(&format!("/v1/offers/{}", escape(&service)), &query).await?;
     shell.note(format_args!("offers {service}"));
     let mut answers = FuturesUnordered::new();
     loop {
@@ -65,7 +66,11 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     let payload = std::mem::take(&mut call.payload);
     let answer = match exec.split_first() {
         None => Ok(payload),
-        Some((program, arguments)) => execute(program, arguments, &call, payload).await.map(Payload::new),
+        Some(_) => {
+            let variables =
+                [("M2MESH_FROM", &*call.from), ("M2MESH_SERVICE", &call.service), ("M2MESH_MESSAGE_ID", &call.id)];
+            execute(exec, &variables, payload).await.map(Payload::new)
+        }
     };
     let failure = answer.as_ref().err().cloned();
     let Payload { payload, payload_base64 } = answer.unwrap_or_default();
@@ -88,19 +93,17 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     }
 }
 
-/// Runs the program for a call. Returns its standard output, or why there is no response.
-async fn execute(
-    program: &OsString,
-    arguments: &[OsString],
-    call: &ServiceCall,
+/// Runs a program for a request. Returns its standard output, or why there is no response.
+pub(super) async fn execute(
+    exec: &[OsString],
+    variables: &[(&str, &str)],
     payload: Payload,
 ) -> Result<Vec<u8>, String> {
+    let (program, arguments) = exec.split_first().ok_or("there is no program")?;
     let request = payload.into_bytes()?;
     let mut child = Command::new(program)
         .args(arguments)
-        .env("M2MESH_FROM", &call.from)
-        .env("M2MESH_SERVICE", &call.service)
-        .env("M2MESH_MESSAGE_ID", &call.id)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

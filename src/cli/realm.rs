@@ -83,7 +83,7 @@ enum Action {
         /// Segments that it is in; the default one if nothing is said
         #[arg(long, value_name = "SEGMENT", num_args = 1..)]
         segment: Vec<String>,
-        /// What it may do besides: mailbox (keep mail for devices that are away), broadcast, observer, border
+        /// Roles that it has: broadcast (`send all`), observer, mailbox, border
         #[arg(long, value_name = "ROLE", num_args = 1.., value_parser = arguments::role)]
         role: Vec<Role>,
         /// How long the ticket is good

@@ -4,23 +4,38 @@ use super::arguments::{self, Class};
 use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, send};
-use crate::gateway::dto::{Outcome, Payload, RequestBody, Span};
+use crate::gateway::dto::{GroupAnswer, GroupAnswers, GroupRequestBody, Outcome, Payload, RequestBody, Span};
 use std::time::Duration;
 
 /// Sends a request to a service of a device and prints its response
 ///
 /// The response goes to standard output unchanged. If there is none, the reason goes to standard error, and the exit
 /// code is 2.
+///
+/// `group:TOPIC` are all who listen to a topic: each line is a device and its answer, until as many have come as --answers says, or the time is over.
+///
+/// `any:SERVICE` is one of the devices that offer the service: the one with the best path, and of several that are nearly as
+/// good the one that is least busy. The next one is tried if a device is silent or full. No request is executed twice: once a device
+/// has been given the request, no other is, unless that one says that it did not take it. Where it does no harm to execute it twice, --repeat
+/// lets it go on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh request meter-17/clock now
+  m2mesh request any:clock now
+  m2mesh request group:plant/health status --timeout 5s
   m2mesh request meter-17 @question.json --timeout 5s")]
 pub(super) struct Arguments {
     /// The device, and the service, which may be left out if the device offers exactly one
-    #[arg(value_name = "NAME[/SERVICE]")]
+    #[arg(value_name = "NAME[/SERVICE]|any:SERVICE|group:TOPIC")]
     to: String,
     /// The request: a text, `-` for standard input, `@FILE` for a file
     payload: String,
+    /// With group:TOPIC: end when so many have answered
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    answers: Option<u32>,
+    /// With any:SERVICE: let another device execute it although one before may have, if that is silent or was interrupted
+    #[arg(long)]
+    repeat: bool,
     /// How urgent it is
     #[arg(long, value_enum, default_value = "telemetry")]
     class: Class,
@@ -32,12 +47,24 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { to, payload, class, timeout, timing } = arguments;
+    let Arguments { to, payload, answers, repeat, class, timeout, timing } = arguments;
+    if let Some(topic) = to.strip_prefix("group:") {
+        if repeat || timing.not_before.is_some() || timing.spread.is_some() {
+            return Err(Failure::new(
+                format!("a request to {to} leaves at once and is made once"),
+                "leave out --repeat, --not-before and --spread",
+            ));
+        }
+        return ask_group(&shell, topic, &payload, answers, timeout).await;
+    }
     let (device, service) = match to.split_once('/') {
         Some((device, service)) => (device, Some(service.to_owned())),
         None => (to.as_str(), None),
     };
-    let device = arguments::destination(device)?.to_string();
+    let device = match device.starts_with(arguments::ANY) {
+        true => arguments::receiver(device)?,
+        false => arguments::destination(device)?.to_string(),
+    };
     let Payload { payload, payload_base64 } = arguments::payload(&payload)?;
     let body = RequestBody {
         to: device,
@@ -47,6 +74,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         class: class.into(),
         policy: None,
         timeout: Span(timeout),
+        repeat,
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: None,
@@ -68,4 +96,29 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         }
         outcome => send::tell(&shell, &outcome, &to),
     }
+}
+
+/// Asks all who listen to a topic, and prints their answers.
+async fn ask_group(
+    shell: &Shell,
+    topic: &str,
+    payload: &str,
+    most: Option<u32>,
+    timeout: Duration,
+) -> Result<Verdict, Failure> {
+    let Payload { payload, payload_base64 } = arguments::payload(payload)?;
+    let (topic, timeout, policy) = (topic.to_owned(), Span(timeout), None);
+    let body = GroupRequestBody { topic: topic.clone(), payload, payload_base64, policy, timeout, most };
+    let GroupAnswers { answers, outcome } = shell.client()?.post("/v1/group-requests", &body).await?;
+    let verdict = Verdict::of(outcome.is_success());
+    if shell.json {
+        shell.object(&GroupAnswers { answers, outcome })?;
+        return Ok(verdict);
+    }
+    let count = answers.len();
+    for GroupAnswer { from, payload, .. } in answers {
+        shell.payload(&from, payload)?;
+    }
+    shell.note(format_args!("{count} have answered"));
+    Ok(verdict)
 }

@@ -18,25 +18,34 @@ use std::time::{Duration, Instant};
 /// that is not known, and `refused` says why the message was not accepted. The exit code is 2 unless the message was
 /// delivered (or, with less than `--ack end`, sent).
 ///
+/// `any:SERVICE` is one of the devices that offer a service: the one with the best path by the message's policy, and of
+/// several that are nearly as good the one that is least busy. The message leaves for one device only, which was there the
+/// moment before.
+///
+/// `all` are all devices of the area, by their inboxes; that takes the role `broadcast` (`realm invite --role broadcast`). The message goes along a
+/// tree, or to the only other device, and the event log says what that saves. With `--ack end` it is `heard` by how many.
+///
 /// A payload of more than 60 KiB travels as a blob, up to 1 GiB: least urgent, confirmed by its receiver, and resumed after an
 /// interruption; `--ack`, `--class` and `--policy` do not apply to it, and --deadline should give it enough time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh send meter-17 'open valve'
+  m2mesh send any:archive @report.json
+  m2mesh send all 'maintenance at noon'
   m2mesh send meter-17 @settings.json --class control --deadline 10s
   m2mesh send meter-17 @tariff.json --not-before 2026-02-01T00:00:00Z --deadline 36h
   m2mesh send head-office @month.csv --wait 6h --deadline 12h
   seq 1000 | m2mesh send meter-17 --lines")]
 pub(super) struct Arguments {
-    /// The receiver's name
+    /// The receiver's name, `any:SERVICE`, or `all`
     #[arg(value_name = "DEST")]
     to: String,
     /// The message: a text, `-` for standard input, `@FILE` for a file
     #[arg(value_name = "PAYLOAD", required_unless_present = "lines")]
     payload: Option<String>,
-    /// The confirmation to wait for
-    #[arg(long, value_enum, default_value = "end")]
-    ack: Ack,
+    /// The confirmation to wait for: `end` unless it is to `all`, then `none`
+    #[arg(long, value_enum)]
+    ack: Option<Ack>,
     /// How urgent it is
     #[arg(long, value_enum, default_value = "telemetry")]
     class: Class,
@@ -61,10 +70,19 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     let Arguments { to, payload, ack, class, policy, deadline, timing, wait, lines, latest } = arguments;
-    let to = arguments::destination(&to)?.to_string();
+    let to = arguments::receiver(&to)?;
+    let all = to == arguments::ALL;
+    let any = all || to.starts_with(arguments::ANY);
+    let ack = ack.unwrap_or(if all { Ack::None } else { Ack::End });
+    if any && (lines || latest.is_some()) {
+        return Err(Failure::new(
+            format!("--lines and --latest are for messages to one device, which {to} is not"),
+            "send them one by one, or name the device",
+        ));
+    }
     let (ack, class, deadline) = (ack.into(), class.into(), Span(deadline));
     let client = shell.client()?;
-    let confirmed = ack != dto::Ack::None;
+    let confirmed = ack != dto::Ack::None && !all;
     let (id, patience) = (new_id()?, deadline.0 + GRACE);
     if lines {
         let id = confirmed.then_some(id);
@@ -82,6 +100,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     }
     let Payload { payload, payload_base64 } = match arguments::payload_or_more(&payload.unwrap_or_default())? {
         Given::Payload(payload) => payload,
+        Given::More(_) if any => return Err(arguments::too_large()),
         Given::More(source) => {
             let name = source.name().to_owned();
             return blob::send_source(&shell, &client, &to, source, name, deadline.0).await;
@@ -95,7 +114,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         class,
         policy,
         deadline,
-        id: Some(id),
+        id: (!all).then_some(id),
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: wait.map(Span),

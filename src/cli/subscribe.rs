@@ -2,9 +2,11 @@
 
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, arguments};
-use crate::gateway::dto::{Missed, Published, Span, SubscribeQuery};
+use super::{Verdict, arguments, offer};
+use crate::gateway::client::{Client, ClientError};
+use crate::gateway::dto::{Done, Missed, Payload, PublicationAnswerBody, Published, Span, SubscribeQuery};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// Prints the messages to the topics that a filter matches, until Ctrl-C
@@ -28,6 +30,9 @@ pub(super) struct Arguments {
     /// Also print what was published within this time and has not expired, from devices within reach that have kept it
     #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     since: Option<Duration>,
+    /// Answer requests (`m2mesh request group:TOPIC`) by this program, which gets the request on its standard input; it and its arguments come last
+    #[arg(long, value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
+    exec: Vec<OsString>,
     /// Print the latest of the earlier publications, this many at most, up to 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     last: Option<u32>,
@@ -42,9 +47,10 @@ enum News {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { filter, count, since, last } = arguments;
+    let Arguments { filter, count, exec, since, last } = arguments;
     let query = SubscribeQuery { filter: filter.clone(), since: since.map(Span), last };
-    let mut events = shell.client()?.events("/v1/subscribe", &query).await?;
+    let client = shell.client()?;
+    let mut events = client.events("/v1/subscribe", &query).await?;
     shell.note(format_args!("listens to {filter}"));
     let mut seen = 0;
     while count.is_none_or(|count| seen < count) {
@@ -52,12 +58,17 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             return Err(Failure::new("the node stopped", "start it again with `m2mesh run`"));
         };
         seen += u64::from(matches!(news, News::Message(_)));
+        if let News::Message(published) = &news
+            && !exec.is_empty()
+        {
+            answer(&shell, &client, &exec, published).await?;
+        }
         if shell.json {
             shell.object(&news)?;
             continue;
         }
         let (topic, from, lost, skipped, payload) = match news {
-            News::Message(Published { topic, from, sent: _, lost, skipped, payload }) => {
+            News::Message(Published { topic, from, sent: _, lost, skipped, request: _, payload }) => {
                 (topic, from, lost, skipped, Some(payload))
             }
             News::Missed(Missed { topic, from, lost, uncertain, skipped }) => {
@@ -82,4 +93,27 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         }
     }
     Ok(Verdict::Done)
+}
+
+/// Answers a publication if it is a request of a contact.
+async fn answer(shell: &Shell, client: &Client, exec: &[OsString], published: &Published) -> Result<(), Failure> {
+    let (Some(to), Some(request)) = (&published.from, &published.request) else { return Ok(()) };
+    let variables = [("M2MESH_FROM", to.as_str()), ("M2MESH_TOPIC", &published.topic), ("M2MESH_MESSAGE_ID", request)];
+    let answer = match offer::execute(exec, &variables, published.payload.clone()).await {
+        Ok(answer) => Payload::new(answer),
+        Err(reason) => {
+            shell.note(format_args!("{to} is not answered: {}", super::shell::visible(reason.as_bytes())));
+            return Ok(());
+        }
+    };
+    let Payload { payload, payload_base64 } = answer;
+    let body = PublicationAnswerBody { to: to.clone(), request: request.clone(), payload, payload_base64 };
+    match client.post::<Done>("/v1/answers", &body).await {
+        Ok(Done {}) => Ok(()),
+        Err(ClientError::Api(error)) => {
+            shell.note(format_args!("{to} is not answered: {}", error.error));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }

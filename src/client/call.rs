@@ -11,11 +11,11 @@
 use super::principal::Right;
 use super::state::{Peer, Status};
 use crate::engine::api::{
-    self, BlobCommand, BlobProgress, BlobView, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused,
-    Send, Timing,
+    self, Anycast, BlobCommand, BlobProgress, BlobView, Broadcast, Contact, GroupRequest, InboxRecord, Load, Missed,
+    OfferView, Outcome, Past, Published, Refused, Send, Timing,
 };
 use crate::engine::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
-use crate::id::Name;
+use crate::id::{InnerId, Name};
 use crate::identity::anonymity::Anonymity;
 use crate::net::emulation::Lab;
 use core::time::Duration;
@@ -37,6 +37,24 @@ pub enum Command {
         /// Name of the service; `None` where the device offers exactly one.
         service: Option<String>,
     },
+    /// Sends a message or a request to one of the devices that offer a service. Ends as [`Self::Send`] or [`Self::Request`]
+    /// does.
+    Anycast(Anycast),
+    /// Sends a message to the inbox of every device of the area. Ends with [`Reply::Outcome`].
+    Broadcast(Broadcast),
+    /// Publishes a request to a topic: a stream of [`Reply::Response`], which ends with [`Reply::Outcome`].
+    GroupRequest(GroupRequest),
+    /// Answers a publication that is a request. Ends with [`Reply::Ready`].
+    Answer {
+        /// Its publisher.
+        to: Name,
+        /// The request.
+        request: InnerId,
+        /// The answer.
+        answer: Vec<u8>,
+    },
+    /// Asks who offers a service. Ends with [`Reply::Offers`].
+    Offers(String),
     /// Carries out a command that sends at a time of its own. Ends as that command does.
     Later {
         /// When the message may leave.
@@ -70,6 +88,8 @@ pub enum Command {
     Offer {
         /// Name of the service.
         service: String,
+        /// How many requests the program answers at a time; `None` for as many as a device takes.
+        capacity: Option<u32>,
     },
     /// Answers a call to a service offered here. Ends with [`Reply::Ready`].
     Respond {
@@ -167,10 +187,19 @@ impl Command {
     pub fn right(&self) -> Right {
         match self {
             Self::Later { command, .. } => command.right(),
-            Self::Send(_) | Self::SendLoad(_) | Self::Request { .. } => Right::Send,
-            Self::Publish { .. } => Right::Publish,
+            Self::Send(_)
+            | Self::SendLoad(_)
+            | Self::Request { .. }
+            | Self::Anycast(_)
+            | Self::Broadcast(_)
+            | Self::Offers(_) => Right::Send,
+            Self::Publish { .. } | Self::GroupRequest(_) => Right::Publish,
             Self::Subscribe { .. } => Right::Subscribe,
-            Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
+            Self::Offer { .. }
+            | Self::Respond { .. }
+            | Self::Answer { .. }
+            | Self::Receive { .. }
+            | Self::Consume { .. } => Right::Receive,
             // One that nobody reads holds the inbox for everybody, and who forgets one takes away what another has not read.
             // A bulletin proves itself, and changes what everybody does.
             Self::MakeConsumer { .. }
@@ -219,6 +248,11 @@ impl Command {
             Self::Send(_)
             | Self::SendLoad(_)
             | Self::Request { .. }
+            | Self::Anycast(_)
+            | Self::Broadcast(_)
+            | Self::Offers(_)
+            | Self::GroupRequest(_)
+            | Self::Answer { .. }
             | Self::Publish { .. }
             | Self::Subscribe { .. }
             | Self::Offer { .. }
@@ -233,8 +267,14 @@ impl Command {
     /// Whether its conversation goes on until the client ends it.
     pub fn is_stream(&self) -> bool {
         let transfer = matches!(self, Self::Blob(BlobCommand::Get { .. } | BlobCommand::Send(_)));
-        let follows =
-            matches!(self, Self::Subscribe { .. } | Self::Offer { .. } | Self::Receive { .. } | Self::FollowLog);
+        let follows = matches!(
+            self,
+            Self::Subscribe { .. }
+                | Self::GroupRequest(_)
+                | Self::Offer { .. }
+                | Self::Receive { .. }
+                | Self::FollowLog
+        );
         transfer || follows
     }
 
@@ -247,11 +287,16 @@ impl Command {
             Self::Send(send) => api::Command::Send(send),
             Self::SendLoad(load) => api::Command::SendLoad(load),
             Self::Request { send, service } => api::Command::Request { send, service },
+            Self::Anycast(anycast) => api::Command::Anycast(anycast),
+            Self::Broadcast(broadcast) => api::Command::Broadcast(broadcast),
+            Self::Offers(service) => api::Command::Offers(service),
+            Self::GroupRequest(request) => api::Command::GroupRequest(request),
+            Self::Answer { to, request, answer } => api::Command::Answer { to, request, answer },
             Self::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 api::Command::Publish { topic, payload, policy, lifetime, confirm, latest }
             }
             Self::Subscribe { filter, past } => api::Command::Subscribe { filter, past },
-            Self::Offer { service } => api::Command::Offer { service },
+            Self::Offer { service, capacity } => api::Command::Offer { service, capacity },
             Self::Respond { call, answer } => api::Command::Respond { call, answer },
             Self::Receive { consumer, live } => api::Command::Receive { consumer, live },
             Self::MakeConsumer { consumer } => api::Command::MakeConsumer { consumer },
@@ -371,6 +416,8 @@ pub enum Reply {
     Routes(Box<RoutesView>),
     /// The route to a device.
     Route(Box<RouteView>),
+    /// Answer to [`Command::Offers`].
+    Offers(Vec<OfferView>),
     /// The devices that this device can address.
     Contacts(Vec<Contact>),
     /// The orders of this node in a lab.
@@ -401,6 +448,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Links(links) => Self::Links(links),
             api::Reply::Routes(routes) => Self::Routes(routes),
             api::Reply::Route(way) => Self::Route(way),
+            api::Reply::Offers(offers) => Self::Offers(offers),
             api::Reply::Contacts(contacts) => Self::Contacts(contacts),
             api::Reply::Refused(refused) => Self::Refused(refused),
         }

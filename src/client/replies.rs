@@ -228,7 +228,7 @@ mod tests {
     fn published(text: &str, size: usize) -> Reply {
         let mut payload = text.as_bytes().to_vec();
         payload.resize(size.max(text.len()), b' ');
-        Reply::Published(Published { topic: "a/b".into(), payload, from: None, sent: Unix(0), lost: 0 })
+        Reply::Published(Published { topic: "a/b".into(), payload, from: None, sent: Unix(0), lost: 0, request: None })
     }
 
     fn call(number: u64) -> Reply {
@@ -290,7 +290,7 @@ mod tests {
     /// Invariant 2 of client.
     #[test]
     fn a_call_over_the_bound_comes_back() {
-        let (offer, _listener) = Call::new(Command::Offer { service: "adder".into() });
+        let (offer, _listener) = Call::new(Command::Offer { service: "adder".into(), capacity: None });
         for number in 0..MAX_REPLIES as u64 {
             offer.replies.push(call(number)).expect("heard");
         }

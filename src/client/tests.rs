@@ -1,8 +1,10 @@
 //! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
-use crate::engine::api::{BlobCommand, BlobSend, Load, Past, Send, Start, Timing};
-use crate::id::{BlobHash, Name};
+use crate::engine::api::{
+    Anycast, AnycastKind, BlobCommand, BlobSend, Broadcast, GroupRequest, Load, Past, Send, Start, Timing,
+};
+use crate::id::{BlobHash, InnerId, Name, StreamId};
 use crate::net::emulation::Lab;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
@@ -23,15 +25,26 @@ fn commands() -> Vec<(Command, Right)> {
     let publish =
         Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
     let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
+    let kind = AnycastKind::Request { repeat: false };
+    let (class, policy) = (send.class, None);
+    let anycast = Anycast { service: "adder".into(), payload: vec![1], class, policy, lifetime, kind };
+    let request = InnerId { stream: StreamId([1; 16]), sequence: 1 };
+    let asked = GroupRequest { topic: "a/b".into(), payload: vec![1], policy: None, lifetime, most: 3 };
+    let broadcast = Broadcast { payload: vec![1], ack: Ack::None, policy: None, lifetime };
     vec![
         (Command::Send(send.clone()), Right::Send),
         (Command::SendLoad(load), Right::Send),
         (Command::Request { send: send.clone(), service: None }, Right::Send),
+        (Command::Anycast(anycast), Right::Send),
+        (Command::Broadcast(broadcast), Right::Send),
+        (Command::Offers("adder".into()), Right::Send),
+        (Command::GroupRequest(asked), Right::Publish),
+        (Command::Answer { to: to.clone(), request, answer: vec![1] }, Right::Receive),
         (publish.clone(), Right::Publish),
         (publish.at(later.clone()), Right::Publish),
         (Command::Send(send).at(later), Right::Send),
         (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
-        (Command::Offer { service: "adder".into() }, Right::Receive),
+        (Command::Offer { service: "adder".into(), capacity: None }, Right::Receive),
         (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
         (Command::Receive { consumer: String::new(), live: true }, Right::Receive),
         (Command::Consume { consumer: String::new(), up_to: 1, durable: false }, Right::Receive),
@@ -93,7 +106,12 @@ fn number(command: &Command) -> usize {
         Command::Blob(BlobCommand::List) => 27,
         Command::Blob(BlobCommand::Remove { .. }) => 28,
         Command::Later { .. } => 29,
-        Command::Mailbox => 30,
+        Command::Anycast(_) => 30,
+        Command::Broadcast(_) => 31,
+        Command::Offers(_) => 32,
+        Command::GroupRequest(_) => 33,
+        Command::Answer { .. } => 34,
+        Command::Mailbox => 35,
     }
 }
 
@@ -114,7 +132,7 @@ fn arrived(arriving: &mut Arriving) -> Option<Command> {
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     let commands = commands();
     let numbers: BTreeSet<usize> = commands.iter().map(|(command, _)| number(command)).collect();
-    assert!(numbers.iter().copied().eq(0..31), "one of each, at least: {numbers:?}");
+    assert!(numbers.iter().copied().eq(0..36), "one of each, at least: {numbers:?}");
     for (command, needed) in commands {
         for right in Right::ALL {
             let (door, mut arriving) = Door::new(());

@@ -118,6 +118,7 @@ impl Serial {
             flow: self.flow,
             bearer,
             keep: bearers.profile(bearer).keep_alive(KEPT, false),
+            windows: bearers.profile(bearer).windows.clone(),
         }
     }
 }

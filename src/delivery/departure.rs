@@ -35,6 +35,8 @@ pub struct Departure<'a> {
     pub mail: bool,
     /// The time of departure.
     pub now: Now,
+    /// By how many microseconds that is wrong at most; `None` if nobody knows.
+    pub error: Option<u64>,
 }
 
 impl Departure<'_> {

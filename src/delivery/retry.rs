@@ -29,6 +29,16 @@ pub(super) struct Retry {
 }
 
 impl Retry {
+    /// A time-out that nothing has been measured for, of a path with this round trip.
+    pub(super) fn expecting(round_trip: Duration) -> Self {
+        Self { expected: Some(round_trip), ..Self::default() }
+    }
+
+    /// The time-out without doubling, if it is measured.
+    pub(super) fn measured_after(&self) -> Option<Duration> {
+        self.measured.map(|_| self.suspicious_after())
+    }
+
     /// Sets the round trip that is expected of the path; `None` if it is unknown.
     pub(super) fn expect(&mut self, round_trip: Option<Duration>) {
         self.expected = round_trip;

@@ -118,6 +118,16 @@ impl<C: Clone, U, W> Sends<C, U, W> {
         self.outgoing.supersede(to, key, now, &mut ended.ends);
     }
 
+    /// How long a message may go without a receipt before its receiver is taken for silent; see [`Outgoing::silent_after`].
+    pub fn silent_after(&self, to: &Name, round_trip: Duration) -> Duration {
+        self.outgoing.silent_after(to, round_trip)
+    }
+
+    /// Takes a message that is to be confirmed back: it is sent no more, and has no end.
+    pub fn withdraw(&mut self, to: &Name, id: InnerId, now: Time) {
+        self.outgoing.withdraw(to, id, now);
+    }
+
     /// Since when each destination has had no room, and how many messages wait for it.
     pub fn full(&self) -> impl Iterator<Item = (&Name, Time, usize)> {
         self.outgoing.full()
@@ -397,6 +407,7 @@ mod tests {
                 spares: None,
                 mail: false,
                 now: NOW,
+                error: None,
             };
             let (mut plain, mut ended) = (Vec::new(), Ended::default());
             let taken = self.sends.take(&self.to, &self.lane, &departure, Vec::new, &mut plain, &mut ended);

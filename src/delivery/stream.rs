@@ -257,7 +257,8 @@ impl<T> Stream<T> {
             encode_into(&Batch { stream, floor, base, sent, ack, reply, messages }, out);
         } else {
             let lifetime = expiry.0.saturating_sub(sent);
-            Parcel::put(&Head { stream, floor, base, sent, ack, reply, lifetime }, &[], out);
+            let error = departure.error;
+            Parcel::put(&Head { stream, floor, base, sent, ack, reply, lifetime, error }, &[], out);
             for &sequence in taken.iter() {
                 let Some(slot) = self.slot(sequence) else { continue };
                 let earlier = u32::try_from(expiry.0 - slot.expiry.0).unwrap_or(u32::MAX);
@@ -356,6 +357,11 @@ impl<T> Stream<T> {
     /// The longest time that a flight that leaves now may go without a receipt before its path is suspected.
     pub(super) fn suspicious_after(&self) -> Duration {
         self.retry.suspicious_after()
+    }
+
+    /// The same, if it is measured.
+    pub(super) fn measured_after(&self) -> Option<Duration> {
+        self.retry.measured_after()
     }
 
     /// Queues messages again that have been in flight for too long; appends messages past their deadline to `due`, and

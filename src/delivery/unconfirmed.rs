@@ -211,7 +211,8 @@ impl<T> Unconfirmed<T> {
         let (sent, base) = (departure.now.unix.0, queue.next);
         queue.next += count as u64;
         let lifetime = expiry.0.saturating_sub(sent);
-        let head = Head { stream: queue.id, floor: base, base, sent, ack: Ack::None, reply: Vec::new(), lifetime };
+        let (stream, error) = (queue.id, departure.error);
+        let head = Head { stream, floor: base, base, sent, ack: Ack::None, reply: Vec::new(), lifetime, error };
         Parcel::put(&head, &[], out);
         for Waiting { load, submitted, expiry: own, .. } in waiting.drain(..loads) {
             let start = out.len();
@@ -335,6 +336,7 @@ mod tests {
                 spares: None,
                 mail: false,
                 now,
+                error: None,
             };
             self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;
             let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");

@@ -9,23 +9,25 @@
 //!    [`Reply::Refused`].
 //! 2. A reply never comes before what it reports is durable.
 
+mod anycast;
 mod blobs;
+mod inbox;
 mod refused;
 
 pub use crate::delivery::held::Start;
+pub use anycast::{Anycast, AnycastKind, Broadcast, GroupRequest, OfferView};
 pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
+pub use inbox::{InboxMessage, InboxRecord};
 pub use refused::Refused;
 
 use super::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
-use crate::id::{InnerId, Name, SendId, StreamId};
+use crate::id::{InnerId, Name, SendId};
 use crate::identity::anonymity::Anonymity;
 use crate::time::Unix;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
-use crate::wire::parcel::Records;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One conversation of the local application with the engine. The node numbers them; no number is used again in a
@@ -48,6 +50,24 @@ pub enum Command {
         /// The service; `None` if the device offers exactly one.
         service: Option<String>,
     },
+    /// Sends a message or a request to one of the devices that offer a service. Ends as [`Self::Send`] or
+    /// [`Self::Request`] does.
+    Anycast(Anycast),
+    /// Sends a message to the inbox of every device of the area. Ends with [`Reply::Outcome`]. Takes the role `broadcast`.
+    Broadcast(Broadcast),
+    /// Publishes a request to a topic. Stream of [`Reply::Response`], one from each device at most, which ends with [`Reply::Outcome`].
+    GroupRequest(GroupRequest),
+    /// Answers a publication that is a request. Ends with [`Reply::Ready`].
+    Answer {
+        /// Its publisher.
+        to: Name,
+        /// The request, as the subscription has told it.
+        request: InnerId,
+        /// The answer.
+        answer: Vec<u8>,
+    },
+    /// Asks who offers a service. Ends with [`Reply::Offers`].
+    Offers(String),
     /// Carries out a command that sends, later: the message is held until it may leave, and is durable meanwhile unless
     /// it is a request. Ends as that command does. The latency of its outcome counts from when it was let go.
     Later {
@@ -84,6 +104,9 @@ pub enum Command {
     Offer {
         /// The name of the service.
         service: String,
+        /// How many requests the program answers at a time: requests to any device that offers the service go elsewhere
+        /// while so many wait here. `None` for as many as a device takes.
+        capacity: Option<u32>,
     },
     /// Answers a call of an offered service: `Ok` with the response, or `Err` with the reason why there is none. Ends
     /// with [`Reply::Ready`].
@@ -279,6 +302,8 @@ pub enum Reply {
     Routes(Box<RoutesView>),
     /// The reply to [`Command::Route`].
     Route(Box<RouteView>),
+    /// Answer to [`Command::Offers`].
+    Offers(Vec<OfferView>),
     /// The contacts of this device, which [`Engine::contacts`](super::Engine::contacts) returns.
     Contacts(Vec<Contact>),
     /// The command was not accepted.
@@ -357,6 +382,8 @@ pub struct Published {
     pub sent: Unix,
     /// The number of messages of its publisher to this topic that this subscription has missed just before it.
     pub lost: u64,
+    /// What to name in an [answer](Command::Answer), if it is a request.
+    pub request: Option<InnerId>,
 }
 
 /// Which earlier publications a subscription asks for: among those that have not expired and are kept by this device or
@@ -403,74 +430,6 @@ pub struct Call {
     pub id: InnerId,
     /// The payload.
     pub payload: Vec<u8>,
-}
-
-/// Messages as the inbox keeps them: the value that the store keeps under
-/// [`Table::Inbox`](crate::engine::store::Table).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InboxRecord<'a> {
-    /// The inbox number of the first message, from 1; the others follow without gaps.
-    pub first: u64,
-    /// The sender.
-    pub from: Name,
-    /// The sender's stream.
-    pub stream: StreamId,
-    /// The sequence number of the first message in that stream.
-    pub base: u64,
-    /// When the sender sent it, by the sender's clock.
-    pub sent: Unix,
-    /// When it was received, by this node's clock.
-    pub received: Unix,
-    /// The messages, as [`wire::parcel`](crate::wire::parcel) packs them.
-    #[serde(borrow, with = "serde_bytes")]
-    pub records: Cow<'a, [u8]>,
-    /// The blob that the one message consists of, whose payload is empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blob: Option<Attached>,
-}
-
-/// A message of the inbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InboxMessage {
-    /// Its inbox number, from 1, without gaps in the order of receipt.
-    pub number: u64,
-    /// The sender.
-    pub from: Name,
-    /// Its lasting identity.
-    pub id: InnerId,
-    /// When the sender sent it, by the sender's clock.
-    pub sent: Unix,
-    /// When it was received, by this node's clock.
-    pub received: Unix,
-    /// The payload.
-    pub payload: Vec<u8>,
-    /// The blob that it consists of, instead of a payload.
-    pub blob: Option<Attached>,
-}
-
-impl InboxRecord<'_> {
-    /// Returns the inbox number of the last message.
-    pub fn last(&self) -> u64 {
-        self.first.saturating_add(Records(&self.records).count() as u64).saturating_sub(1)
-    }
-
-    /// Returns the payloads in order.
-    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
-        Records(&self.records).map(|record| record.payload)
-    }
-
-    /// Returns the messages in order.
-    pub fn messages(&self) -> impl Iterator<Item = InboxMessage> {
-        (0..).zip(self.payloads()).map(|(index, payload)| InboxMessage {
-            number: self.first.saturating_add(index),
-            from: self.from.clone(),
-            id: InnerId { stream: self.stream, sequence: self.base.saturating_add(index) },
-            sent: self.sent,
-            received: self.received,
-            payload: payload.to_vec(),
-            blob: self.blob.clone(),
-        })
-    }
 }
 
 /// A device that this device can address.

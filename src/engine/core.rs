@@ -10,7 +10,7 @@ use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
 use crate::event_log::{Event, EventLog};
 use crate::id::{Lsn, Pseudonym};
-use crate::identity::clock::NodeClock;
+use crate::identity::clock::{NodeClock, Standing};
 use crate::identity::credential::OwnCredential;
 use crate::identity::kdf::{self, label};
 use crate::identity::membership::Membership;
@@ -85,6 +85,16 @@ impl Core {
     /// Returns by how much clocks may differ, as the realm's epochs allow.
     pub(super) fn skew(&self) -> Duration {
         self.membership.bulletin().epoch_length().skew()
+    }
+
+    /// By how many microseconds this device's clock is wrong at most; `None` if nobody knows. A machine's clock is as wrong
+    /// as the settings say, else as clocks may differ for links to come up. What was learnt gets worse as time passes.
+    pub(super) fn clock_error(&self) -> Option<u64> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        match self.clock.standing() {
+            Standing::Machine => Some(micros(self.settings.clock_error.unwrap_or_else(|| self.skew()))),
+            _ => self.clock.learnt_error(self.now.time).map(micros),
+        }
     }
 
     pub(super) fn timeout_log(&mut self) {

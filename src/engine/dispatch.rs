@@ -68,8 +68,16 @@ impl Engine {
     /// Hands on what wings ask of those beside them and above them.
     pub(super) fn pass_on(&mut self) {
         self.messages.reroute(&mut self.routing);
+        self.messages.advertise_services(&mut self.core, &mut self.neighbours);
+        self.messages.advance_anycasts(&mut self.core, &mut self.neighbours, &mut self.routing);
         for link in ::core::mem::take(&mut self.neighbours.air.freed) {
             self.handle_freed(link);
+        }
+        for (from, id, payload) in ::core::mem::take(&mut self.messages.asks.answers) {
+            self.groups.handle_group_answer(&mut self.core, from, id, payload);
+        }
+        for published in ::core::mem::take(&mut self.groups.broadcast.arrived) {
+            self.messages.take_broadcast(&mut self.core, published);
         }
         for (from, first, count) in ::core::mem::take(&mut self.messages.asks.heard) {
             self.groups.handle_heard(&mut self.core, &from, first, count);
@@ -91,14 +99,22 @@ impl Engine {
 
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
         match command {
-            sends @ (Command::Send(_) | Command::SendLoad(_) | Command::Request { .. } | Command::Publish { .. }) => {
-                self.handle_later(token, &Timing::default(), sends)
-            }
+            sends @ (Command::Send(_)
+            | Command::SendLoad(_)
+            | Command::Request { .. }
+            | Command::Anycast(_)
+            | Command::Broadcast(_)
+            | Command::GroupRequest(_)
+            | Command::Publish { .. }) => self.handle_later(token, &Timing::default(), sends),
             Command::Later { timing, command } => self.handle_later(token, &timing, *command),
             Command::Subscribe { filter, past } => {
                 self.groups.subscribe(&mut self.core, &mut self.neighbours, token, filter, past)
             }
-            Command::Offer { service } => self.messages.offer(&mut self.core, token, service),
+            Command::Offer { service, capacity } => self.messages.offer(&mut self.core, token, service, capacity),
+            Command::Answer { to, request, answer } => {
+                self.messages.answer_publication(&mut self.core, token, &to, request, answer)
+            }
+            Command::Offers(service) => self.messages.ask_for_offers(&mut self.core, token, service),
             Command::Respond { call, answer } => self.messages.respond(&mut self.core, token, call, answer),
             Command::Receive { consumer, live } => self.messages.read_inbox(&mut self.core, token, consumer, live),
             Command::Consume { consumer, up_to, durable } => {
@@ -133,6 +149,8 @@ impl Engine {
             | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
         if !known {
             self.messages.services.forget_request(token);
+            self.messages.cancel_anycast(&self.core, token);
+            self.groups.answers.forget(token);
             self.messages.forget_held_request(token);
         }
     }

@@ -43,13 +43,15 @@
 //!   `sender`: who waits for the end.
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
 //!   inbox are told; `services`: offers and calls.
+//! - **Anycast.** `anycast`: messages and requests to any device that offers a service: whom to ask, by `choosing`, and in
+//!   which steps, `asking`; `places` that are kept free for callers; the `tags` of services.
 //! - **Blobs.** `blobs`: large payloads: `sending`, `taking`, `fetching`, `serving`, and the application's `commands`.
 //! - **Mail.** `mail`: messages for devices that are away: `sending`, `custodian`, `handing`, `receiving`, and `statements` of custody.
 //! - **Groups.** `multicast`: subscriptions; `publishing`: publications, in `out_streams` with `ordinals`;
 //!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their
 //!   publishers' clocks; `shelf`: frames kept; `repair`: missing frames, which are `wanted`, with `telling` for
 //!   neighbours; `streams`: their order; `succession`: from one stream to the next; `past`: publications from before a
-//!   subscription; `missing`: gaps; `heard`: up to where subscribers have heard publishers, for good.
+//!   subscription; `broadcast`: messages to all; `answers`: to requests that are published; `missing`: gaps; `heard`: up to where subscribers have heard publishers, for good.
 //! - **Membership.** `epochs`: their turn; `renewal`: credentials and cards; `relaying`: enrolment of others, by an
 //!   `issuer_search` that costs least; `bulletins`: the operator's bulletin; `documents`: what it names.
 //! - **Looks.** [`view`] and `report`: what an operator may look at; [`tables`]: what may have grown; `spelling`: the

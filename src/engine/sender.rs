@@ -10,6 +10,8 @@ pub(super) enum Sender {
     Message(Option<Token>, Name),
     /// The application, for a response to its request.
     Request(Token, Name),
+    /// An anycast, by its number: the message asks a device whether it offers the service, or to keep a place free.
+    Asking(u64, Name),
     /// Nobody: the message is this node's answer to a call.
     Answer,
 }

@@ -8,6 +8,7 @@ use crate::link::bearer::Profile;
 use crate::link::windows::Windows;
 use crate::routing::policies::NamedPolicy;
 use crate::time::Unix;
+use core::time::Duration;
 
 /// When the device is awake, and who is there for it meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Settings {
     pub policies: Vec<NamedPolicy>,
     /// Whether the machine has a clock that may be believed.
     pub clock: bool,
+    /// By how much the machine's clock is wrong at most, as whoever sets it says; `None` if nobody does.
+    pub clock_error: Option<Duration>,
     /// When the program was built: no clock that is set says less.
     pub built: Unix,
 }
@@ -64,6 +67,7 @@ impl Default for Settings {
             sleep: None,
             policies: Vec::new(),
             clock: true,
+            clock_error: None,
             built: Unix(0),
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Held,
     /// Calls and requests: deadlines.
     Services,
+    /// Messages to any device that offers a service: deadlines, silence, tags of the next epoch.
+    Anycast,
     /// Blobs: chunks and offers that are asked for or made again, deadlines.
     Blobs,
     /// Mail that is kept for others.
@@ -63,10 +65,11 @@ pub(super) enum Timer {
 
 impl Timer {
     /// All of them, in the order in which they are called.
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Sends,
         Self::Held,
         Self::Services,
+        Self::Anycast,
         Self::Blobs,
         Self::Mail,
         Self::Confirmations,

@@ -91,9 +91,13 @@ impl Engine {
             Timer::Sends => messages.timeout_unicast(core, neighbours, routing),
             Timer::Held => self.timeout_held(),
             Timer::Services => messages.timeout_services(core),
+            Timer::Anycast => messages.timeout_anycasts(core),
             Timer::Blobs => messages.timeout_blobs(core),
             Timer::Mail => messages.timeout_mail(core, neighbours, routing),
-            Timer::Confirmations => groups.timeout_confirmations(core),
+            Timer::Confirmations => {
+                groups.timeout_confirmations(core);
+                groups.timeout_answers(core);
+            }
             Timer::Multicast => groups.timeout_multicast(core, neighbours),
             Timer::LinkState => routing.timeout_link_state(core, neighbours),
             Timer::Locating => routing.timeout_locating(core, neighbours, &|name| messages.waits_for(name)),
@@ -123,9 +127,10 @@ impl Engine {
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
                 Timer::Held => messages.held.next_wake(core.now),
                 Timer::Services => messages.services.next_wake(),
+                Timer::Anycast => messages.anycasts.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Mail => messages.mail.next_wake(core.now),
-                Timer::Confirmations => groups.confirmations.next_wake(),
+                Timer::Confirmations => first(&[groups.confirmations.next_wake(), groups.answers.next_wake()]),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
                 Timer::Locating => routing.next_question(),
@@ -216,6 +221,7 @@ impl Engine {
             self.member.renewal.handle_clock_step();
             self.start_epoch();
             self.groups.update_tags(&mut self.core, &mut self.neighbours);
+            self.messages.anycasts.tags_changed();
         }
     }
 }

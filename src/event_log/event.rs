@@ -363,6 +363,18 @@ events! {
         /// Its name.
         name: Name,
     } => "the inbox of {name} takes messages again";
+
+    /// A broadcast goes another way than over every link, since that reaches the same devices.
+    BroadcastNarrowed = "broadcast-narrowed" {
+        /// The way: `multicast`, along a tree of all routers, or `unicast`, to the only other device.
+        to: String,
+        /// The devices within reach.
+        receivers: u64,
+        /// The transmissions that it takes.
+        transmissions: u64,
+        /// The transmissions that a flood would take.
+        flood: u64,
+    } => "a broadcast to {receivers} devices goes as {to}: {transmissions} transmissions instead of {flood}";
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

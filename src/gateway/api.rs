@@ -6,9 +6,9 @@ use super::dto::{
     RouteQuery, RouteView, RoutesView, SendBody, Status, timing,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, blobs, identity, mailbox, openapi, pages, serve, stream};
+use super::{Context, asked, blobs, groups, identity, mailbox, offers, openapi, pages, serve, stream};
 use crate::client::{AskError, Command, Reading, Reply};
-use crate::engine::api::{Refused, Send};
+use crate::engine::api::{Anycast, AnycastKind, Broadcast, Refused, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
 use crate::identity::kdf::sha256;
@@ -33,6 +33,9 @@ where
         (Method::POST, "/v1/publish", post(publish::<R>)),
         (Method::POST, "/v1/publish-lines", post(stream::publish_lines::<R>)),
         (Method::GET, "/v1/subscribe", get(stream::subscribe::<R>)),
+        (Method::POST, "/v1/group-requests", post(groups::ask_group::<R>)),
+        (Method::POST, "/v1/answers", post(groups::answer_publication::<R>)),
+        (Method::GET, "/v1/services/{service}", get(offers::offers::<R>)),
         (Method::GET, "/v1/offers/{service}", get(stream::offer::<R>)),
         (Method::POST, "/v1/calls/{id}", post(answer::<R>)),
         (Method::GET, "/v1/inbox", get(inbox::<R>)),
@@ -97,18 +100,21 @@ pub(super) async fn send<R>(
     let Json(body) = body?;
     let SendBody { to, payload, payload_base64, ack, class, policy, deadline, id, .. } = body;
     let SendBody { not_before, spread, wait, latest, .. } = body;
-    let send = Send {
-        to: name(&to)?,
-        payload: bytes(payload, payload_base64)?,
-        ack: ack.into(),
-        class: class.into(),
-        policy,
-        lifetime: deadline.0,
-        id: id.as_deref().map(send_id).transpose()?,
-        latest,
+    let (payload, id) = (bytes(payload, payload_base64)?, id.as_deref().map(send_id).transpose()?);
+    let (ack, class, lifetime) = (ack.into(), class.into(), deadline.0);
+    let command = match to.strip_prefix(ANY) {
+        Some(_) if latest.is_some() => return Err(ApiError::Request(format!("{to} takes no `latest`"))),
+        Some(service) => {
+            let (service, kind) = (service.to_owned(), AnycastKind::Message { ack, id });
+            Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind })
+        }
+        None if to == ALL && (latest.is_some() || id.is_some()) => {
+            return Err(ApiError::Request("a broadcast takes neither `latest` nor `id`".into()));
+        }
+        None if to == ALL => Command::Broadcast(Broadcast { payload, ack, policy, lifetime }),
+        None => Command::Send(Send { to: name(&to)?, payload, ack, class, policy, lifetime, id, latest }),
     };
-    outcome(context.caller.ask(Command::Send(send).at(timing(not_before, spread, wait))).await.map_err(broken)?)
-        .map(Json)
+    outcome(context.caller.ask(command.at(timing(not_before, spread, wait))).await.map_err(broken)?).map(Json)
 }
 
 /// Calls a service of a device and waits for the response.
@@ -120,20 +126,24 @@ pub(super) async fn request<R>(
     State(context): State<Context<R>>,
     body: Result<Json<RequestBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(RequestBody { to, service, payload, payload_base64, class, policy, timeout, not_before, spread, wait }) =
-        body?;
-    let send = Send {
-        to: name(&to)?,
-        payload: bytes(payload, payload_base64)?,
-        ack: Default::default(),
-        class: class.into(),
-        policy,
-        lifetime: timeout.0,
-        id: None,
-        latest: None,
+    let Json(body) = body?;
+    let RequestBody { to, service, payload, payload_base64, class, policy, timeout, repeat, .. } = body;
+    let RequestBody { not_before, spread, wait, .. } = body;
+    let (payload, class, lifetime) = (bytes(payload, payload_base64)?, class.into(), timeout.0);
+    let command = match to.strip_prefix(ANY) {
+        Some(_) if service.is_some() => return Err(ApiError::Request(format!("{to} names the service already"))),
+        Some(any) => {
+            let (service, kind) = (any.to_owned(), AnycastKind::Request { repeat });
+            Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind })
+        }
+        None if repeat => return Err(ApiError::Request("`repeat` is for requests to any:SERVICE".into())),
+        None => {
+            let (to, ack) = (name(&to)?, Default::default());
+            let send = Send { to, payload, ack, class, policy, lifetime, id: None, latest: None };
+            Command::Request { send, service }
+        }
     };
-    let command = Command::Request { send, service }.at(timing(not_before, spread, wait));
-    outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
+    outcome(context.caller.ask(command.at(timing(not_before, spread, wait))).await.map_err(broken)?).map(Json)
 }
 
 /// Publishes one message to everybody who subscribes to a topic.
@@ -470,6 +480,11 @@ pub(super) fn name(text: &str) -> Result<Name, ApiError> {
 fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<u8>, ApiError> {
     Payload { payload, payload_base64 }.into_bytes().map_err(ApiError::Request)
 }
+
+/// What a destination begins with that is any device that offers a service.
+const ANY: &str = "any:";
+/// The destination that is all devices.
+const ALL: &str = "all";
 
 /// Longest name that an application may give a message, in bytes.
 const MAX_ID: usize = 128;

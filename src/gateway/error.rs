@@ -90,6 +90,7 @@ impl ApiError {
                 | Refused::Bulletin(_)
                 | Refused::Blob(_)
                 | Refused::Oneself(_)
+                | Refused::AtOnce(_)
                 | Refused::Latest,
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
@@ -98,7 +99,7 @@ impl ApiError {
             | Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Denied(_) | Self::Refused(Refused::NoRight(_)) => StatusCode::FORBIDDEN,
+            Self::Denied(_) | Self::Refused(Refused::NoRight(_) | Refused::NoBroadcast) => StatusCode::FORBIDDEN,
             Self::Lab(LabRefused::NotKept(_)) | Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -128,6 +129,8 @@ impl ApiError {
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
             Self::Refused(Refused::NoRight(_)) => "`m2mesh realm group DIR list` shows who may publish to which group",
+            Self::Refused(Refused::NoBroadcast) => "publish to a topic instead, which takes no role",
+            Self::Refused(Refused::AtOnce(_)) => "leave the time out, or name one device",
             Self::Refused(Refused::Filter(_)) => "a filter looks like plant/+/temperature or plant/#",
             Self::Refused(Refused::Service(_)) => {
                 "choose another service name, or stop the other offer of it on this device"

@@ -1,6 +1,6 @@
 //! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
-use super::{api, blobs, dto, error, identity, mailbox, stream};
+use super::{api, blobs, dto, error, groups, identity, mailbox, offers, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -23,6 +23,9 @@ use utoipa::OpenApi;
         stream::publish_lines,
         stream::subscribe,
         stream::offer,
+        offers::offers,
+        groups::ask_group,
+        groups::answer_publication,
         api::answer,
         api::inbox,
         stream::follow_inbox,

@@ -243,7 +243,7 @@ impl HttpBody for Held {
 }
 
 /// Routes that wait for others once their body has arrived.
-const WAITS: [&str; 3] = ["/v1/send", "/v1/request", "/v1/publish"];
+const WAITS: [&str; 5] = ["/v1/send", "/v1/request", "/v1/publish", "/v1/group-requests", "/v1/services/{service}"];
 /// Routes that stream.
 const STREAMS: [&str; 10] = [
     "/v1/blobs",

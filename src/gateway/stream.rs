@@ -16,8 +16,8 @@
 
 use super::api::{MAX_PAGE, name, outcome, send_id};
 use super::dto::{
-    Done, InboxFollowQuery, LineOutcome, LinesBody, LogQuery, Missed, Outcome, PublishLinesQuery, Published,
-    SendLinesQuery, ServiceCall, SubscribeQuery,
+    Done, InboxFollowQuery, LineOutcome, LinesBody, LogQuery, Missed, OfferQuery, Outcome, PublishLinesQuery,
+    Published, SendLinesQuery, ServiceCall, SubscribeQuery,
 };
 use super::error::{ApiError, ErrorBody, broken_off};
 use super::lines::{Line, Lines};
@@ -131,7 +131,7 @@ pub(super) async fn subscribe<R>(
 ///
 /// Each event `call` is to be answered at `/v1/calls/{id}`.
 #[utoipa::path(get, path = "/v1/offers/{service}",
-    params(("service" = String, Path, description = "Name of the service")),
+    params(("service" = String, Path, description = "Name of the service"), OfferQuery),
     responses(
         (status = 200, description = "Event `ready`, then events `call`, their data JSON (`ServiceCall`)", content_type = "text/event-stream",
             body = String),
@@ -140,8 +140,10 @@ pub(super) async fn subscribe<R>(
 pub(super) async fn offer<R>(
     State(mut context): State<Context<R>>,
     Path(service): Path<String>,
+    query: Result<Query<OfferQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let listener = stand(context.caller.start(Command::Offer { service }).await?).await?;
+    let Query(OfferQuery { capacity }) = query?;
+    let listener = stand(context.caller.start(Command::Offer { service, capacity }).await?).await?;
     Ok(events(
         context,
         listener.map(|Heard { reply, .. }| match reply {

@@ -12,6 +12,7 @@
 //! 2. A clock of the node's own stands still or leaps by nothing but what is learnt, whatever the machine's does below the floor.
 
 use crate::time::{Now, Time, Unix};
+use core::time::Duration;
 
 /// Whose time the node goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +47,19 @@ pub struct NodeClock {
     own: Now,
     /// As of that time; it moves on while the machine's clock is not believed.
     floor: Now,
+    /// By how much it was wrong at most when it was learnt, and when that was.
+    error: (Duration, Time),
 }
+
+/// By which a clock that nothing sets goes wrong, as a part of the time: 200 ppm.
+const DRIFT: u32 = 5_000;
+/// No error yet.
+const NONE: (Duration, Time) = (Duration::ZERO, Time(0));
 
 impl Default for NodeClock {
     /// The machine's, whatever it says.
     fn default() -> Self {
-        Self { standing: Standing::Machine, machine: true, own: Now::default(), floor: Now::default() }
+        Self { standing: Standing::Machine, machine: true, own: Now::default(), floor: Now::default(), error: NONE }
     }
 }
 
@@ -61,10 +69,10 @@ impl NodeClock {
     pub fn start(raw: Now, machine: bool, certain: Unix, likely: Unix) -> Self {
         if machine && raw.unix >= certain {
             let floor = Now { time: raw.time, unix: certain };
-            return Self { standing: Standing::Machine, machine, own: raw, floor };
+            return Self { standing: Standing::Machine, machine, own: raw, floor, error: NONE };
         }
         let floor = Now { time: raw.time, unix: certain.max(likely) };
-        Self { standing: Standing::Unset, machine, own: floor, floor }
+        Self { standing: Standing::Unset, machine, own: floor, floor, error: NONE }
     }
 
     /// Whose time it is.
@@ -136,6 +144,18 @@ impl NodeClock {
         }
     }
 
+    /// By how much what was learnt may be wrong, as of a time.
+    pub fn note_error(&mut self, error: Duration, time: Time) {
+        self.error = (error, time);
+    }
+
+    /// By how much the clock is wrong at most, if that was learnt and is sure.
+    pub fn learnt_error(&self, time: Time) -> Option<Duration> {
+        let (error, since) = self.error;
+        let sure = self.standing == Standing::Learnt { sure: true };
+        sure.then(|| error.saturating_add(time.since(since) / DRIFT))
+    }
+
     /// The issuer itself says that the floor is too high: somebody's clock was ahead.
     pub fn lower_floor(&mut self, unix: Unix, time: Time) {
         let lower = self.floor_at(time).min(unix);
@@ -146,7 +166,6 @@ impl NodeClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
 
     const FLOOR: Unix = Unix(1_800_000_000_000_000);
 

@@ -41,17 +41,18 @@ use super::clocks::{Clocks, Skew};
 use super::counters::{Counters, Item};
 use super::emulation::Shaping;
 use super::enrol::Desk;
-use super::handshake::{Reason, Setup, read, within, write};
+use super::handshake::{Reason, Setup, read, unless_given_up, within, write};
 use super::links::Room;
 use super::permits::{Denied, GivenUp, Permit, Permits, Source, Stage};
 use super::sorter::Sorter;
+use super::turnstile::{Turnstile, hear_wait, tell_wait};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
 use crate::id::Pseudonym;
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{CLOCK, EnrolHello, Kind};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::SubstreamBox;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
@@ -131,6 +132,7 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) setup_time: Duration,
     pub(crate) sorter: Arc<Sorter>,
     pub(crate) room: Arc<Room>,
+    pub(crate) turnstile: Turnstile,
     pub(crate) admitted: Admitted<G::Peer>,
     pub(crate) desk: Desk,
     pub(crate) counters: Arc<Counters>,
@@ -305,7 +307,7 @@ impl<G: Gatekeeper> Gate<G> {
                 let dialer = async {
                     let mut asked = Instant::now();
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let expected = [Kind::Member, Kind::Ok, Kind::Full, Kind::Clock];
+                    let expected = [Kind::Member, Kind::Ok, Kind::Full, Kind::Later, Kind::Clock];
                     let mut answer = read(&mut stream, &expected).await;
                     let told = answer.as_ref().ok().filter(|(kind, _)| *kind == Kind::Clock);
                     if let Some(again) = told.and_then(|(_, theirs)| self.hello_by(theirs)) {
@@ -319,6 +321,9 @@ impl<G: Gatekeeper> Gate<G> {
                         Err(reason) => return Err(reason),
                         Ok((Kind::Ok, _)) => return Err(Reason::Cut),
                         Ok((Kind::Full, _)) => return Err(Reason::Full),
+                        Ok((Kind::Later, wait)) => {
+                            return Err(hear_wait(&wait).map_or(Reason::Malformed, Reason::Later));
+                        }
                         Ok((Kind::Clock, theirs)) => return Err(self.hear_clock(&theirs, address)),
                         Ok((_, hello)) => hello,
                     };
@@ -374,12 +379,15 @@ impl<G: Gatekeeper> Gate<G> {
                     // Sent instead of a Hello; the dialer then hangs up. If this end closed first, the dialer might not
                     // read it.
                     let instead = match (self.gatekeeper.bars(&found), self.room.has_for(&peer)) {
-                        (true, _) => Some((Kind::Ok, Reason::Cut)),
-                        (false, false) => Some((Kind::Full, Reason::Full)),
-                        (false, true) => None,
+                        (true, _) => Some((Kind::Ok, Vec::new(), Reason::Cut)),
+                        (false, false) => Some((Kind::Full, Vec::new(), Reason::Full)),
+                        (false, true) => match self.turnstile.pass(&pseudonym, Instant::now()) {
+                            Ok(()) => None,
+                            Err(wait) => Some((Kind::Later, tell_wait(wait), Reason::Later(wait))),
+                        },
                     };
-                    if let Some((kind, reason)) = instead {
-                        write(&mut stream, kind, &[]).await?;
+                    if let Some((kind, body, reason)) = instead {
+                        write(&mut stream, kind, &body).await?;
                         let _ = read(&mut stream, &[]).await;
                         return Err(reason);
                     }
@@ -444,6 +452,7 @@ impl<G: Gatekeeper> Gate<G> {
         match reason {
             Reason::Own | Reason::Twin => {}
             Reason::Full => self.counters.count(Item::Dropped(Counter::LinksOverLimit), 1),
+            Reason::Later(_) => self.counters.count(Item::Dropped(Counter::AdmissionsPutOff), 1),
             Reason::Cut => self.counters.count(Item::Cut, 1),
             _ => self.counters.count(Item::Refused(reason.code()), 1),
         }
@@ -482,15 +491,6 @@ impl Limits {
             Endpoint::Dialer => Self { upgrade: half, hello: half, answer: half },
             Endpoint::Listener => Self { upgrade: half / 2, hello: half / 4, answer: half / 2 },
         }
-    }
-}
-
-/// Runs `work` until it ends or its permit is given to another connection.
-async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
-    let Some(given_up) = given_up else { return work.await };
-    match select(std::pin::pin!(work), given_up).await {
-        Either::Left((done, _)) => done,
-        Either::Right(_) => Err(Reason::Displaced),
     }
 }
 

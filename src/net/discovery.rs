@@ -99,6 +99,8 @@ pub(crate) enum Failure {
     Usual,
     /// A member without room for another link, or a copy of this node, answered.
     Full,
+    /// A member answered that this node's turn is after this time.
+    Later(Duration),
 }
 
 #[derive(Debug)]

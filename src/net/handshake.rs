@@ -9,8 +9,9 @@
 //! 2. A message whose body is longer than its kind allows is refused.
 //! - A body is allocated only after its length has been checked.
 
+use super::permits::GivenUp;
 use crate::wire::enrolment::{MAX_ANSWER, MAX_REQUEST};
-use crate::wire::hello::{CLOCK, Kind, MAX_HELLO};
+use crate::wire::hello::{CLOCK, Kind, MAX_HELLO, WAIT};
 use futures::future::{Either, select};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use futures_timer::Delay;
@@ -53,6 +54,8 @@ pub(crate) enum Reason {
     Displaced,
     /// The other end is a member without room for another link, or this node has no room.
     Full,
+    /// The other end is a member that takes this node later, after this time, or this node has told a member so.
+    Later(Duration),
     /// The other end is this node itself.
     Own,
     /// The other end is another process with this node's identity.
@@ -80,6 +83,7 @@ impl Reason {
             Self::KeyType => "key-type",
             Self::Displaced => "displaced",
             Self::Full => "full",
+            Self::Later(_) => "later",
             Self::Own => "own",
             Self::Twin => "twin",
             Self::Cut => "cut",
@@ -213,6 +217,18 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result
     }
 }
 
+/// Runs `work` until it ends or its permit is given to another connection.
+pub(crate) async fn unless_given_up<T>(
+    given_up: GivenUp,
+    work: impl Future<Output = Result<T, Reason>>,
+) -> Result<T, Reason> {
+    let Some(given_up) = given_up else { return work.await };
+    match select(pin!(work), given_up).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(Reason::Displaced),
+    }
+}
+
 /// Reads one message: its kind, which must be one of `expected`, and its body.
 pub(crate) async fn read(stream: &mut SubstreamBox, expected: &[Kind]) -> Result<(Kind, Vec<u8>), Reason> {
     let mut kind = [0];
@@ -223,6 +239,7 @@ pub(crate) async fn read(stream: &mut SubstreamBox, expected: &[Kind]) -> Result
         Kind::Enrol => (read_u16(stream).await?, MAX_REQUEST + ENVELOPE),
         Kind::Ok | Kind::Full => (read_u16(stream).await?, 0),
         Kind::Clock => (read_u16(stream).await?, CLOCK),
+        Kind::Later => (read_u16(stream).await?, WAIT),
         Kind::EnrolReply => {
             let mut length = [0; 4];
             read_exact(stream, &mut length).await?;
@@ -242,7 +259,7 @@ pub(crate) async fn write(stream: &mut SubstreamBox, kind: Kind, body: &[u8]) ->
     let mut message = Vec::with_capacity(5 + body.len());
     message.push(kind as u8);
     match kind {
-        Kind::Member | Kind::Enrol | Kind::Ok | Kind::Clock | Kind::Full => {
+        Kind::Member | Kind::Enrol | Kind::Ok | Kind::Clock | Kind::Full | Kind::Later => {
             message.extend_from_slice(&u16::try_from(body.len()).map_err(|_| Reason::Oversize)?.to_be_bytes());
         }
         Kind::EnrolReply => {

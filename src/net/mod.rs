@@ -66,6 +66,7 @@ mod streams;
 mod swarm;
 mod tokens;
 pub mod transport;
+mod turnstile;
 mod wake_gate;
 
 pub use admission::Gatekeeper;
@@ -103,6 +104,8 @@ pub struct NetConfig {
     /// The maximum number of inbound connections in set-up from one source: an IPv4 address, or an IPv6 network of 64
     /// bits.
     pub permits_per_source: u32,
+    /// How many members may get a link in a second, after a burst; others are told when their turn is.
+    pub admissions: u32,
     /// How long each half of a connection's set-up may take, unless its bearer needs longer.
     #[serde(with = "duration")]
     pub setup_time: Duration,
@@ -158,6 +161,7 @@ impl Default for NetConfig {
             target_links: 8,
             inbound_permits: 64,
             permits_per_source: 16,
+            admissions: 20,
             setup_time: Duration::from_secs(10),
             ping_after: Duration::from_secs(30),
             dead_after: Duration::from_secs(90),

@@ -82,6 +82,13 @@ impl Sorter {
         all.iter().map(opens).collect()
     }
 
+    /// Whether an address may be dialled at this time, by the access windows of its bearer.
+    pub(crate) fn is_open(&self, remote: &Multiaddr, unix: Option<u64>) -> bool {
+        let (all, bearer) = (self.windows.load(), usize::from(self.carrying(remote, None)));
+        let windows = all.get(bearer).filter(|windows| !windows.is_empty());
+        windows.zip(unix).is_none_or(|(windows, unix)| windows.open_at(Unix::from_seconds(unix)))
+    }
+
     /// Returns the bearer that carries a connection between these addresses.
     pub(crate) fn carrying(&self, remote: &Multiaddr, local: Option<&Multiaddr>) -> u8 {
         if !self.is_several() {
@@ -160,6 +167,19 @@ const LOOK: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
     use crate::link::bearer::Rule;
+    use crate::link::windows::{EVERY_DAY, Window};
+
+    #[test]
+    fn an_address_may_be_dialled_while_its_bearer_is_open_or_there_is_no_clock() {
+        let rule = Rule { transports: vec!["tcp".to_owned()], ..Rule::default() };
+        let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
+        let (tcp, other) =
+            ("/ip4/192.0.2.1/tcp/7".parse().expect("an address"), "/memory/7".parse().expect("an address"));
+        assert!(sorter.is_open(&tcp, Some(0)), "there are no windows yet");
+        sorter.set_windows(0, Windows::new(Window::new(60, 120, EVERY_DAY)));
+        assert!(!sorter.is_open(&tcp, Some(0)) && sorter.is_open(&tcp, Some(3_600)) && sorter.is_open(&tcp, None));
+        assert!(sorter.is_open(&other, Some(0)), "another bearer carries it");
+    }
 
     #[test]
     fn the_loopback_interface_is_known_by_address_and_by_route() {

@@ -27,6 +27,7 @@ use super::listening::Listening;
 use super::names::Resolver;
 use super::permits::{Limits, Permits};
 use super::sorter::Sorter;
+use super::turnstile::Turnstile;
 use super::wake_gate::Attended;
 use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
@@ -52,6 +53,7 @@ pub struct Network<G: Gatekeeper> {
     swarm: Attended<Swarm<Behaviour<G::Peer>>>,
     links: Links,
     discovery: Discovery,
+    sorter: Arc<Sorter>,
     requests: Requests,
     counters: Arc<Counters>,
     clocks: Arc<Clocks>,
@@ -108,6 +110,7 @@ impl<G: Gatekeeper> Network<G> {
             setup_time: config.setup_time,
             sorter: sorter.clone(),
             room: links.room(),
+            turnstile: Turnstile::new(config.admissions),
             admitted: admitted.clone(),
             desk,
             counters: counters.clone(),
@@ -124,7 +127,8 @@ impl<G: Gatekeeper> Network<G> {
             gatekeeper,
             swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
             links,
-            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter, seed),
+            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter.clone(), seed),
+            sorter,
             requests,
             counters,
             clocks,
@@ -335,6 +339,11 @@ impl<G: Gatekeeper> Network<G> {
     /// network.
     pub fn met(&self) -> impl Iterator<Item = &Multiaddr> {
         self.discovery.met()
+    }
+
+    /// Whether the access windows of its bearer allow an address to be dialled now.
+    pub fn may_dial(&self, address: &Multiaddr) -> bool {
+        self.sorter.is_open(address, self.gatekeeper.clock())
     }
 
     /// Sets the access windows of a bearer for the days ahead.

@@ -18,7 +18,9 @@ use super::system::{self, NodeError, RunOptions, Running};
 use crate::client::{
     self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
-use crate::engine::api::{Call, Contact, Missed, Outcome, Past, Published, Refused};
+use crate::engine::api::{
+    Anycast, AnycastKind, Broadcast, Call, Contact, Missed, Outcome, Past, Published, Refused, Send,
+};
 use crate::engine::view::{IdentityView, LinkView, MailboxView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::pages;
@@ -26,6 +28,8 @@ use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::keystore::Keyring;
 use crate::store::SledReader;
+use crate::wire::batch::Ack;
+use crate::wire::data::Class;
 use futures::lock::Mutex;
 use futures::{Stream, StreamExt};
 use std::path::PathBuf;
@@ -213,10 +217,59 @@ impl Node {
         }
     }
 
+    /// Sends a message to one of the devices that offer a service, by the options of a message.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    pub async fn send_any(&self, service: &str, message: Message) -> Result<Outcome, CallError> {
+        let Message { send: Send { payload, ack, class, policy, lifetime, id, .. }, .. } = message;
+        let (service, kind) = (service.to_owned(), AnycastKind::Message { ack, id });
+        let command = Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind });
+        outcome(self.start(command).await?).await
+    }
+
+    /// Sends a message to the inbox of every device of the area, which takes the role `broadcast`. With [`Ack::End`] it waits for their
+    /// confirmations, until the deadline at the latest.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
+    pub async fn broadcast(
+        &self,
+        payload: impl Into<Vec<u8>>,
+        ack: Ack,
+        lifetime: Duration,
+    ) -> Result<Outcome, CallError> {
+        let broadcast = Broadcast { payload: payload.into(), ack, policy: None, lifetime };
+        outcome(self.start(Command::Broadcast(broadcast)).await?).await
+    }
+
+    /// Calls a service at one of the devices that offer it, and returns who has answered, and the response. It is executed at
+    /// most once, unless `repeat` allows another device to be asked when one has been silent.
+    ///
+    /// # Errors
+    /// As for [`Self::request`].
+    pub async fn request_any(
+        &self,
+        service: &str,
+        payload: impl Into<Vec<u8>>,
+        timeout: Duration,
+        repeat: bool,
+    ) -> Result<(Name, Vec<u8>), CallError> {
+        let kind = AnycastKind::Request { repeat };
+        let (service, payload, class, lifetime) = (service.to_owned(), payload.into(), Class::Telemetry, timeout);
+        let anycast = Anycast { service, payload, class, policy: None, lifetime, kind };
+        let mut listener = self.start(Command::Anycast(anycast)).await?;
+        match hear(&mut listener).await? {
+            Reply::Response { from, payload, .. } => Ok((from, payload)),
+            Reply::Outcome(outcome) => Err(CallError::Unanswered(outcome)),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
     /// Offers a service. The stream yields the calls, to be answered by [`Self::respond`]. Dropping the stream
     /// withdraws the offer.
     pub async fn offer(&self, service: &str) -> Result<ServiceCalls, CallError> {
-        let command = Command::Offer { service: service.to_owned() };
+        let command = Command::Offer { service: service.to_owned(), capacity: None };
         Ok(ServiceCalls(stand(self.start(command).await?).await?))
     }
 

@@ -152,6 +152,7 @@ fn from_number(record: InboxRecord<'_>, start: u64) -> InboxRecord<'static> {
         received: record.received,
         records: Cow::Owned(rest.0.to_vec()),
         blob: record.blob.clone(),
+        sent_error: record.sent_error,
     }
 }
 

@@ -67,6 +67,7 @@ impl Networks {
     /// Tells all of them when a bearer may be used in the days ahead.
     pub(super) fn set_windows(&mut self, bearer: u8, windows: &Windows) {
         self.open.iter_mut().for_each(|one| one.network.set_windows(bearer, windows.clone()));
+        self.lines.set_windows(bearer, windows);
         self.windows.insert(bearer, windows.clone());
     }
 
@@ -154,6 +155,11 @@ impl Networks {
     /// Identities that two processes have at once, and where these are.
     pub(super) fn twins(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
         self.open.iter().flat_map(|one| one.network.twins()).collect()
+    }
+
+    /// Whether the access windows of its bearer allow an address to be dialled now.
+    pub(super) fn may_dial(&self, address: &Multiaddr) -> bool {
+        self.open.last().is_none_or(|one| one.network.may_dial(address))
     }
 
     /// Addresses at which members were met, the last first.

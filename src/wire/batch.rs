@@ -65,7 +65,8 @@ pub struct Message<'a> {
     /// The service that is called; if `None`, the only one that the receiver offers.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub service: Option<&'a str>,
-    /// The request that the message replies to, or the publication that was heard.
+    /// The request that the message replies to, the publication that was heard, or the reservation that a request was
+    /// given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replies_to: Option<InnerId>,
     /// Microseconds after `sent` until which the message is of use.
@@ -85,4 +86,14 @@ pub enum Purpose {
     /// Confirms that publications which asked for it have been handed to a subscriber; `replies_to` names the stream of
     /// the first and its number there, the payload how many there are from it on (32 bits, big endian).
     Heard,
+    /// Asks a device whether it offers a service, and how busy it is, for a message to any device that does.
+    Enquiry,
+    /// Asks a device that offers a service to keep a place free for a request, which executes nothing. The request that
+    /// follows names it in `replies_to`.
+    Reservation,
+    /// Answers an enquiry or a reservation; the payload is an [`Offer`](super::offer::Offer).
+    Offer,
+    /// A request was handed to a service which will not answer it: nobody knows how far it came. The payload gives the
+    /// reason, as text.
+    Interrupted,
 }

@@ -86,4 +86,7 @@ pub struct GroupMessage<'a> {
     /// The application's bytes.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],
+    /// Whether it is a request, which each subscriber's program may answer.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub request: bool,
 }

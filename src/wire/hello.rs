@@ -14,6 +14,8 @@ pub const MAX_HELLO: usize = 1_024;
 
 /// Bytes of the body of a [`Kind::Clock`].
 pub const CLOCK: usize = 8;
+/// Bytes of the time until a turn.
+pub const WAIT: usize = 4;
 
 /// The kind of a message on the admission substream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,9 @@ pub enum Kind {
     Clock = 5,
     /// An empty body: the listener has verified the dialer, and has no room for another link.
     Full = 6,
+    /// The milliseconds until the dialer's turn, big endian, of [`WAIT`] bytes: the listener has verified the dialer, and
+    /// too many come in at once.
+    Later = 7,
 }
 
 /// The hello of a member.

@@ -50,6 +50,7 @@ pub mod fragment;
 pub mod group;
 pub mod group_repair;
 pub mod mail;
+pub mod offer;
 pub mod opener;
 pub mod parcel;
 pub mod receipt;

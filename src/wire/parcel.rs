@@ -40,6 +40,9 @@ pub struct Head {
     pub reply: Vec<Handle>,
     /// Microseconds after `sent` until which the longest-lived of the messages is of use.
     pub lifetime: u64,
+    /// By how many microseconds the sender's clock is wrong at most, as far as the sender knows; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u64>,
 }
 
 /// A parcel as received.
@@ -150,7 +153,8 @@ mod tests {
 
     fn head() -> Head {
         let stream = StreamId([1; 16]);
-        Head { stream, floor: 1, base: 7, sent: 5, ack: Ack::End, reply: vec![Handle([2; 16])], lifetime: 9 }
+        let reply = vec![Handle([2; 16])];
+        Head { stream, floor: 1, base: 7, sent: 5, ack: Ack::End, reply, lifetime: 9, error: Some(4) }
     }
 
     proptest! {

@@ -121,8 +121,11 @@ fn mistakes_are_errors_with_a_way_out() {
         (&["send", "a", "b", "--class", "urgent"], "alarm"),
         (&["send", "a"], "PAYLOAD"),
         (&["send", "group:plant/a", "b"], "m2mesh publish plant/a"),
-        (&["send", "any:adder", "b"], "m2mesh request NAME/adder"),
-        (&["send", "all", "b"], "m2mesh publish"),
+        (&["send", "any:a/b", "b"], "any:SERVICE"),
+        (&["send", "any:adder", "--lines"], "one by one"),
+        (&["request", "all", "b"], "m2mesh publish"),
+        (&["request", "group:plant/a", "b", "--repeat"], "leave out --repeat"),
+        (&["realm", "invite", ".", "--name", "a", "--role", "king"], "broadcast"),
         (&["send", "a/b", "c"], "contacts"),
         (&["send", "a", "@/nonexistent/file"], "/nonexistent/file"),
         (&["offer", "adder"], "--echo"),
@@ -284,7 +287,7 @@ fn a_subscription_prints_payloads_until_there_are_enough() {
         for payload in ["one", "two", "three"] {
             let from = Some(Name::new("meter").expect("a name"));
             let (topic, sent) = ("plant/a".to_owned(), Unix::from_seconds(1));
-            let published = Published { topic, payload: payload.into(), from, sent, lost: 0 };
+            let published = Published { topic, payload: payload.into(), from, sent, lost: 0, request: None };
             call.replies.push(Reply::Published(published)).expect("heard");
         }
         standing.push(call);
@@ -349,7 +352,7 @@ fn answered(arguments: &[&str], payload: &'static [u8]) -> Result<Vec<u8>, Strin
     let (sender, answers) = mpsc::sync_channel(16);
     let mut standing = Vec::new();
     let served = Served::new(Shelf::default(), move |call| match &call.command {
-        Command::Offer { service } => {
+        Command::Offer { service, .. } => {
             let id = InnerId { stream: StreamId([1; 16]), sequence: 9 };
             let from = Name::new("meter").expect("a name");
             let called = api::Call { call: 4, service: service.clone(), from, id, payload: payload.to_vec() };

@@ -6,11 +6,17 @@ import signal
 import time
 
 
+def name_of(kind):
+    """A fault as the table in `run` names it."""
+    return kind.__name__.replace("_", "-")
+
+
 class Faults:
     """Strikes while `running`. At most `most` at a time, and one of a kind on a node or link."""
 
-    def __init__(self, lab, traffic, seed, say, most=3):
+    def __init__(self, lab, traffic, seed, say, only=None, step=6, most=3):
         self.lab, self.traffic, self.say, self.most = lab, traffic, say, most
+        self.step = step
         self.random = random.Random(f"faults {seed}")
         self.running = True
         self.busy, self.tasks = set(), set()
@@ -21,7 +27,7 @@ class Faults:
             (self.kill, 5), (self.stop, 3), (self.hang_up, 2), (self.pause, 4), (self.cut, 4), (self.silent_cut, 3),
             (self.shape, 4), (self.full_disk, 2), (self.clock, 3), (self.kill_client, 5),
         ]
-        self.kinds = [kind for kind, weight in kinds for _ in range(weight)]
+        self.kinds = [kind for kind, weight in kinds for _ in range(weight) if only is None or name_of(kind) in only]
 
     async def run(self):
         while self.running:
@@ -37,7 +43,7 @@ class Faults:
                 task.add_done_callback(self.tasks.discard)
 
     async def strike(self, kind, on, draw):
-        name = kind.__name__.replace("_", "-")
+        name = name_of(kind)
         self.struck[name] = self.struck.get(name, 0) + 1
         self.say(f"{name} {on if isinstance(on, str) else ' - '.join(on)}")
         try:
@@ -133,8 +139,8 @@ class Faults:
         self.lab.set_full(name, False)
 
     async def clock(self, name, draw):
-        """A step, and back; two nodes stay within what an epoch of a minute allows."""
-        self.lab.set_clock(name, draw.uniform(-6, 6))
+        """A step, and back; two nodes that are 6 s off stay within what an epoch of a minute allows."""
+        self.lab.set_clock(name, draw.uniform(-self.step, self.step) if self.step <= 6 else draw.choice([-self.step, self.step]))
         await asyncio.sleep(draw.uniform(3, 20))
         self.lab.set_clock(name, 0)
 

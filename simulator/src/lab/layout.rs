@@ -17,6 +17,7 @@ use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan};
 use crate::scenario::Problem;
 use crate::world::ledger::LEAST_SIZE;
 use m2mesh::id::Name;
+use m2mesh::link::windows::Windows;
 use m2mesh::net::emulation::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -148,7 +149,7 @@ impl Layout {
                 let has = kinds.iter().filter(|(is, ..)| is(bearer));
                 found.extend(has.map(|(_, what, instead)| (format!("the bearer {} {what}", bearer.name), *instead)));
             }
-            bearer.windows.clear();
+            bearer.windows = Windows::default();
             (bearer.quota, bearer.channel, bearer.collisions, bearer.bursts) = (None, None, None, None);
             bearer.duty = None;
             bearer.price_packet = 0.0;

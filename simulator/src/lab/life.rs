@@ -191,6 +191,7 @@ impl Life {
             class: told_class(class),
             policy,
             timeout: Span(lifetime),
+            repeat: false,
         };
         let (client, ledger, device) = (self.client.clone(), self.ledger.clone(), self.device);
         let task = tokio::spawn(async move {

@@ -6,7 +6,7 @@
 
 use super::choice::{Expected, Known, Members, Placement, Side, Sleeps, Speed, Struck, StruckLinks};
 use super::quantity::{BitRate, Delay, Energy, Frequency, Offset, Period, Share, Shift, Size};
-use super::quantity::{TimeOfDay, TimesOfDay, Watts, Window};
+use super::quantity::{OpenWindow, TimeOfDay, TimesOfDay, Watts};
 use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
@@ -99,7 +99,7 @@ pub struct Bearer {
     pub receive: Option<Energy>,
     pub reach: Option<Spanned<f64>>,
     #[serde(default)]
-    pub windows: Vec<Window>,
+    pub windows: Vec<OpenWindow>,
     pub class: Option<lsa::Bearer>,
     pub energy: Option<u32>,
     pub mtu: Option<Spanned<Size>>,

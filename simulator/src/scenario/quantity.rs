@@ -3,6 +3,7 @@
 //! Each is a type of its own, so that a share cannot be confused with a number of seconds, and each states the expected
 //! form if it cannot be read.
 
+use m2mesh::link::windows::{EVERY_DAY, Window};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -53,14 +54,9 @@ pub struct Energy(pub f64);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Watts(pub f64);
 
-/// A part of the day in UTC, which may extend over midnight: `22:00-06:00`.
+/// A part of the days in UTC, which may extend over midnight: `22:00-06:00`, `Mon-Fri 08:00-17:00`, `Sat,Sun 12:00-12:20`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The beginning, after midnight.
-    pub from: Duration,
-    /// The end, after midnight.
-    pub to: Duration,
-}
+pub struct OpenWindow(pub Window);
 
 /// A time of the day in UTC, after midnight: `06:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,13 +206,18 @@ impl Quantity for Watts {
     }
 }
 
-impl Quantity for Window {
-    const WANTED: &str = "a part of the day in UTC, as \"22:00-06:00\"";
+impl Quantity for OpenWindow {
+    const WANTED: &str = "a part of the day in UTC, as \"22:00-06:00\" or \"Mon-Fri 08:00-17:00\"";
 
     fn from_text(text: &str) -> Option<Self> {
-        let (from, to) = text.split_once('-')?;
-        let (from, to) = (time_of_day(from)?, time_of_day(to)?);
-        (from != to).then_some(Self { from, to })
+        let (days, hours) = match text.trim().rsplit_once(' ') {
+            Some((days, hours)) => (days_of(days)?, hours),
+            None => (EVERY_DAY, text),
+        };
+        let (from, to) = hours.split_once('-')?;
+        let minute = |time: &str| u16::try_from(time_of_day(time)?.as_secs() / 60).ok();
+        let (from, to) = (minute(from)?, minute(to)?);
+        Window::new(from, to, days).filter(|_| from != to).map(Self)
     }
 }
 
@@ -259,6 +260,20 @@ pub fn number(text: &str) -> Option<f64> {
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
     units.iter().find_map(|(unit, factor)| Some(number(text.strip_suffix(unit)?)? * factor))
+}
+
+/// Reads days of the week, as `Mon-Fri`, `Sat,Sun` or `Tue`, as bits of which Monday is the first.
+fn days_of(text: &str) -> Option<u8> {
+    let day = |text: &str| DAYS.iter().position(|name| name.eq_ignore_ascii_case(text.trim()));
+    let part = |part: &str| match part.split_once('-') {
+        Some((first, last)) => {
+            let (first, last) = (day(first)?, day(last)?);
+            let days = if first <= last { first..=last } else { first..=last + DAYS.len() };
+            Some(days.fold(0, |bits, day| bits | 1 << (day % DAYS.len())))
+        }
+        None => day(part).map(|day| 1 << day),
+    };
+    text.split(',').map(part).try_fold(0, |bits, days| Some(bits | days?))
 }
 
 fn time_of_day(text: &str) -> Option<Duration> {
@@ -304,8 +319,10 @@ macro_rules! read {
     )*};
 }
 
-read!(Energy, Watts, Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, Window, TimeOfDay, TimesOfDay);
+read!(Energy, Watts, Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, OpenWindow, TimeOfDay, TimesOfDay);
 
+/// The names of the days.
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// A hundred years: with longer durations, sums of microseconds could overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -337,9 +354,14 @@ mod tests {
         assert_eq!([Watts::from_text("60mW"), Watts::from_text("1J")], [Some(Watts(0.06)), None]);
         assert_eq!(Size::from_text("64KiB"), Some(Size(65_536)));
         assert_eq!([Size::from_text("1.5B"), Size::from_text("-1")], [None; 2]);
-        let night = Window { from: Duration::from_secs(79_200), to: Duration::from_secs(21_600) };
-        assert_eq!(Window::from_text("22:00-06:00"), Some(night));
-        assert_eq!([Window::from_text("22:60-06:00"), Window::from_text("6:00-6:00")], [None; 2]);
+        let window = |from, to, days| Window::new(from, to, days).map(OpenWindow);
+        assert_eq!(OpenWindow::from_text("22:00-06:00"), window(1_320, 360, EVERY_DAY));
+        assert_eq!(OpenWindow::from_text("Mon-Fri 8:00-17:00"), window(480, 1_020, 0b001_1111));
+        assert_eq!(OpenWindow::from_text("sat,Tue 12:00-24:00"), window(720, 1_440, 0b010_0010));
+        assert_eq!(OpenWindow::from_text("Sun-Mon 12:00-12:01"), window(720, 721, 0b100_0001));
+        for wrong in ["22:60-06:00", "6:00-6:00", "Son 06:00-07:00", "Mon- 06:00-07:00", "24:00-06:00", "Mon"] {
+            assert_eq!(OpenWindow::from_text(wrong), None, "{wrong}");
+        }
         let hours = |hours: u64| Duration::from_secs(hours * 3_600);
         assert_eq!(TimesOfDay::from_text("18:00, 06:00"), Some(TimesOfDay(vec![hours(6), hours(18)])));
         assert_eq!([TimesOfDay::from_text("06:00, 6:00"), TimesOfDay::from_text("6h")], [None, None]);

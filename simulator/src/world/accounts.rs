@@ -70,6 +70,17 @@ fn of_groups(tally: &Tally, readings: &[Reading], devices: &[usize], put: &mut d
 fn of_devices(plan: &Plan, readings: &[Reading], devices: &[usize], put: &mut dyn FnMut(&str, f64)) {
     let own: Vec<&Reading> = devices.iter().filter_map(|device| readings.get(*device)).collect();
     put("energy.total", own.iter().map(|reading| reading.used).sum());
+    let sum = |of: &dyn Fn(&Reading) -> f64| own.iter().map(|reading| of(reading)).sum::<f64>();
+    for (at, [standing, radio]) in
+        [["energy.awake", "energy.sent"], ["energy.asleep", "energy.received"]].iter().enumerate()
+    {
+        put(standing, sum(&|reading| reading.standing[at]));
+        put(radio, sum(&|reading| reading.duty.radio[at]));
+    }
+    let [awake, asleep] = [0, 1].map(|at| sum(&|reading| reading.duty.spans[at]));
+    if awake + asleep > 0.0 {
+        put("awake.share", awake / (awake + asleep));
+    }
     let batteries: Vec<(&Reading, f64)> = own.iter().filter_map(|reading| Some((*reading, reading.battery?))).collect();
     if batteries.is_empty() {
         return;

@@ -119,7 +119,10 @@ impl Application {
         let (mut take, mut taken) = mpsc::channel(MOST_CALLS);
         executor::spawn(self.owner, async move {
             this.start_up().await;
-            let Some(mut listener) = this.call(Command::Offer { service: SERVICE.to_owned() }).await else { return };
+            let Some(mut listener) = this.call(Command::Offer { service: SERVICE.to_owned(), capacity: None }).await
+            else {
+                return;
+            };
             while let Some(heard) = listener.next().await {
                 if let Reply::Call(api::Call { call, payload, .. }) = heard.reply {
                     let request = this.handle(&payload, 0);

@@ -32,15 +32,42 @@ struct Meter {
     power: [f64; 2],
     on: bool,
     asleep: bool,
-    /// The time up to which `used` is computed.
+    /// The time up to which `spans` are computed.
     since: u64,
-    /// The energy that it has taken without its radios' bytes.
-    used: f64,
+    /// The seconds that it was on, awake and asleep.
+    spans: [f64; 2],
     battery: Option<f64>,
-    /// The readings, with its radios' bytes, at the end of the warm-up and at the end of the traffic.
-    read: [f64; 2],
+    /// The readings at the end of the warm-up and at the end of the traffic.
+    read: [Duty; 2],
     /// The time at which its battery was found empty.
     empty: Option<u64>,
+}
+
+/// What a device was on for, and what its radios took: the duty by which its energy is reckoned.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Duty {
+    /// The seconds that it was awake, and asleep.
+    pub spans: [f64; 2],
+    /// The joules of its radios, for what they sent and what they received.
+    pub radio: [f64; 2],
+}
+
+impl Duty {
+    /// Returns the duty since an earlier reading.
+    fn since(&self, before: &Self) -> Self {
+        let less = |now: [f64; 2], before: [f64; 2]| [now[0] - before[0], now[1] - before[1]];
+        Self { spans: less(self.spans, before.spans), radio: less(self.radio, before.radio) }
+    }
+
+    /// Returns the joules of being awake and of being asleep, at these powers in watts.
+    fn standing(&self, power: [f64; 2]) -> [f64; 2] {
+        [self.spans[0] * power[0], self.spans[1] * power[1]]
+    }
+
+    /// Returns all joules.
+    fn joules(&self, power: [f64; 2]) -> f64 {
+        self.standing(power).iter().sum::<f64>() + self.radio.iter().sum::<f64>()
+    }
 }
 
 /// The energy that a device has taken in the measured time.
@@ -48,6 +75,10 @@ struct Meter {
 pub struct Reading {
     /// The energy in joules.
     pub used: f64,
+    /// The part of it that the device took awake and asleep, without its radios.
+    pub standing: [f64; 2],
+    /// What it was on for, and the part of its radios.
+    pub duty: Duty,
     /// The energy that its battery held in joules, if it has one.
     pub battery: Option<f64>,
     /// The time in nanoseconds at which the battery was found empty, if it was.
@@ -92,17 +123,18 @@ impl Energy {
         }
     }
 
-    /// Returns the energy in joules that a device has taken so far.
-    fn shows(&self, medium: &Medium, device: usize) -> f64 {
-        self.meters[device].used_by(now()) + medium.joules(device)
+    /// Returns what a device was on for so far, and what its radios took.
+    fn shows(&self, medium: &Medium, device: usize) -> Duty {
+        Duty { spans: self.meters[device].spans_by(now()), radio: medium.joules(device) }
     }
 
     /// Returns the energy that each device has taken from the end of the warm-up until traffic ended, or until now.
     pub fn readings(&self, medium: &Medium) -> Vec<Reading> {
         let reading = |(device, meter): (usize, &Meter)| {
             let last = if self.read[1] { meter.read[1] } else { self.shows(medium, device) };
-            let used = if self.read[0] { last - meter.read[0] } else { 0.0 };
-            Reading { used, battery: meter.battery, empty: meter.empty }
+            let duty = if self.read[0] { last.since(&meter.read[0]) } else { Duty::default() };
+            let (used, standing) = (duty.joules(meter.power), duty.standing(meter.power));
+            Reading { used, standing, duty, battery: meter.battery, empty: meter.empty }
         };
         self.meters.iter().enumerate().map(reading).collect()
     }
@@ -111,7 +143,7 @@ impl Energy {
     fn run_down(&mut self, medium: &Medium) -> Vec<usize> {
         let down = |device: &usize| {
             let meter = &self.meters[*device];
-            let used = || self.shows(medium, *device) - meter.read[0];
+            let used = || self.shows(medium, *device).since(&meter.read[0]).joules(meter.power);
             meter.empty.is_none() && meter.battery.is_some_and(|battery| used() >= battery)
         };
         let down: Vec<usize> = (0..self.meters.len()).filter(down).collect();
@@ -121,14 +153,18 @@ impl Energy {
 }
 
 impl Meter {
-    fn used_by(&self, at: u64) -> f64 {
-        let watts = if self.on { self.power[usize::from(self.asleep)] } else { 0.0 };
-        self.used + watts * at.saturating_sub(self.since) as f64 / NANOS as f64
+    /// Returns the seconds awake and asleep until a time.
+    fn spans_by(&self, at: u64) -> [f64; 2] {
+        let mut spans = self.spans;
+        if self.on {
+            spans[usize::from(self.asleep)] += at.saturating_sub(self.since) as f64 / NANOS as f64;
+        }
+        spans
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Self)) {
         let now = now();
-        (self.used, self.since) = (self.used_by(now), now);
+        (self.spans, self.since) = (self.spans_by(now), now);
         change(self);
     }
 }
@@ -172,15 +208,16 @@ mod tests {
     fn a_meter_shows_what_a_device_takes_awake_asleep_and_off() {
         let mut meter = Meter { power: [2.0, 0.5], since: 0, ..Meter::default() };
         let second = |second: u64| second * NANOS;
-        assert_eq!(meter.used_by(second(9)), 0.0);
+        let used = |meter: &Meter, at: u64| Duty { spans: meter.spans_by(at), radio: [0.5, 0.0] }.joules(meter.power);
+        assert_eq!(used(&meter, second(9)), 0.5);
         let step = |meter: &mut Meter, at: u64, change: &dyn Fn(&mut Meter)| {
-            (meter.used, meter.since) = (meter.used_by(second(at)), second(at));
+            (meter.spans, meter.since) = (meter.spans_by(second(at)), second(at));
             change(meter);
         };
         step(&mut meter, 10, &|meter| meter.on = true);
         step(&mut meter, 13, &|meter| meter.asleep = true);
-        assert_eq!(meter.used_by(second(15)), 7.0);
+        assert_eq!((used(&meter, second(15)), meter.spans_by(second(15))), (7.5, [3.0, 2.0]));
         step(&mut meter, 15, &|meter| meter.on = false);
-        assert_eq!(meter.used_by(second(99)), 7.0);
+        assert_eq!(used(&meter, second(99)), 7.5);
     }
 }

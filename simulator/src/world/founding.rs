@@ -14,7 +14,6 @@ use m2mesh::identity::ledger::{Contacts, Ledger};
 use m2mesh::identity::membership::Membership;
 use m2mesh::link::bearer::{Bearers, Profile, Quota, Rule};
 use m2mesh::link::duty::Limit;
-use m2mesh::link::windows::{EVERY_DAY, MINUTES, Window, Windows};
 use m2mesh::net::Multiaddr;
 use m2mesh::wire::bulletin::Segment;
 use rand_chacha::ChaCha20Rng;
@@ -126,11 +125,9 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Returns the profiles of the plan's bearers that devices are told; each bearer has its own network of addresses.
 pub(super) fn profiles(plan: &Plan) -> Bearers {
-    let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
     let bearer = |(index, bearer): (usize, &plan::Bearer)| {
         let usual = Profile::default();
         let kilobits = |bits: u64| u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX);
-        let windows = bearer.windows.iter().map(|(from, to)| Window::new(minute(*from), minute(*to), EVERY_DAY));
         let profile = Profile {
             name: bearer.name.clone(),
             class: bearer.class,
@@ -142,7 +139,7 @@ pub(super) fn profiles(plan: &Plan) -> Bearers {
             shares: usual.shares,
             duty: bearer.duty.map(|part| Limit { budget: HOUR.mul_f64(part), over: HOUR, preamble: Duration::ZERO }),
             quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
-            windows: Windows::new(windows.flatten()),
+            windows: bearer.windows.clone(),
             metered: bearer.metered,
             setup: bearer.setup,
             keep_alive: bearer.keep_alive,

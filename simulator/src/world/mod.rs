@@ -46,6 +46,7 @@ mod sampler;
 pub mod selections;
 mod spending;
 pub mod verdicts;
+mod windows;
 mod witness;
 pub mod workload;
 

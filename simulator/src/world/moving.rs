@@ -3,7 +3,8 @@
 
 use super::agenda::{Agenda, Item};
 use super::medium::{Medium, NANOS, now};
-use crate::plan::{DAY, Plan, Schedule, place};
+use crate::plan::{Plan, Schedule, place};
+use m2mesh::link::windows::Windows;
 use std::time::Duration;
 
 /// Enters all these changes into the agenda.
@@ -57,37 +58,20 @@ fn wakings(schedules: &[Schedule], duration: Duration) -> Vec<(Duration, Duratio
     merged
 }
 
-fn begin_windows(plan: &Plan, bearer: usize, windows: &[(Duration, Duration)], agenda: &Agenda) {
+fn begin_windows(plan: &Plan, bearer: usize, windows: &Windows, agenda: &Agenda) {
     if windows.is_empty() {
         return;
     }
-    let length = plan.warmup + plan.duration + plan.settle;
-    let within = |time: Duration| windows.iter().any(|(from, to)| contains(*from, *to, time));
-    let start = Duration::from_micros(plan.start.0 % DAY_MICROS);
-    let mut moments: Vec<Duration> = windows.iter().flat_map(|(from, to)| [*from, *to]).collect();
-    moments.sort();
-    let enter = |at: Duration, open: bool| {
-        agenda.enter(at, Item::Window { bearer, open });
+    let (mut at, ends) = (plan.start, plan.start + (plan.warmup + plan.duration + plan.settle));
+    while at < ends {
+        let (after, open) = (at.since(plan.start), windows.open_at(at));
+        agenda.enter(after, Item::Window { bearer, open });
         if !open {
-            agenda.enter(at + LINGERS, Item::Shut(bearer));
+            agenda.enter(after + LINGERS, Item::Shut(bearer));
         }
-    };
-    enter(Duration::ZERO, within(start));
-    let mut midnight = Duration::ZERO;
-    while midnight < start + length {
-        for moment in &moments {
-            let at = midnight + *moment;
-            if at > start && at < start + length {
-                enter(at - start, within(*moment));
-            }
-        }
-        midnight += DAY;
+        let Some(next) = windows.next_change(at) else { return };
+        at = next;
     }
-}
-
-/// Returns whether a time of the day is within a window, which may extend over midnight.
-fn contains(from: Duration, to: Duration, time: Duration) -> bool {
-    if from <= to { from <= time && time < to } else { time >= from || time < to }
 }
 
 /// Moves the devices.
@@ -104,19 +88,10 @@ pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
 const LINGERS: Duration = Duration::from_secs(20);
 /// The interval at which positions are updated.
 const STEP: Duration = Duration::from_secs(1);
-const DAY_MICROS: u64 = 86_400_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_window_may_go_over_midnight() {
-        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
-        assert!(contains(hours(22), hours(6), hours(23)) && contains(hours(22), hours(6), hours(5)));
-        assert!(!contains(hours(22), hours(6), hours(6)) && !contains(hours(22), hours(6), hours(12)));
-        assert!(contains(hours(8), hours(10), hours(9)) && !contains(hours(8), hours(10), hours(10)));
-    }
 
     #[test]
     fn of_several_schedules_each_has_a_device_awake() {

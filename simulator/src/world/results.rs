@@ -13,6 +13,7 @@ use super::revocations::Revocations;
 use super::sampler::{Sampler, Warm};
 use super::selections::{asked_of_nodes, of_messages};
 use super::verdicts::judge;
+use super::windows::in_vain;
 use crate::plan::{FaultKind, Plan};
 use crate::record::{self, Carrier, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
@@ -259,6 +260,7 @@ fn of_all(
         // The time was not reached by the end, so there is nothing to measure.
         (Some(_), _) => {}
     }
+    put("attached.max", watch.attached as f64);
     put("links.lost", (watch.lost - warm.lost) as f64);
     if plan.anonymity.rotates() {
         let Turned { links, again, time, longest, .. } = watch.turned;
@@ -267,6 +269,10 @@ fn of_all(
         put("turn.apart.mean", time as f64 / NANOS as f64 / again.max(1) as f64);
         put("turn.pushed", medium.witness(|witness| witness.pushed_beside()) as f64);
         put("turn.returned", medium.witness(|witness| witness.returned_beside()) as f64);
+    }
+    if plan.bearers.iter().any(|bearer| !bearer.windows.is_empty()) {
+        put("windows.outside", medium.witness(|witness| witness.sent_outside()) as f64);
+        put("windows.missed", in_vain(plan, book) as f64);
     }
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", totals.counters.values().sum::<u64>() as f64);

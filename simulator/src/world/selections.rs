@@ -67,6 +67,17 @@ impl Selection<'_> {
         gaps.max()
     }
 
+    /// Returns the arrivals in the busiest minute by the average of all minutes from the first arrival to the last.
+    fn peak_to_mean(&self) -> Option<f64> {
+        let times = || self.messages.iter().flat_map(|message| message.received.iter().map(|received| received.at));
+        let (first, last) = (times().min()?, times().max()?);
+        let minutes = ((last - first) as f64 / MINUTE as f64).max(1.0);
+        let mut by_minute = BTreeMap::<u64, u64>::new();
+        times().for_each(|at| *by_minute.entry((at - first) / MINUTE).or_default() += 1);
+        let most = by_minute.values().max().copied().unwrap_or_default();
+        (minutes >= LEAST_MINUTES).then(|| most as f64 * minutes / times().count() as f64)
+    }
+
     fn measure(&self, wanted: &[&str], put: &mut dyn FnMut(&str, f64)) {
         let (mut latencies, mut confirmations) = (Vec::new(), Vec::new());
         let (mut sent, mut delivered, mut duplicates, mut late, mut unsettled) = (0u64, 0u64, 0u64, 0u64, 0u64);
@@ -128,6 +139,9 @@ impl Selection<'_> {
                 _ => {}
             }
         }
+        if let Some(ratio) = self.peak_to_mean() {
+            put("arrivals.peak_to_mean", ratio);
+        }
         if let Some(gap) = self.longest_gap() {
             put("gap.max", gap as f64 / NANOS as f64);
         }
@@ -159,3 +173,8 @@ fn quantile(sorted: &[u64], part: f64) -> f64 {
     let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
     sorted.get(rank.min(sorted.len()) - 1).map_or(0.0, |nanos| *nanos as f64 / NANOS as f64)
 }
+
+/// A minute, in nanoseconds.
+const MINUTE: u64 = 60 * NANOS;
+/// The time for which messages have to arrive, in minutes, for their busiest one to say anything.
+const LEAST_MINUTES: f64 = 3.0;

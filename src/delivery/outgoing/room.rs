@@ -1,9 +1,11 @@
 //! Room: how much waits for each destination, whether more does, and what gives way to it.
 
+use super::super::retry::Retry;
 use super::super::stream::Stream;
 use super::{End, Fate, Full, MAX_BYTES, MAX_BYTES_OF_ONE, Outgoing};
 use crate::id::{InnerId, Name};
 use crate::time::Time;
+use core::time::Duration;
 
 impl<T: Clone> Outgoing<T> {
     /// Ends the message that gives way to a newer one of its key: the last one, unless it is under way.
@@ -41,6 +43,19 @@ impl<T: Clone> Outgoing<T> {
         self.bytes + bytes <= MAX_BYTES
             && self.bytes_of(to) + bytes <= MAX_BYTES_OF_ONE
             && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
+    }
+
+    /// How long a message that leaves now may go without a receipt before its receiver is taken for silent: the retransmission
+    /// time-out as it is measured, else that of a path with this round trip.
+    pub fn silent_after(&self, to: &Name, round_trip: Duration) -> Duration {
+        let measured = self.streams.get(to).into_iter().flatten().rev().find_map(Stream::measured_after);
+        measured.unwrap_or_else(|| Retry::expecting(round_trip).suspicious_after())
+    }
+
+    /// Takes a message back: it is sent no more, and has no end. Whether it has arrived is not known.
+    pub fn withdraw(&mut self, to: &Name, id: InnerId, now: Time) {
+        let mut unsaid = Vec::new();
+        self.end_one(to, id, Fate::Superseded, now, &mut unsaid);
     }
 
     pub(super) fn bytes_of(&self, to: &Name) -> usize {

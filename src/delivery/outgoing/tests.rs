@@ -75,6 +75,7 @@ impl Bench {
             spares,
             mail: false,
             now,
+            error: None,
         };
         let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
         if taken.is_none() {
@@ -197,6 +198,7 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
         spares: None,
         mail: false,
         now: at(0),
+        error: None,
     };
     bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
     let batch: crate::wire::batch::Batch<'_> = crate::wire::decode(&plain[1..]).expect("a batch");

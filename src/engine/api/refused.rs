@@ -75,6 +75,14 @@ pub enum Refused {
         "this device has no right to publish to {0}; ask the operator: m2mesh realm group DIR publishers {0} --add DEVICE"
     )]
     NoRight(String),
+    /// What goes to more devices than one, or to any, is not held.
+    #[error("a message to {0} leaves at once: a time to leave, or to wait, is for messages to one device")]
+    AtOnce(String),
+    /// The device has not the role.
+    #[error(
+        "this device may not broadcast: its credential has not the role `broadcast`, which `realm invite --role broadcast` gives"
+    )]
+    NoBroadcast,
     /// Something about a blob.
     #[error("{0}")]
     Blob(String),

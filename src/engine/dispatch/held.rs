@@ -1,8 +1,12 @@
 //! Held: commands that are not to be carried out at once, and publications, which may be spread by their policy.
 
 use crate::engine::Engine;
-use crate::engine::api::{Command, Timing, Token};
+use crate::engine::api::{Broadcast, Command, GroupRequest, Refused, Reply, Send, Timing, Token};
+use crate::engine::groups::broadcast::{self, Way};
 use crate::engine::messages::held::{Parked, Waiting};
+use crate::wire::batch::Ack;
+use crate::wire::data::Class;
+use crate::wire::topic;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -16,11 +20,56 @@ impl Engine {
             Command::Request { send, service } => {
                 messages.request(core, neighbours, routing, token, send, service, timing);
             }
+            Command::Anycast(anycast) => messages.anycast(core, token, anycast, timing),
+            Command::Broadcast(broadcast) => self.broadcast(token, broadcast, timing),
+            Command::GroupRequest(request) => self.request_of_group(token, request, timing),
+            Command::Publish { topic, .. } if topic::group(&topic) == broadcast::GROUP => {
+                let reason = format!("topics of {} are for broadcasts: send to `all`", broadcast::GROUP);
+                self.core.finish(token, Reply::Refused(Refused::Topic(reason)));
+            }
             Command::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 self.publish(token, (topic, payload), policy.as_deref(), lifetime, (confirm, latest), timing);
             }
             Command::Later { timing, command } => self.handle_later(token, &timing, *command),
             other => self.handle_command(token, other),
+        }
+    }
+
+    /// Publishes a request.
+    fn request_of_group(&mut self, token: Token, request: GroupRequest, timing: &Timing) {
+        let Self { core, neighbours, routing, groups, .. } = self;
+        let GroupRequest { topic, payload, policy, lifetime, most } = request;
+        if timing.holds() || timing.wait.is_some() {
+            return core.finish(token, Reply::Refused(Refused::AtOnce(format!("group:{topic}"))));
+        }
+        if topic::group(&topic) == broadcast::GROUP {
+            let reason = format!("topics of {} are for broadcasts: send to `all`", broadcast::GROUP);
+            return core.finish(token, Reply::Refused(Refused::Topic(reason)));
+        }
+        let checked = groups.check_publication(core, token, (&topic, &payload), policy.as_deref(), lifetime);
+        let Some((send_policy, lifetime)) = checked else { return };
+        let how = (token, None, false);
+        groups.publish(core, neighbours, routing, how, Some(most), (topic, payload), send_policy, lifetime);
+    }
+
+    /// Sends a message to all devices: to the only one, or along the tree of all.
+    fn broadcast(&mut self, token: Token, broadcast: Broadcast, timing: &Timing) {
+        let Self { core, neighbours, routing, messages, groups, .. } = self;
+        if timing.holds() || timing.wait.is_some() {
+            return core.finish(token, Reply::Refused(Refused::AtOnce("all".to_owned())));
+        }
+        match groups.narrow(core, neighbours, routing, token) {
+            None => {}
+            Some(Way::One(to)) => {
+                let Broadcast { payload, ack, policy, lifetime } = broadcast;
+                let (class, id, latest) = (Class::Telemetry, None, None);
+                let send = Send { to, payload, ack, class, policy, lifetime, id, latest };
+                messages.send(core, neighbours, routing, token, send, timing);
+            }
+            Some(Way::All(devices)) => {
+                let confirm = (broadcast.ack == Ack::End).then_some(devices);
+                groups.broadcast(core, neighbours, routing, (token, confirm), broadcast);
+            }
         }
     }
 
@@ -57,6 +106,7 @@ impl Engine {
                 neighbours,
                 routing,
                 (token, confirm, latest),
+                None,
                 (topic, payload),
                 send_policy,
                 lifetime,
@@ -87,6 +137,7 @@ impl Engine {
                     neighbours,
                     routing,
                     (token, confirm, latest),
+                    None,
                     publication,
                     Arc::new(policy),
                     left,

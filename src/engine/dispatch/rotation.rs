@@ -9,6 +9,7 @@ use crate::identity::anonymity::Anonymity;
 use crate::identity::credential::{OwnCredential, acceptance};
 use crate::time::Unix;
 use crate::wire::lsa::Lsa;
+use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -20,11 +21,17 @@ impl Engine {
             rotation.forget_told();
         }
         let Some(present) = core.membership.credential(rotation.told().unwrap_or(core.now.unix)) else { return };
+        if let Some(other) = rotation.begin_anew(&present.pseudonym()) {
+            self.neighbours.addresses.remove(&other);
+            core.outputs.push_back(Output::Leave { own: other });
+        }
         if present.pseudonym() == core.own {
             return;
         }
-        let lapses = core.credential().and_then(|own| acceptance(&own.body)).map(|(_, until)| until);
-        let left = lapses.map_or(core::time::Duration::ZERO, |until| until.since(core.now.unix));
+        // A credential of another time, by a clock that has been set, is accepted by nobody, as one that has lapsed.
+        let accepted = core.credential().and_then(|own| acceptance(&own.body));
+        let accepted = accepted.filter(|(from, until)| (*from..*until).contains(&core.now.unix));
+        let left = accepted.map_or(Duration::ZERO, |(_, until)| until.since(core.now.unix));
         rotation.begin(core.skew(), core.now.time + left, core.now.time, &mut core.rng);
     }
 

@@ -35,6 +35,7 @@ use crate::identity::credential::{acceptance, epoch_length};
 use crate::identity::permit::Found;
 use crate::identity::sign::verify_signed;
 use crate::time::{Time, Unix};
+use crate::wire::credential::Role;
 use crate::wire::data::Policy;
 use crate::wire::group::{CONTEXT, GroupFrame, MAX_GROUP_FRAME};
 use crate::wire::group_repair::Again;
@@ -265,6 +266,8 @@ impl Groups {
         let Some(sender) = neighbours.peers.get(&frame.sender) else { return };
         let flow = (frame.sender, frame.salt);
         let (key, handle) = (sender.body.key, sender.body.handle);
+        let broadcast = self.broadcast.is(core, &frame.group);
+        let forbidden = broadcast && !sender.body.has_role(Role::Broadcast);
         if !neighbours.takes_from(core, sender, frame.segment) || !neighbours.admits(core, link, frame.segment) {
             return core.count(Counter::GroupFramesOfOtherSegments, 1);
         }
@@ -276,6 +279,9 @@ impl Groups {
         if !neighbours.trusts(core, link) {
             return;
         }
+        if forbidden {
+            return neighbours.note_forgery(core, link, Counter::BroadcastsForbidden);
+        }
         match self.judge_permit(core, &frame, &flow, &key) {
             Found::Holds => {}
             Found::UnknownIssuer => return core.count(Counter::GroupFramesForbidden, 1),
@@ -283,6 +289,13 @@ impl Groups {
         }
         if !verify_signed(CONTEXT, &key, &signed) {
             return neighbours.note_forgery(core, link, Counter::GroupFramesForged);
+        }
+        if broadcast {
+            if !self.broadcast.admit(core, frame.sender) {
+                return;
+            }
+            self.hear_broadcasts(core, neighbours, arrival.came);
+            self.span(core, neighbours, routing, frame.group);
         }
         let lag = self.lag_with(core, neighbours, link, &frame, &flow, arrival);
         let gone = self.shelf.set_lag(frame.group, flow, lag);

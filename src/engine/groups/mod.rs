@@ -1,6 +1,8 @@
 //! Groups: publications, pushed from their publisher along a tree to all subscribers, and fetched by whoever missed
 //! them.
 
+pub(super) mod answers;
+pub(super) mod broadcast;
 pub(super) mod confirmations;
 pub(super) mod group_frames;
 pub(super) mod heard;
@@ -31,6 +33,8 @@ pub(super) struct Groups {
     pub(super) repair: repair::Repair,
     pub(super) heard: heard::Heard,
     pub(super) tree: tree::GroupTrees,
+    pub(super) broadcast: broadcast::Broadcasts,
+    pub(super) answers: answers::Answers,
 }
 
 impl Groups {
@@ -44,6 +48,8 @@ impl Groups {
             repair: repair::Repair::default(),
             heard: heard::Heard::load(store)?,
             tree: tree::GroupTrees::default(),
+            broadcast: broadcast::Broadcasts::default(),
+            answers: answers::Answers::default(),
         })
     }
 }

@@ -27,6 +27,7 @@
 use crate::engine::api::{Past, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
+use crate::engine::groups::broadcast;
 use crate::engine::groups::group_frames::Waiting;
 use crate::engine::groups::past::Gather;
 use crate::engine::groups::streams::Streams;
@@ -162,17 +163,30 @@ impl Groups {
         if !self.has_room_for_group(topic::group(&filter)) {
             return core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
-        self.multicast.by_group.entry(topic::group(&filter).to_owned()).or_default().insert(token);
         let (now, from) = (core.now.time, past.from(core.now.time));
-        let gather = Gather::of(&past, now);
-        let version = core.membership.groups().version(topic::group(&filter));
-        let subscription = Subscription { filter: filter.clone(), since: now, from, version, gather };
-        self.multicast.subscriptions.insert(token, subscription);
-        self.update_groups(core, neighbours);
+        self.listen(core, neighbours, token, &filter, past);
         core.reply(token, Reply::Ready);
         if from < now {
             self.replay(core, neighbours, token, &filter, from);
         }
+    }
+
+    /// Begins a subscription that has been checked.
+    pub(in crate::engine) fn listen(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        token: Token,
+        filter: &str,
+        past: Past,
+    ) {
+        self.multicast.by_group.entry(topic::group(filter).to_owned()).or_default().insert(token);
+        let (now, from) = (core.now.time, past.from(core.now.time));
+        let gather = Gather::of(&past, now);
+        let version = core.membership.groups().version(topic::group(filter));
+        let subscription = Subscription { filter: filter.to_owned(), since: now, from, version, gather };
+        self.multicast.subscriptions.insert(token, subscription);
+        self.update_groups(core, neighbours);
     }
 
     /// Ends a subscription. Returns whether there was one.
@@ -239,7 +253,9 @@ impl Groups {
         let listened = known.iter().filter(|(group, _)| multicast.by_group.contains_key(*group));
         multicast.tags = listened.flat_map(|(group, tags)| tags.iter().map(move |tag| (*tag, group.clone()))).collect();
         multicast.known = known;
-        let own: BTreeSet<Tag> = self.multicast.known.values().flatten().copied().collect();
+        // All listen to broadcasts, and nobody has to be told.
+        let own = self.multicast.known.iter().filter(|(group, _)| *group != broadcast::GROUP);
+        let own: BTreeSet<Tag> = own.flat_map(|(_, tags)| tags).copied().collect();
         if own != neighbours.own_groups {
             neighbours.own_groups = own;
             self.groups_changed(core, neighbours);

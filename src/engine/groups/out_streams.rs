@@ -242,7 +242,7 @@ impl Groups {
         let mut room = MAX_GROUP_FRAME - FRAME_OVERHEAD;
         let messages = out.topics.iter().map_while(|(topic, number)| {
             room = room.checked_sub(MESSAGE_OVERHEAD + topic.len())?;
-            Some(GroupMessage { topic, number: *number, payload: b"" })
+            Some(GroupMessage { topic, number: *number, payload: b"", request: false })
         });
         let batch = GroupBatch {
             stream: out.id,

@@ -17,6 +17,7 @@ use crate::engine::Output;
 use crate::engine::api::{Past, Published, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
+use crate::engine::groups::broadcast;
 use crate::engine::groups::group_frames::parse;
 use crate::engine::groups::streams::Received;
 use crate::engine::neighbours::Neighbours;
@@ -103,6 +104,9 @@ impl Groups {
         came: Time,
         after: Lsn,
     ) {
+        if token == broadcast::OWN {
+            return self.broadcast.take(core, published);
+        }
         let Some(subscription) = self.multicast.subscription_mut(token) else { return };
         let is_past = came < subscription.since;
         let Some(gather) = &mut subscription.gather else {

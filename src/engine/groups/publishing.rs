@@ -23,6 +23,7 @@ use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
+use crate::engine::groups::answers::Asked;
 use crate::engine::groups::confirmations::{self, Awaited};
 use crate::engine::groups::multicast::too_many_groups;
 use crate::engine::groups::out_streams::OutStreams;
@@ -65,6 +66,8 @@ struct Publication {
     token: Token,
     /// How many confirmations are waited for, if any.
     confirm: Option<u32>,
+    /// How many answers are wanted, if it is a request.
+    answers: Option<u32>,
     topic: String,
     payload: Vec<u8>,
     send_policy: Arc<SendPolicy>,
@@ -186,6 +189,7 @@ impl Groups {
                 from: Some(from.clone()),
                 sent: now.unix,
                 lost: 0,
+                request: None,
             };
             self.hand_to_subscribers(core, &published, now.time, |_| 0, Lsn(0));
         }
@@ -258,6 +262,7 @@ impl Groups {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         (token, confirm, latest): (Token, Option<u32>, bool),
+        answers: Option<u32>,
         (topic, payload): (String, Vec<u8>),
         send_policy: Arc<SendPolicy>,
         lifetime: Duration,
@@ -272,6 +277,11 @@ impl Groups {
         if confirm.is_some() && !self.confirmations.take() {
             return core.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
         }
+        if answers.is_some()
+            && let Err(refused) = self.answers.take(token)
+        {
+            return core.finish(token, Reply::Refused(refused));
+        }
         if !self.publishing.pending.contains_key(group) {
             self.note_publishing(core, neighbours, routing, group);
         }
@@ -280,7 +290,7 @@ impl Groups {
         }
         let (since, group) = (core.now.time, group.to_owned());
         let publication =
-            Publication { token, confirm, topic, payload, send_policy, since, deadline: since + lifetime };
+            Publication { token, confirm, answers, topic, payload, send_policy, since, deadline: since + lifetime };
         self.publishing.pending.entry(group).or_default().push_back(publication);
         self.publishing.open += 1;
     }
@@ -313,6 +323,7 @@ impl Groups {
         let blocked = &self.publishing.blocked;
         let next = self.publishing.pending.keys().find(|group| !blocked.contains_key(*group)).cloned();
         let Some(group) = next else { return false };
+        self.span_for(core, neighbours, routing, &group);
         match core.membership.may_publish(&group, core.now.unix) {
             MayPublish::Now => {}
             MayPublish::Ask => {
@@ -368,6 +379,7 @@ impl Groups {
             topic: &publication.topic,
             number,
             payload: &publication.payload,
+            request: publication.answers.is_some(),
         });
         let (messages, pause) = (messages.collect(), out.pause(core.now.time));
         let asks = publications.first().is_some_and(|first| first.confirm.is_some());
@@ -385,6 +397,12 @@ impl Groups {
         self.publishing.streams.put_back(group, out);
         self.publish_here(core, &publications);
         for (number, publication) in (first..).zip(publications) {
+            if let Some(most) = publication.answers {
+                let Publication { token, topic, since, deadline, .. } = publication;
+                let asked = Asked { token, topic, most, neighbours, since, deadline };
+                self.answers.left(inner(stream, number), asked);
+                continue;
+            }
             if let Some(enough) = publication.confirm {
                 let Publication { token, topic, since, deadline, .. } = publication;
                 let awaited = Awaited { token, topic, enough, neighbours, since, deadline };
@@ -448,6 +466,7 @@ impl Groups {
             if publication.confirm.is_some() {
                 self.confirmations.ended();
             }
+            self.answers.forget(publication.token);
             core.note_failure(group, outcome);
             core.finish(publication.token, Reply::Outcome(outcome.clone()));
         }

@@ -74,6 +74,7 @@ impl Received {
             from: self.from.clone(),
             sent: self.sent,
             lost: 0,
+            request: None,
         }
     }
 }
@@ -445,7 +446,9 @@ impl Groups {
             if known.lacks.is_some() {
                 self.tell_missed(core, &frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
             }
-            let published = frame.published(message);
+            let number = batch.first.saturating_add(at as u64);
+            let request = message.request.then(|| inner(key.1, number));
+            let published = Published { request, ..frame.published(message) };
             let heard = self.hand_to_subscribers(core, &published, frame.came, |since| gap(since).lost, passed.after);
             if heard {
                 run = Some(run.map_or((at, 1), |(first, count)| (first, count + 1)));

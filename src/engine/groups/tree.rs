@@ -31,6 +31,10 @@
 //! - There are trees of at most [`MAX_TREES`] groups. Drop policy: this device's own groups come first, then those with
 //!   most routers; the others are not carried (`trees_refused`).
 
+mod span;
+
+pub(in crate::engine) use span::Reach;
+
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
@@ -271,7 +275,8 @@ impl Groups {
         from: Option<&Pseudonym>,
         policy: &Policy,
     ) -> Vec<NextHop> {
-        let leaves = neighbours.links.iter().filter(|(_, link)| !link.forwarding && link.listens_to(group));
+        let all = self.broadcast.known(group);
+        let leaves = neighbours.links.iter().filter(|(_, link)| !link.forwarding && (all || link.listens_to(group)));
         let leaves = leaves.map(|(_, link)| link.peer.body.key);
         let mut next: BTreeSet<Pseudonym> = BTreeSet::new();
         let mut next_hops = Vec::new();

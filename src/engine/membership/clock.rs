@@ -51,8 +51,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 const FOLLOW: Duration = Duration::from_secs(6 * 3_600);
 /// Requests that a link may bring at once, and in which time one more. Drop policy: the newest (`time_requests_dropped`).
 const ANSWERS: (u32, Duration) = (4, Duration::from_secs(1));
-/// By which a clock that nothing sets goes wrong, as a part of the time: 200 ppm.
-const DRIFT: u64 = 5_000;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -65,8 +63,6 @@ pub(in crate::engine) struct Beacons {
     /// When everybody is asked again.
     next: Option<Time>,
     rounds: u32,
-    /// By how much the clock was wrong at most when it was learnt, and when that was.
-    error: (Duration, Time),
     /// The floor as it is on disk.
     pub(in crate::engine) kept: Unix,
     answers: Rates,
@@ -80,7 +76,6 @@ impl Default for Beacons {
             settle: None,
             next: None,
             rounds: 0,
-            error: (Duration::ZERO, Time(0)),
             kept: Unix(0),
             answers: Rates::new(ANSWERS.0, ANSWERS.1),
         }
@@ -212,12 +207,9 @@ impl Member {
             return core.count(Counter::TimeRequestsDropped, 1);
         }
         let error = match core.clock.standing() {
-            Standing::Machine => 0,
-            Standing::Learnt { sure: true } => {
-                let (error, since) = self.clock.error;
-                micros(error).saturating_add(micros(core.now.time.since(since)) / DRIFT)
-            }
-            Standing::Unset | Standing::Learnt { sure: false } => UNKNOWN,
+            // What a machine's clock is set by is not known here, unless the settings say how good it is.
+            Standing::Machine => core.settings.clock_error.map_or(0, micros),
+            _ => core.clock_error().unwrap_or(UNKNOWN),
         };
         let Some(own) = core.membership.credential(core.now.unix).cloned() else { return };
         let beacon = TimeBeacon { origin: own.hash, time: core.now.unix.0, error, nonce };
@@ -293,7 +285,7 @@ impl Member {
         };
         if sure && off(unix) <= skew / 10 {
             // It is right as it goes, and known to be so again.
-            self.clock.error = (error + off(unix), now);
+            core.clock.note_error(error + off(unix), now);
         } else {
             let from = if members == 1 { "one member".to_owned() } else { format!("{members} members") };
             self.learn_time(core, unix, (error, members > 1), from);
@@ -306,7 +298,7 @@ impl Member {
     fn learn_time(&mut self, core: &mut Core, unix: Unix, (error, sure): (Duration, bool), from: String) {
         let now = core.now.time;
         core.clock.learn(Now { time: now, unix }, sure);
-        self.clock.error = (error, now);
+        core.clock.note_error(error, now);
         if sure {
             self.clock.rounds = 0;
             self.clock.next = Some(now + FOLLOW);
@@ -332,7 +324,7 @@ impl Member {
         // It tells whole seconds.
         let error = way / 2 + Duration::from_secs(1);
         if sure && off <= skew / 10 {
-            self.clock.error = (error + off, now);
+            core.clock.note_error(error + off, now);
         } else {
             self.learn_time(core, unix, (error, true), "the issuer".to_owned());
         }

@@ -15,6 +15,9 @@
 //! A device that is not sure of the time may be told at an admission that it is another epoch. It then opens the network of that epoch's
 //! pseudonym, and goes on under that if it gets a link within [`TOLD`]; otherwise somebody has told it a wrong time, and it closes that network.
 //!
+//! A clock that is set may make another pseudonym the present one while a network opens, or while nobody has linked to it yet: then it is closed
+//! again, and the turn begins anew. So does one for which the epoch ends before anybody has linked.
+//!
 //! What it has kept by name (messages, streams, the inbox, outcomes) knows nothing of pseudonyms. Sessions and streams of publications
 //! are bound to a credential; new ones are opened. See the table in ARCHITECTURE.
 //!
@@ -117,6 +120,16 @@ impl Rotation {
         let jitter = if lapses <= now { Duration::ZERO } else { Duration::from_micros(rng.next_u64() % span) };
         (self.phase, self.at, self.skew) = (Phase::Due, Some(now + jitter), skew);
         self.latest = Time(lapses.0.saturating_sub(u64::try_from(skew.as_micros() / 2).unwrap_or(0))).max(now + jitter);
+    }
+
+    /// The present pseudonym is this one. If another is being opened, or has no link yet, that is given up. Returns whose network is to be closed.
+    pub(in crate::engine) fn begin_anew(&mut self, present: &Pseudonym) -> Option<Pseudonym> {
+        let (Phase::Opening(other) | Phase::Joining(other, None)) = self.phase else { return None };
+        if other == *present || self.told.is_some() {
+            return None;
+        }
+        (self.phase, self.at) = (Phase::Settled, None);
+        Some(other)
     }
 
     /// The time that others have told, whose pseudonym is to be taken or is in force.
@@ -304,6 +317,21 @@ mod tests {
             let step = if linked { Step::Take(NEW, true) } else { Step::Abandon(NEW) };
             assert_eq!(rotation.step(at(40)), step);
         }
+    }
+
+    #[test]
+    fn a_pseudonym_that_nobody_has_linked_to_is_given_up_for_the_present_one() {
+        let mut rotation = begun();
+        rotation.note_asked(NEW, at(150));
+        assert_eq!(rotation.begin_anew(&NEW), None);
+        rotation.note_open(&NEW, true, at(151));
+        assert_eq!(rotation.begin_anew(&OLD), Some(NEW));
+        assert_eq!((rotation.phase(), rotation.next_wake()), (Phase::Settled, None));
+        let mut rotation = begun();
+        rotation.note_asked(NEW, at(150));
+        rotation.note_open(&NEW, true, at(151));
+        rotation.note_link(&NEW, at(152));
+        assert_eq!(rotation.begin_anew(&OLD), None, "it has a link, and is left in its turn");
     }
 
     #[test]

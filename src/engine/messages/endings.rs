@@ -87,8 +87,17 @@ impl Messages {
             let (token, to, request) = match token {
                 Sender::Message(token, to) => (token, to, false),
                 Sender::Request(token, to) => (Some(token), to, true),
+                Sender::Asking(number, of) => {
+                    self.question_ended(core, number, &of, fate);
+                    continue;
+                }
                 Sender::Answer => continue,
             };
+            if let Some(token) = token.filter(|_| request)
+                && self.goes_on(core.now.time, token, fate)
+            {
+                continue;
+            }
             if request && matches!(fate, Fate::Delivered { .. } | Fate::Sent) {
                 // The service has received the request: from here on only the response counts, see `services`.
                 continue;
@@ -112,6 +121,7 @@ impl Messages {
             let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
             if let Some(token) = token.filter(|_| request) {
                 self.services.forget_request(token);
+                self.anycasts.ended(token);
             }
             for token in token.into_iter().chain(asked) {
                 let reply = Reply::Outcome(outcome.clone());

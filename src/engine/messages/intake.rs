@@ -126,6 +126,7 @@ impl Messages {
             received,
             records: Cow::Borrowed(records),
             blob: None,
+            sent_error: head.error,
         };
         let inbox = &mut self.inbox;
         if head.ack == Ack::None && !inbox.live.is_empty() {
@@ -251,7 +252,12 @@ impl Messages {
                         self.note_heard(core, from, message);
                         Verdict::Delivered
                     }
-                    Purpose::Reply | Purpose::Failure => {
+                    Purpose::Enquiry | Purpose::Reservation => self.handle_enquiry(core, from, id, message),
+                    Purpose::Offer => {
+                        self.hear_offer(core, from, message);
+                        Verdict::Delivered
+                    }
+                    Purpose::Reply | Purpose::Failure | Purpose::Interrupted => {
                         self.handle_answer(core, from, message);
                         Verdict::Delivered
                     }

@@ -1,8 +1,11 @@
 //! Messages: what devices send to each other by name, both outgoing and incoming.
 
+pub(super) mod anycast;
 pub(super) mod blobs;
+pub(super) mod broadcasts;
 pub(super) mod departures;
 pub(super) mod endings;
+pub(super) mod group_answers;
 pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
@@ -47,6 +50,8 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
+    /// What goes to any device that offers a service.
+    pub(super) anycasts: anycast::Anycasts,
     pub(super) blobs: blobs::Blobs,
     pub(super) mail: mail::Mail,
     /// The receivers that have been recorded as full; each has messages that wait.
@@ -63,6 +68,8 @@ pub(super) struct Asks {
     /// Publications of this device that a contact has handed to a subscriber: the contact, the first publication, and
     /// how many publications there are, the first included.
     pub(super) heard: Vec<(Name, InnerId, u32)>,
+    /// Answers of contacts to publications of this device, as they say.
+    pub(super) answers: Vec<(Name, InnerId, Vec<u8>)>,
     /// New contact cards are wanted, because a message is addressed to a name without a card.
     pub(super) cards: bool,
     /// Contact cards are wanted that the issuer may have received only just now, because an unknown device opens a
@@ -116,6 +123,7 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
+            anycasts: anycast::Anycasts::default(),
             blobs: blobs::Blobs::load(store, settings.blob_quota, now)?,
             mail: mail::Mail::load(store, settings.mail_quota, now)?,
             told_full: BTreeSet::new(),

@@ -14,7 +14,7 @@
 //! - At most [`MAX_ENDED`] outcomes are remembered. Drop policy: the oldest is forgotten (`outcomes_forgotten`).
 //! - At most [`MAX_ASKERS`] wait for one open message. Drop policy: the newest is refused.
 
-use crate::engine::api::{Outcome, Refused, Reply, Send, Token};
+use crate::engine::api::{Outcome, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::store::{Read, ReadError, Table, Write};
@@ -130,8 +130,8 @@ impl Outcomes {
 
 impl Messages {
     /// Answers a send whose name is known already. Returns `false` if it is not known.
-    pub(in crate::engine) fn ask_again(&mut self, core: &mut Core, token: Token, send: &Send) -> bool {
-        let Some(id) = send.id else { return false };
+    pub(in crate::engine) fn ask_again(&mut self, core: &mut Core, token: Token, id: Option<SendId>) -> bool {
+        let Some(id) = id else { return false };
         if let Some(ended) = self.outcomes.ended.get(&id) {
             let outcome = Outcome::from(ended.clone());
             // It may have been written only just now: a crash before that is durable could still change it.

@@ -49,7 +49,15 @@ const MAX_SERVICES: usize = 64;
 /// The shortest lifetime of an answer.
 const LEAST_LIFETIME: Duration = Duration::from_secs(1);
 /// How long a call waits for its answer if its sender has named no lifetime.
-const CALL_LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const CALL_LIFETIME: Duration = Duration::from_secs(60);
+
+/// A service that a program of this device offers.
+#[derive(Clone, Copy, Debug)]
+struct Offered {
+    token: Token,
+    /// How many reserved requests it answers at a time.
+    capacity: u32,
+}
 
 #[derive(Debug)]
 struct Waiting {
@@ -80,7 +88,7 @@ struct Request {
 /// Offers, calls and requests.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Services {
-    offers: BTreeMap<String, Token>,
+    offers: BTreeMap<String, Offered>,
     calls: BTreeMap<u64, Waiting>,
     last_call: u64,
     requests: BTreeMap<InnerId, Request>,
@@ -112,6 +120,28 @@ impl Services {
         self.by_token.contains_key(&token)
     }
 
+    /// The services that are offered here.
+    pub(in crate::engine) fn offered(&self) -> impl Iterator<Item = &str> {
+        self.offers.keys().map(String::as_str)
+    }
+
+    /// How many reserved requests a service answers at a time; `None` if it is not offered here.
+    pub(in crate::engine) fn capacity(&self, service: &str) -> Option<u32> {
+        self.offers.get(service).map(|offer| offer.capacity)
+    }
+
+    /// How many calls of a service wait for their answers.
+    pub(in crate::engine) fn calls_of(&self, service: &str) -> usize {
+        self.calls.values().filter(|call| call.service == service).count()
+    }
+
+    /// Waits for the response to a request.
+    pub(in crate::engine) fn awaits(&mut self, id: InnerId, token: Token, to: Name, since: Time, deadline: Time) {
+        self.requests.insert(id, Request { token, to, since, deadline });
+        self.by_token.insert(token, id);
+        self.deadlines.insert((deadline, id));
+    }
+
     /// Removes a request that has ended without a response.
     pub(in crate::engine) fn forget_request(&mut self, token: Token) {
         if let Some(id) = self.by_token.remove(&token)
@@ -123,7 +153,7 @@ impl Services {
 }
 
 impl Messages {
-    pub(in crate::engine) fn offer(&mut self, core: &mut Core, token: Token, service: String) {
+    pub(in crate::engine) fn offer(&mut self, core: &mut Core, token: Token, service: String, capacity: Option<u32>) {
         let valid = !service.is_empty()
             && service.len() <= Name::MAX
             && service.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
@@ -139,7 +169,9 @@ impl Messages {
         match refused {
             Some(reason) => core.finish(token, Reply::Refused(Refused::Service(reason))),
             None => {
-                self.services.offers.insert(service, token);
+                let capacity = capacity.unwrap_or(MAX_CALLS as u32);
+                self.services.offers.insert(service, Offered { token, capacity });
+                self.anycasts.tags_changed();
                 core.reply(token, Reply::Ready);
             }
         }
@@ -160,7 +192,7 @@ impl Messages {
             None if offers.len() == 1 => offers.first_key_value(),
             None => None,
         };
-        let Some((service, &offer)) = found else {
+        let Some((service, &Offered { token: offer, .. })) = found else {
             core.count(Counter::CallsWithoutService, 1);
             return Verdict::NoService;
         };
@@ -171,6 +203,12 @@ impl Messages {
             return Verdict::ServiceBusy;
         }
         let service = service.clone();
+        if let Some(place) = message.replies_to
+            && !self.take_place(core, from, &service, place)
+        {
+            core.count(Counter::CallsRefusedBusy, 1);
+            return Verdict::ServiceBusy;
+        }
         let left = ends.map_or(CALL_LIFETIME, |ends| ends.since(core.now.unix));
         self.services.last_call += 1;
         let call = self.services.last_call;
@@ -211,7 +249,7 @@ impl Messages {
 
     /// Submits an answer to a call. Returns whether it was accepted.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         core: &mut Core,
         token: Token,
@@ -243,7 +281,7 @@ impl Messages {
     /// Ends an offer, and answers its calls as interrupted. Returns whether there was an offer.
     pub(in crate::engine) fn withdraw(&mut self, core: &mut Core, token: Token) -> bool {
         let before = self.services.offers.len();
-        self.services.offers.retain(|_, offer| *offer != token);
+        self.services.offers.retain(|_, offer| offer.token != token);
         let left = self.services.calls.extract_if(.., |_, call| call.offer == token).collect::<Vec<_>>();
         for (number, Waiting { from, id, service, deadline, .. }) in left {
             self.forget_call(core, number);
@@ -256,7 +294,11 @@ impl Messages {
                 "the program that offers it ended",
             );
         }
-        before != self.services.offers.len()
+        let withdrawn = before != self.services.offers.len();
+        if withdrawn {
+            self.anycasts.tags_changed();
+        }
+        withdrawn
     }
 
     /// Ends the calls that were handed over before the node was restarted: nobody will answer them.
@@ -293,11 +335,19 @@ impl Messages {
             format!("{reason} while {service} was at it; whether it was done is not known, and it is not repeated");
         core.record(Event::CallInterrupted { service, from: from.clone(), reason: reason.to_owned() });
         // A caller that has no card any more, or for whom there is no room, waits until its deadline.
-        self.answer(core, Token(0), &from, id, Purpose::Failure, text.into_bytes(), lifetime);
+        self.answer(core, Token(0), &from, id, Purpose::Interrupted, text.into_bytes(), lifetime);
     }
 
     /// Processes a contact's answer to a request of this device.
     pub(in crate::engine) fn handle_answer(&mut self, core: &mut Core, from: &Name, message: &Message<'_>) {
+        if let Some(id) = message.replies_to.filter(|id| !self.services.requests.contains_key(id)) {
+            if message.purpose == Purpose::Reply {
+                self.asks.answers.push((from.clone(), id, message.payload.to_vec()));
+            } else {
+                core.count(Counter::ResponsesUnasked, 1);
+            }
+            return;
+        }
         let request = message.replies_to.filter(|id| self.services.requests.get(id).is_some_and(|r| r.to == *from));
         let Some(request) = request.and_then(|id| {
             let request = self.services.requests.remove(&id)?;
@@ -307,6 +357,10 @@ impl Messages {
         }) else {
             return core.count(Counter::ResponsesUnasked, 1);
         };
+        if message.purpose == Purpose::Interrupted && self.repeats(core.now.time, request.token) {
+            return;
+        }
+        self.anycasts.ended(request.token);
         let reply = if message.purpose == Purpose::Reply {
             let latency = core.now.time.since(request.since);
             Reply::Response { from: from.clone(), payload: message.payload.to_vec(), latency }
@@ -326,6 +380,7 @@ impl Messages {
         let requests = self.services.requests.values().filter(|request| request.to == *with);
         for token in requests.map(|request| request.token).collect::<Vec<_>>() {
             self.services.forget_request(token);
+            self.anycasts.ended(token);
             let outcome = Outcome::Expired { reason: format!("{with} was revoked before it responded") };
             core.note_failure(with.as_str(), &outcome);
             core.finish(token, Reply::Outcome(outcome));
@@ -353,6 +408,7 @@ impl Messages {
             self.services.deadlines.remove(&(at, id));
             let Some(request) = self.services.requests.remove(&id) else { continue };
             self.services.by_token.remove(&request.token);
+            self.anycasts.ended(request.token);
             let reason = format!("no response of {} came by the deadline", request.to);
             let outcome = Outcome::Expired { reason };
             core.note_failure(request.to.as_str(), &outcome);
@@ -412,10 +468,7 @@ impl Messages {
             id: None,
         };
         let Some(id) = self.submit(core, token, &to, message) else { return };
-        let deadline = core.now.time + lifetime;
-        self.services.requests.insert(id, Request { token, to, since: core.now.time, deadline });
-        self.services.by_token.insert(token, id);
-        self.services.deadlines.insert((deadline, id));
+        self.services.awaits(id, token, to, core.now.time, core.now.time + lifetime);
     }
 }
 

@@ -97,7 +97,7 @@ impl Messages {
         send: Send,
         timing: &Timing,
     ) {
-        if self.ask_again(core, token, &send) || !self.may_send(core, token, &send.payload) {
+        if self.ask_again(core, token, send.id) || !self.may_send(core, token, &send.payload) {
             return;
         }
         if core.membership.contacts().get(&send.to).is_none() {

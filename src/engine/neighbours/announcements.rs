@@ -81,8 +81,14 @@ impl Neighbours {
             forwarding: core.settings.forwarding,
             addresses: pack(&addresses, MAX_ADDRESSES),
             others: pack(&others, MAX_OTHERS),
-            services: Vec::new(),
-            // A router advertises its groups in its link state.
+            // A router advertises its services and groups in its link state.
+            services: self
+                .own_services
+                .iter()
+                .filter(|_| !core.settings.forwarding)
+                .take(MAX_SERVICES)
+                .copied()
+                .collect(),
             groups: self.own_groups.iter().filter(|_| !core.settings.forwarding).take(MAX_GROUPS).copied().collect(),
             area: core.settings.area,
             process: own.map_or(0, |own| core.process_as(&own)),

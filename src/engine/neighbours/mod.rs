@@ -42,6 +42,8 @@ pub(super) struct Neighbours {
     /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
     /// of a leaf.
     pub(super) own_groups: BTreeSet<Tag>,
+    /// Tags of the services that this device offers; advertised likewise.
+    pub(super) own_services: BTreeSet<Tag>,
     /// When this device is awake.
     pub(super) sleep: sleep::Sleep,
     /// Devices whose parent this one is, and neighbours that are away.
@@ -66,6 +68,7 @@ impl Neighbours {
             formers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
+            own_services: BTreeSet::new(),
             sleep: sleep::Sleep::new(settings.sleep.as_ref().map(|sleep| &sleep.awake), now),
             sleepers: sleepers::Sleepers::load(store)?,
             links_changed: true,

@@ -81,6 +81,7 @@ pub(super) fn samples() -> Vec<Event> {
         Event::AirSpent { bearer: text("srd"), again_s: 1_830 },
         Event::ReceiverFull { name: pump(), waiting: 4_096 },
         Event::ReceiverTakes { name: pump() },
+        Event::BroadcastNarrowed { to: text("multicast"), receivers: 9, transmissions: 9, flood: 31 },
     ]
 }
 

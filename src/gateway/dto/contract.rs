@@ -63,6 +63,7 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
         lost: 2,
+        request: None,
     };
     pinned(
         &Published::new(published, 1),
@@ -83,10 +84,11 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
         received: Unix::from_seconds(2),
         payload: b"21.5".to_vec(),
         blob: None,
+        sent_error: Some(1_500),
     };
     pinned(
         &InboxPage { messages: vec![message.into()], next: 10, more: false },
-        r#"{"messages":[{"number":9,"from":"meter","id":"07070707070707070707070707070707/3","sent":"1970-01-01T00:00:01.000Z","received":"1970-01-01T00:00:02.000Z","payload":"21.5"}],"next":10,"more":false}"#,
+        r#"{"messages":[{"number":9,"from":"meter","id":"07070707070707070707070707070707/3","sent":"1970-01-01T00:00:01.000Z","sent_error_us":1500,"received":"1970-01-01T00:00:02.000Z","payload":"21.5"}],"next":10,"more":false}"#,
     );
     let raw = Record::encode(1, Unix::from_seconds(1), &[0; 32], Event::StoreRecovered);
     let entry = crate::event_log::Entry::select(&raw, &Filter::default()).expect("it reads").expect("it is wanted");

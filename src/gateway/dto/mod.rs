@@ -8,6 +8,7 @@ mod blobs;
 mod bulletin;
 #[cfg(test)]
 mod contract;
+mod groups;
 mod identity;
 mod lab;
 mod mailbox;
@@ -21,6 +22,7 @@ mod traffic;
 pub(in crate::gateway) use blobs::blob_hash;
 pub use blobs::{AttachedBlob, Blob, BlobFetchQuery, BlobLine, BlobProgress, BlobPutQuery, BlobSendQuery, BlobTaken};
 pub use bulletin::{BulletinBody, BulletinTaken};
+pub use groups::{GroupAnswer, GroupAnswers, GroupRequestBody, PublicationAnswerBody};
 pub use identity::{Identity, RotateBody};
 pub use lab::{Lab, Shape};
 pub use mailbox::MailboxView;
@@ -36,8 +38,8 @@ pub use routing::{
 pub(super) use timing::timing;
 pub use timing::{Held, Start};
 pub use traffic::{
-    AnswerBody, LineOutcome, Missed, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
-    ServiceCall, SubscribeQuery,
+    AnswerBody, LineOutcome, Missed, Offer, OfferQuery, PublishBody, PublishLinesQuery, Published, RequestBody,
+    SendBody, SendLinesQuery, ServiceCall, SubscribeQuery,
 };
 
 use crate::time::Unix;

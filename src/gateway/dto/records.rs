@@ -55,6 +55,9 @@ pub struct InboxMessage {
     pub id: String,
     /// When it was sent by the sender's clock, as RFC 3339.
     pub sent: String,
+    /// By how many microseconds that is wrong at most, as the sender says; absent if it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_error_us: Option<u64>,
     /// When it was received by this node's clock, as RFC 3339.
     pub received: String,
     /// The payload.
@@ -67,12 +70,13 @@ pub struct InboxMessage {
 
 impl From<api::InboxMessage> for InboxMessage {
     fn from(message: api::InboxMessage) -> Self {
-        let api::InboxMessage { number, from, id, sent, received, payload, blob } = message;
+        let api::InboxMessage { number, from, id, sent, received, payload, blob, sent_error } = message;
         Self {
             number,
             from: from.to_string(),
             id: format!("{}/{}", id.stream, id.sequence),
             sent: sent.to_string(),
+            sent_error_us: sent_error,
             received: received.to_string(),
             payload: Payload::new(payload),
             blob: blob.map(AttachedBlob::from),

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendBody {
-    /// Name of the receiver.
+    /// Name of the receiver, `any:SERVICE` for one of the devices that offer a service, or `all` for all devices.
     #[schema(example = "meter-17")]
     pub to: String,
     /// The payload as text.
@@ -96,9 +96,9 @@ fn is_one(number: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestBody {
-    /// Name of the device that offers the service.
+    /// Name of the device that offers the service, or `any:SERVICE` for one of the devices that do.
     pub to: String,
-    /// Name of the service. It may be left out if the device offers exactly one.
+    /// Name of the service. It may be left out if the device offers exactly one, and is with `any:SERVICE`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The payload as text.
@@ -125,6 +125,9 @@ pub struct RequestBody {
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,
+    /// With `any:SERVICE`: whether another device may be given the request although one before may have executed it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub repeat: bool,
 }
 
 /// Body of `POST /v1/publish`.
@@ -215,6 +218,38 @@ pub struct SubscribeQuery {
     pub last: Option<u32>,
 }
 
+/// Query of `GET /v1/offers/{service}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OfferQuery {
+    /// How many requests the program answers at a time. While so many wait, requests to any device that offers the
+    /// service go to another one. If absent, as many as a device takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    pub capacity: Option<u32>,
+}
+
+/// An offer of a service by another device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Offer {
+    /// Name of the device.
+    pub from: String,
+    /// How many requests it answers at a time.
+    pub capacity: u32,
+    /// How many wait there for their answers, or have a place kept free.
+    pub load: u32,
+    /// How long ago it said so, in microseconds.
+    pub age_us: u64,
+}
+
+impl From<api::OfferView> for Offer {
+    fn from(offer: api::OfferView) -> Self {
+        let api::OfferView { from, capacity, load, awake: _, age } = offer;
+        Self { from: from.to_string(), capacity, load, age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// Event `message` of `GET /v1/subscribe`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
@@ -231,6 +266,9 @@ pub struct Published {
     /// Messages that this stream dropped before this one, the oldest first, because they were not read in time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// The number of the request, if it is one, to be named in `POST /v1/answers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// The payload.
     #[serde(flatten)]
     pub payload: Payload,
@@ -238,13 +276,14 @@ pub struct Published {
 
 impl Published {
     pub(in crate::gateway) fn new(published: api::Published, skipped: u64) -> Self {
-        let api::Published { topic, payload, from, sent, lost } = published;
+        let api::Published { topic, payload, from, sent, lost, request } = published;
         Self {
             topic,
             from: from.map(|name| name.to_string()),
             sent: sent.to_string(),
             lost,
             skipped,
+            request: request.map(|id| format!("{}/{}", id.stream, id.sequence)),
             payload: Payload::new(payload),
         }
     }

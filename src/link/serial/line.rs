@@ -2,7 +2,8 @@
 //!
 //! **Who begins.** Every pseudonym of this device that has no session opens one, again and again, at intervals that grow
 //! and follow the line's rate. Of two ends that open at once the one with the lower number goes on, and the other
-//! answers. The newest pseudonym answers.
+//! answers. The newest pseudonym answers. While this end may not begin, since its bearer is closed, it only answers, and
+//! the sessions that are up go on.
 //!
 //! **Pace.** A line frame leaves when the one before it has left the line, by the line's rate, so that no buffer below
 //! fills with what is less urgent than what comes next. Pieces of handshakes alternate with what sessions send.
@@ -18,7 +19,7 @@
 
 mod admitting;
 
-use super::handshake::{Answering, Collected, Opening, Terms, cut};
+use super::handshake::{Answering, Collected, Opening, cut};
 use super::packet::Packet;
 use super::session::{Carried, Happened, Pace, Session};
 use super::{Ending, Guard, MAX_MTU, MIN_MTU, framing};
@@ -134,6 +135,8 @@ pub struct Line<G: Guard> {
     was_piece: bool,
     /// The session that sent last.
     turn: u32,
+    /// Whether this end may begin a session.
+    begins: bool,
     events: VecDeque<Event<G::Peer>>,
     tally: Tally,
 }
@@ -184,6 +187,7 @@ impl<G: Guard> Line<G> {
             pieces: VecDeque::new(),
             was_piece: false,
             turn: 0,
+            begins: true,
             events: VecDeque::new(),
             tally: Tally::default(),
         }
@@ -491,8 +495,4 @@ impl<P> Entry<P> {
 
 fn time_of(bytes: usize, rate: u32) -> Duration {
     Duration::from_micros(bytes as u64 * 1_000_000 / u64::from(rate))
-}
-
-fn least(own: Terms, theirs: Terms) -> usize {
-    own.mtu.min(theirs.mtu).into()
 }

@@ -56,12 +56,17 @@ impl Entry {
         solitude: &Solitude,
         rng: &mut ChaCha20Rng,
     ) {
+        if let Failure::Later(wait) = why {
+            // The member is there: this is no failure of the address.
+            self.state = State::Idle(self.after_rest(Instant::now() + wait + draw(LATER, rng)));
+            return;
+        }
         self.full = why == Failure::Full;
         let (shortest, longest) = match why {
             Failure::Full => (SHORTEST_FULL, bearer.longest_rest(LONGEST_FULL)),
             Failure::Usual if bearer.metered => (SHORTEST_METERED, bearer.longest_rest(usual)),
             Failure::Usual if self.is_hearsay() => (SHORTEST_HEARSAY, usual),
-            Failure::Usual => (SHORTEST, usual),
+            Failure::Usual | Failure::Later(_) => (SHORTEST, usual),
         };
         let bound = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);
         let rest = match shortest == SHORTEST {
@@ -77,6 +82,8 @@ impl Entry {
 
 /// For this long after a link was lost, its address is not forgotten: the rests reach [`LONGEST`] by then.
 const AWAITED: Duration = Duration::from_secs(240);
+/// By how much an address is dialled later than its member said.
+const LATER: Duration = Duration::from_millis(50);
 /// The bound of the rest between two dials on a neighbour's word: a peer that restarts is back by then.
 pub(super) const SHORTEST_HEARSAY: Duration = Duration::from_secs(10);
 /// The least bound of the rest of a member that has no room; [`LONGEST_FULL`] is the greatest.

@@ -71,6 +71,7 @@ fn explain(config: &LineConfig, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::windows::Windows;
     use core::time::Duration;
 
     #[test]
@@ -82,6 +83,7 @@ mod tests {
             flow: Flow::None,
             bearer: 0,
             keep: Duration::from_secs(15),
+            windows: Windows::default(),
         };
         let said = |kind: io::ErrorKind| explain(&config, &kind.into());
         assert!(said(io::ErrorKind::NotFound).contains("plug it in"));

@@ -5,6 +5,7 @@ use crate::identity::kdf::Secret;
 use crate::identity::sign;
 use crate::link::serial::Guard;
 use crate::net::{Gatekeeper, Skew};
+use crate::time::Unix;
 use ed25519_dalek::SigningKey;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -28,6 +29,11 @@ pub(super) struct Member<G: Gatekeeper> {
 impl<G: Gatekeeper> Member<G> {
     pub(super) fn new(own: Pseudonym, seed: &Secret, gatekeeper: Arc<G>) -> Self {
         Self { own, key: SigningKey::from_bytes(seed), gatekeeper, skew: Cell::new(None) }
+    }
+
+    /// The time, if this device knows it.
+    pub(super) fn clock(&self) -> Option<Unix> {
+        self.gatekeeper.clock().map(Unix::from_seconds)
     }
 
     pub(super) fn take_skew(&self) -> Option<Skew> {

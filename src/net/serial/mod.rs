@@ -22,6 +22,7 @@ use crate::identity::kdf::Secret;
 use crate::link::serial::lanes;
 use crate::link::serial::line::{Event, Line, Settings, Tally};
 use crate::link::serial::session::Happened;
+use crate::link::windows::Windows;
 use crate::time::Time;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
@@ -57,6 +58,8 @@ pub struct LineConfig {
     pub bearer: u8,
     /// How long an idle link waits before it asks.
     pub keep: Duration,
+    /// When the bearer may be used, until others are told.
+    pub windows: Windows,
 }
 
 /// The state of one line, for people.
@@ -103,6 +106,8 @@ struct Shared<G: Gatekeeper> {
     task: AtomicWaker,
     /// Wakes the node.
     owner: AtomicWaker,
+    /// When the line's bearer may be used in the days ahead, as it was told last.
+    windows: Mutex<Windows>,
 }
 
 struct State<G: Gatekeeper> {
@@ -141,12 +146,14 @@ impl<G: Gatekeeper> Lines<G> {
             let settings = Settings { rate: config.baud / BITS, mtu: config.mtu, keep: config.keep };
             let line = Line::new(settings, ChaCha20Rng::from_seed(seed));
             let state = State { line, failure: Some("it has not been opened yet".to_owned()), stopped: false };
+            let windows = Mutex::new(config.windows.clone());
             let shared = Arc::new(Shared {
                 config,
                 state: Mutex::new(state),
                 began: Instant::now(),
                 task: AtomicWaker::new(),
                 owner: AtomicWaker::new(),
+                windows,
             });
             executor(task::run(shared.clone(), open.clone()).boxed());
             shared
@@ -317,6 +324,14 @@ impl<G: Gatekeeper> Lines<G> {
         }
     }
 
+    /// Tells the lines of a bearer when it may be used in the days ahead. No session is begun outside of that.
+    pub fn set_windows(&self, bearer: u8, windows: &Windows) {
+        for shared in self.lines.iter().filter(|shared| shared.config.bearer == bearer) {
+            *shared.windows.lock().unwrap_or_else(PoisonError::into_inner) = windows.clone();
+            shared.task.wake();
+        }
+    }
+
     /// Whether a link is one of these lines.
     pub fn has(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
@@ -365,6 +380,19 @@ impl<G: Gatekeeper> Shared<G> {
     /// Every statement leaves the state consistent, so a panic of another holder does no harm.
     fn lock(&self) -> MutexGuard<'_, State<G>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the line begin sessions only while its bearer may be used, by the newest guard's clock; always if there is no
+    /// clock. Returns how long that stays so, if it is known.
+    fn heed_windows(&self) -> Option<Duration> {
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.is_empty() {
+            return None;
+        }
+        let (now, mut state) = (self.now(), self.lock());
+        let unix = state.line.guards().last().and_then(Member::clock);
+        state.line.set_begins(unix.is_none_or(|unix| windows.open_at(unix)), now);
+        unix.and_then(|unix| Some(windows.next_change(unix)?.since(unix)))
     }
 
     fn address(&self) -> Multiaddr {

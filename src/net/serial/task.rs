@@ -81,6 +81,7 @@ impl Serving {
     fn poll<G: Gatekeeper>(&mut self, shared: &Shared<G>, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
         // Registered before the look, so that a call in between is not missed.
         shared.task.register(cx.waker());
+        let changes = shared.heed_windows();
         for _ in 0..TURN {
             let read = match self.read(shared, cx) {
                 Poll::Ready(Ok(())) => true,
@@ -96,7 +97,7 @@ impl Serving {
                 shared.owner.wake();
             }
             if !read && !wrote {
-                return self.wait(shared, cx);
+                return self.wait(shared, changes, cx);
             }
         }
         cx.waker().wake_by_ref();
@@ -132,12 +133,18 @@ impl Serving {
     }
 
     /// Has the task woken when the line wants something, or the node has gone.
-    fn wait<G: Gatekeeper>(&mut self, shared: &Shared<G>, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
+    fn wait<G: Gatekeeper>(
+        &mut self,
+        shared: &Shared<G>,
+        changes: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Error>> {
         let (now, state) = (shared.now(), shared.lock());
         if state.stopped {
             return Poll::Ready(None);
         }
         let wait = state.line.next_timeout(now).map_or(MOST_WAIT, |at| at.since(now));
+        let wait = changes.map_or(wait, |changes| wait.min(changes));
         drop(state);
         // A device that takes nothing wakes the task by itself when it does.
         let least = if self.out.is_empty() { LEAST_WAIT } else { BLOCKED_WAIT };

@@ -9,6 +9,9 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::DuplexStream;
 
+/// What every clock here says: Monday, 5 January 1970, noon.
+const NOON: u64 = 4 * 86_400 + 43_200;
+
 /// Lets in whoever says this, and is not this process.
 struct Realm(&'static [u8], u64);
 
@@ -22,6 +25,10 @@ impl Gatekeeper for Realm {
     fn verify(&self, hello: &[u8], _: &Pseudonym) -> Result<u64, &'static str> {
         let (process, realm) = hello.split_first_chunk().ok_or("malformed")?;
         if realm == self.0 { Ok(u64::from_be_bytes(*process)) } else { Err("realm") }
+    }
+
+    fn clock(&self) -> Option<u64> {
+        Some(NOON)
     }
 
     fn bars(&self, process: &u64) -> bool {
@@ -46,6 +53,10 @@ fn devices(devices: Vec<Option<DuplexStream>>) -> (Open, Arc<AtomicUsize>) {
 }
 
 fn lines(key: u8, realm: &'static [u8], process: u64, open: &Open) -> Lines<Realm> {
+    lines_in(key, realm, process, open, Windows::default())
+}
+
+fn lines_in(key: u8, realm: &'static [u8], process: u64, open: &Open, windows: Windows) -> Lines<Realm> {
     let config = LineConfig {
         device: "/dev/ttyUSB0".into(),
         baud: 4_000_000,
@@ -53,6 +64,7 @@ fn lines(key: u8, realm: &'static [u8], process: u64, open: &Open) -> Lines<Real
         flow: Flow::None,
         bearer: 3,
         keep: Duration::from_secs(15),
+        windows,
     };
     let executor: Executor = Box::new(|task| drop(tokio::spawn(task)));
     // Another process draws other numbers.
@@ -233,4 +245,35 @@ async fn a_node_that_meets_its_twin_or_one_that_it_keeps_apart_from_has_no_link(
     let member = Member::new(own, &Secret::new([1; 32]), Arc::new(Realm(b"ours", 1)));
     use crate::link::serial::Guard;
     assert_eq!(member.verify(&member.hello(0), &own), Err(guard::OWN));
+}
+
+/// The other end sees what is on the line: nothing while the bearer is closed, and a handshake once it is open.
+#[tokio::test]
+async fn no_session_is_begun_while_the_bearer_is_closed_and_one_that_is_begun_by_the_other_end_is_answered() {
+    use crate::link::windows::{EVERY_DAY, Window};
+    use tokio::io::AsyncReadExt;
+    let night = Windows::new(Window::new(1_380, 60, EVERY_DAY));
+    let day = Windows::new(Window::new(600, 900, EVERY_DAY));
+    let (one, mut line) = tokio::io::duplex(4_096);
+    let (open, tried) = devices(vec![Some(one)]);
+    let closed = lines_in(1, b"ours", 1, &open, night.clone());
+    while tried.load(Ordering::Relaxed) == 0 || closed.states()[0].failure.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let mut octets = [0; 64];
+    // The device is open, so that the line has been looked at.
+    tokio::task::yield_now().await;
+    assert!(line.read(&mut octets).now_or_never().is_none(), "nothing has been written");
+    // Windows of another bearer change nothing.
+    closed.set_windows(9, &day);
+    tokio::task::yield_now().await;
+    assert!(line.read(&mut octets).now_or_never().is_none());
+    closed.set_windows(3, &day);
+    assert!(line.read(&mut octets).await.is_ok_and(|length| length > 0), "it begins");
+
+    let ((one, other), also_night) = (tokio::io::duplex(4_096), night);
+    let ((open, _), (other_open, _)) = (devices(vec![Some(one)]), devices(vec![Some(other)]));
+    let mut ends = [lines_in(1, b"ours", 1, &open, also_night), lines(2, b"ours", 2, &other_open)];
+    let links = up(&mut ends).await;
+    assert_eq!(ends[0].counters(links[0]).map(|counters| counters.connections), Some(1));
 }

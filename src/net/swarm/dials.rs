@@ -61,6 +61,7 @@ impl<G: Gatekeeper> Network<G> {
         tracing::debug!(address = %trial.of, %error, "dial failed");
         match refusal(error) {
             Some(Reason::Own) if !names::is_name(&trial.of) => self.discovery.handle_own(&trial.of),
+            Some(Reason::Later(wait)) => self.discovery.handle_failed(&trial.of, Failure::Later(wait)),
             Some(Reason::Full) => self.discovery.handle_failed(&trial.of, Failure::Full),
             Some(Reason::Verdict(reason)) if self.gatekeeper.shuns(reason) => {
                 self.discovery.handle_failed(&trial.of, Failure::Full);

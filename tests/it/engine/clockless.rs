@@ -329,6 +329,32 @@ fn what_a_machine_without_a_clock_says_does_not_count() {
 }
 
 #[test]
+fn a_message_says_by_how_much_its_time_may_be_wrong() {
+    let known = std::time::Duration::from_millis(20);
+    let settings =
+        |at| Settings { clock: at != DEVICE, clock_error: (at == 2).then_some(known), ..Settings::default() };
+    let mut mesh = Mesh::with(&["issuer", "a", "b", "device"], settings);
+    mesh.cut_off.insert(DEVICE);
+    mesh.skew.insert(DEVICE, DEAD);
+    (0..4).for_each(|at| mesh.handle(at, Input::Timeout));
+    mesh.run(seconds(5));
+    // Nobody has told it the time yet for sure.
+    mesh.connect(DEVICE, 1);
+    mesh.run(seconds(1));
+    exchange(&mut mesh);
+    mesh.connect(DEVICE, 2);
+    mesh.run(seconds(20));
+    assert_eq!(standing(&mesh), Standing::Learnt { sure: true });
+    exchange_with(&mut mesh, 2, "b");
+    let errors = |at: usize| mesh.inbox(at).iter().map(|message| message.sent_error).collect::<Vec<_>>();
+    // A machine's clock is as wrong as clocks may differ, unless its settings say how good it is.
+    assert_eq!(errors(DEVICE), [Some(SKEW * 1_000_000), Some(20_000)]);
+    assert_eq!(errors(1), [None]);
+    let learnt = errors(2);
+    assert!(learnt.len() == 1 && learnt[0].is_some_and(|error| error > 0 && error < SKEW * 1_000_000), "{learnt:?}");
+}
+
+#[test]
 fn who_asks_for_the_time_without_end_is_answered_now_and_then() {
     let mut mesh = mesh();
     for _ in 0..10 {

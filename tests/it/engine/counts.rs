@@ -210,7 +210,7 @@ fn a_publication_that_comes_back_is_not_heard_again() {
 #[test]
 fn calls_that_nobody_takes_or_answers_are_counted_where_they_came() {
     let mut mesh = mesh();
-    mesh.command(MEMBER, Command::Offer { service: "slow".into() });
+    mesh.command(MEMBER, Command::Offer { service: "slow".into(), capacity: None });
     mesh.run(seconds(1));
     for service in ["slow", "other"] {
         let send = message("member", b"?", Ack::End, 5);

@@ -69,7 +69,7 @@ fn messages_for_which_there_is_no_room_are_counted_by_class() {
 #[test]
 fn an_answer_that_nobody_waits_for_any_more_is_counted() {
     let mut mesh = pair();
-    let offer = mesh.command(1, Command::Offer { service: "slow".into() });
+    let offer = mesh.command(1, Command::Offer { service: "slow".into(), capacity: None });
     let send = message("b", b"?", Ack::End, 60);
     mesh.command(0, Command::Request { send, service: Some("slow".into()) });
     mesh.run(seconds(1));

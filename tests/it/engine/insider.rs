@@ -61,7 +61,7 @@ struct Traffic {
 impl Traffic {
     fn begin(mesh: &mut Mesh) -> Self {
         let listening = mesh.command(3, Command::subscribe("plant/+"));
-        let offer = mesh.command(3, Command::Offer { service: "echo".into() });
+        let offer = mesh.command(3, Command::Offer { service: "echo".into(), capacity: None });
         mesh.run(Duration::from_secs(4));
         Self {
             listening,
@@ -415,7 +415,7 @@ fn calls_of_one_contact_leave_room_for_those_of_another() {
     mesh.connect(1, 3);
     mesh.connect(2, 3);
     mesh.run(Duration::from_secs(3));
-    mesh.command(3, Command::Offer { service: "slow".into() });
+    mesh.command(3, Command::Offer { service: "slow".into(), capacity: None });
     let call = |mesh: &mut Mesh, from: usize| {
         let send = message("server", b"?", Ack::End, 50);
         mesh.command(from, Command::Request { send, service: Some("slow".into()) })

@@ -51,7 +51,7 @@ fn ask(mesh: &mut Mesh, from: usize, to: &str) -> m2mesh::engine::api::Token {
 fn without_a_policy_nothing_crosses() {
     let mut mesh = plant(0);
     let listening = [OFFICE, PUMP, METER].map(|at| (at, subscribe(&mut mesh, at, "plant/#")));
-    mesh.command(PUMP, Command::Offer { service: "valve".into() });
+    mesh.command(PUMP, Command::Offer { service: "valve".into(), capacity: None });
     mesh.run(seconds(3));
     for number in 0..5 {
         publish(&mut mesh, OFFICE, "plant/valve", number, seconds(30));
@@ -105,7 +105,7 @@ fn what_the_policy_names_crosses_and_no_more() {
     let mut mesh = plant(OT);
     let office = subscribe(&mut mesh, OFFICE, "plant/#");
     let pump = subscribe(&mut mesh, PUMP, "plant/#");
-    mesh.command(PUMP, Command::Offer { service: "valve".into() });
+    mesh.command(PUMP, Command::Offer { service: "valve".into(), capacity: None });
     mesh.run(seconds(3));
     for number in 0..5 {
         publish(&mut mesh, OFFICE, "plant/valve", number, seconds(30));
@@ -137,7 +137,7 @@ fn a_forged_segment_does_not_pass_the_border() {
         let own = member.credential(unix).expect("a credential").clone();
         let mut sender = member.groups().sender(&mut rng, ("plant", segment), epoch, own).expect("a key");
         let payload = u32::from(segment).to_be_bytes();
-        let messages = vec![GroupMessage { topic: "plant/valve", number: 1, payload: &payload }];
+        let messages = vec![GroupMessage { topic: "plant/valve", number: 1, payload: &payload, request: false }];
         let stream = StreamId([segment; 16]);
         let batch = GroupBatch { stream, first: 1, began: unix.0, ends: false, messages, pause: 0, asks: false };
         frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + Duration::from_secs(30)))

@@ -110,7 +110,7 @@ fn a_clock_that_is_set_moves_what_was_named_by_it() {
 #[test]
 fn requests_and_publications_are_held_too() {
     let mut mesh = linked(|_| Settings::default());
-    mesh.command(2, Command::Offer { service: "clock".into() });
+    mesh.command(2, Command::Offer { service: "clock".into(), capacity: None });
     let subscription = mesh.command(2, Command::subscribe("plant/#"));
     mesh.run(seconds(2));
     let send = message("b", b"what time", Ack::End, 60);

@@ -14,6 +14,7 @@ use m2mesh::identity::membership::Membership;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::bulletin::Segment;
+use m2mesh::wire::credential::Role;
 use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::Kind;
 use rand_chacha::ChaCha20Rng;
@@ -141,7 +142,10 @@ impl Mesh {
         realm.bulletin = bulletin;
         let invitations = nodes.iter().enumerate().map(|(at, (n, segments))| {
             let anonymity = settings(at).anonymity;
-            Invitation { segments: *segments, roles: roles(at), anonymity, ..Invitation::new(name(n), Contacts::All) }
+            // Who may broadcast is called so.
+            let caster = if n.starts_with("caster") { Role::Broadcast as u16 } else { 0 };
+            let roles = roles(at) | caster;
+            Invitation { segments: *segments, roles, anonymity, ..Invitation::new(name(n), Contacts::All) }
         });
         let invitations = invitations.collect();
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;

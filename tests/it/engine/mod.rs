@@ -2,9 +2,11 @@
 
 mod air;
 mod allowances;
+mod anycast;
 mod areas;
 mod blobs;
 mod bounds;
+mod broadcast;
 mod causes;
 mod clockless;
 mod clocks;
@@ -19,6 +21,7 @@ mod enrolment;
 mod failover;
 mod far;
 mod flooding;
+mod group_requests;
 mod heard;
 mod hops;
 mod insider;
@@ -218,13 +221,13 @@ fn what_was_told_to_have_failed_is_not_sent_after_a_crash() {
 #[test]
 fn a_call_that_a_crash_interrupts_is_reported_and_not_repeated() {
     let mut mesh = pair();
-    let offer = mesh.command(2, Command::Offer { service: "valve".into() });
+    let offer = mesh.command(2, Command::Offer { service: "valve".into(), capacity: None });
     let request = |to: &str| Command::Request { send: message(to, b"open", Ack::End, 60), service: None };
     let token = mesh.command(1, request("b"));
     mesh.run(seconds(1));
     assert!(matches!(mesh.reply(2, offer), Some(Reply::Call(_))));
     mesh.restart(2);
-    let again = mesh.command(2, Command::Offer { service: "valve".into() });
+    let again = mesh.command(2, Command::Offer { service: "valve".into(), capacity: None });
     mesh.connect(1, 2);
     mesh.run(seconds(20));
     let Outcome::Refused { reason } = outcome(&mesh, 1, token) else { unreachable!("it was answered") };
@@ -321,7 +324,7 @@ fn acks_say_what_was_asked() {
 #[test]
 fn a_request_is_answered_and_made_once() {
     let mut mesh = pair();
-    let offer = mesh.command(2, Command::Offer { service: "add".into() });
+    let offer = mesh.command(2, Command::Offer { service: "add".into(), capacity: None });
     let request = Command::Request { send: message("b", b"1+1", Ack::End, 30), service: Some("add".into()) };
     let request = mesh.command(1, request);
     mesh.run(seconds(1));
@@ -345,11 +348,11 @@ fn requests_without_service_answer_or_in_vain_say_so() {
     let nobody = mesh.command(1, Command::Request { send: message("b", b"?", Ack::End, 30), service: None });
     mesh.run(seconds(1));
     assert!(matches!(outcome(&mesh, 1, nobody), Outcome::Refused { .. }));
-    let offer = mesh.command(2, Command::Offer { service: "slow".into() });
+    let offer = mesh.command(2, Command::Offer { service: "slow".into(), capacity: None });
     let slow = mesh.command(1, Command::Request { send: message("b", b"?", Ack::End, 5), service: None });
     mesh.run(seconds(6));
     assert!(matches!(outcome(&mesh, 1, slow), Outcome::Expired { .. }));
-    mesh.command(2, Command::Offer { service: "slow".into() });
+    mesh.command(2, Command::Offer { service: "slow".into(), capacity: None });
     mesh.handle(2, Input::Command { token: offer, command: Command::Cancel });
     let gone = mesh.command(1, Command::Request { send: message("b", b"?", Ack::End, 5), service: None });
     mesh.run(seconds(1));

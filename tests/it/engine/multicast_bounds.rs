@@ -77,7 +77,7 @@ fn sender(mesh: &mut Mesh, rng: &mut ChaCha20Rng) -> GroupSender {
 /// A frame of a's with a message to each of these topics, the first in its stream but for `before`.
 fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &[String]) -> Vec<u8> {
     let unix = mesh.now.unix;
-    let message = |topic| GroupMessage { topic, number: before + 1, payload: &[0, 0, 0, 1] };
+    let message = |topic| GroupMessage { topic, number: before + 1, payload: &[0, 0, 0, 1], request: false };
     let messages = topics.iter().map(|topic| message(topic.as_str())).collect();
     let mut id = [0; StreamId::LEN];
     // All of one process, one after the other.

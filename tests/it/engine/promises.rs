@@ -105,7 +105,7 @@ impl Run {
     }
 
     fn offer(&mut self, at: usize) {
-        self.offers[at] = self.mesh.command(at, Command::Offer { service: "count".to_owned() });
+        self.offers[at] = self.mesh.command(at, Command::Offer { service: "count".to_owned(), capacity: None });
     }
 
     /// Answers the calls that have come.

@@ -112,7 +112,7 @@ impl Plant {
         let mut stream = [number; 16];
         stream[..4].copy_from_slice(&[0; 4]);
         let payload = [number];
-        let messages = vec![GroupMessage { topic: &topic, number: 1, payload: &payload }];
+        let messages = vec![GroupMessage { topic: &topic, number: 1, payload: &payload, request: false }];
         let batch = GroupBatch {
             stream: StreamId(stream),
             first: 1,

@@ -117,7 +117,7 @@ fn what_is_on_its_way_to_a_revoked_device_ends_at_once_and_says_why() {
         assert!(outcome(&mesh, from, token).is_success());
     }
     assert_eq!(mesh.inbox(1).len(), 1);
-    let offer = mesh.command(GONE, Command::Offer { service: "slow".into() });
+    let offer = mesh.command(GONE, Command::Offer { service: "slow".into(), capacity: None });
     let asked = mesh.command(1, Command::Request { send: super::message("gone", b"?", Ack::End, 60), service: None });
     mesh.run(seconds(1));
     assert!(matches!(mesh.reply(GONE, offer), Some(Reply::Call(_))));

@@ -90,7 +90,7 @@ fn a_group_frame_of_another_segment_is_not_taken() {
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let frames = [5, 0].map(|segment| {
         let mut sender = member.groups().sender(&mut rng, ("plant", segment), epoch, own.clone()).expect("a key");
-        let messages = vec![GroupMessage { topic: "plant/x", number: 1, payload: b"x" }];
+        let messages = vec![GroupMessage { topic: "plant/x", number: 1, payload: b"x", request: false }];
         let batch = GroupBatch {
             stream: StreamId([segment; 16]),
             first: 1,

@@ -56,7 +56,7 @@ fn two_epochs(seed: u64) -> (Mesh, [Vec<Vec<u8>>; 2]) {
         Mesh::of_seed(seed, &nodes, Vec::new(), |_| Settings { anonymity: Anonymity::Rotating, ..Settings::default() });
     (1..NAMES.len()).for_each(|at| mesh.connect(at - 1, at));
     mesh.run(seconds(10));
-    mesh.command(3, Command::Offer { service: "valve-of-hall-9".to_owned() });
+    mesh.command(3, Command::Offer { service: "valve-of-hall-9".to_owned(), capacity: None });
     subscribe(&mut mesh, 3, "hall-of-pumps/#");
     mesh.run(seconds(10));
     let first = exchange(&mut mesh);

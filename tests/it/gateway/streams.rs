@@ -26,6 +26,7 @@ fn published(text: &str) -> Reply {
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
         lost: 0,
+        request: None,
     })
 }
 
@@ -88,7 +89,7 @@ async fn an_offer_brings_calls_and_takes_their_answers() {
     let client = rig.client.clone();
     let asked = tokio::spawn(async move { client.events("/v1/offers/adder", &()).await });
     let offer = rig.call().await;
-    assert_eq!(offer.command, Command::Offer { service: "adder".into() });
+    assert_eq!(offer.command, Command::Offer { service: "adder".into(), capacity: None });
     offer.replies.push(Reply::Ready).expect("heard");
     let mut calls = asked.await.expect("no panic").expect("it stands");
     let id = InnerId { stream: StreamId([1; 16]), sequence: 9 };

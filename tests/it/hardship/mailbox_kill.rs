@@ -53,8 +53,10 @@ fn what_a_mailbox_keeps_outlives_its_kill_and_reaches_the_receiver_once() {
     until(&place, &["status", "--json", "--dir", "plant"], |status| {
         status["counters"]["mail_taken"].as_u64() == Some(1)
     });
-    gateway.kill();
+    // It would wait for its node to come back.
+    sending.kill().expect("it is killed");
     limit::wait(&mut sending, "send");
+    gateway.kill();
     mailbox.kill();
     let mailbox = place.start(&run_box);
     until(&place, &look, |boxes| mails(boxes) == 1);

@@ -300,6 +300,40 @@ async fn a_node_without_room_says_so_and_is_not_stormed() {
     assert_eq!((linked, turned_away, downs), (8, 8, 0), "everybody is linked elsewhere");
 }
 
+/// Invariant 1 of net::turnstile: two come in at once, the others one a second, each when it was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_come_in_at_once_are_told_their_turns_and_come_in_at_them() {
+    let realm = Arc::new(Realm::new(1));
+    let begun = std::time::Instant::now();
+    let mut hub = network(&realm, [1; 32], &NetConfig { admissions: 1, ..loopback() });
+    let bootstrap = listening(&mut hub).await;
+    let config = NetConfig { listen: Vec::new(), bootstrap, ..NetConfig::default() };
+    let mut members: Vec<_> = (2..7).map(|n| network(&realm, [n; 32], &config)).collect();
+    let (mut ups, mut put_off) = (Vec::new(), 0);
+    poll_fn(|cx| {
+        while let Poll::Ready(event) = hub.poll(cx) {
+            match event {
+                NetEvent::Dropped { counter: Counter::AdmissionsPutOff, count } => put_off += count,
+                NetEvent::Refused { reason, .. } => unreachable!("{reason}"),
+                _ => {}
+            }
+        }
+        for member in &mut members {
+            while let Poll::Ready(event) = member.poll(cx) {
+                if let NetEvent::LinkUp { .. } = event {
+                    ups.push(begun.elapsed());
+                }
+            }
+        }
+        if ups.len() == members.len() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    assert!(put_off >= 3, "{put_off}");
+    for (at, turn) in [(2, 1), (3, 2), (4, 3)] {
+        assert!(ups[at] >= Duration::from_secs(turn), "{ups:?}");
+    }
+}
+
 /// Invariant 4 of net::links.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_copies_of_one_identity_are_noticed_and_both_stay() {

@@ -44,6 +44,7 @@ impl Shelf {
                 received: Unix::from_seconds(2_000 + number),
                 records: records.into(),
                 blob: None,
+                sent_error: None,
             };
             self.put(Table::Inbox, &number.to_be_bytes(), wire::encode(&record));
         }

@@ -39,7 +39,7 @@ types! {
     locate::Located witness::Witness data::Header data::MailBox data::Policy data::Path receipt::SessionNack receipt::HopAck
     receipt::Receipts receipt::Receipt group::GroupFrame group::GroupBatch group::GroupMessage group_repair::Flow
     group_repair::GroupHave group_repair::GroupWant batch::Batch
-    batch::Message parcel::Head opener::Opener mail::Mail custody::Custody rest::Rest
+    batch::Message offer::Offer parcel::Head opener::Opener mail::Mail custody::Custody rest::Rest
 }
 
 /// Of a name.

@@ -27,6 +27,7 @@ use m2mesh::wire::hello::{EnrolHello, EnrolReply, Hello};
 use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::mail::Mail;
+use m2mesh::wire::offer::Offer;
 use m2mesh::wire::opener::Opener;
 use m2mesh::wire::parcel::Head;
 use m2mesh::wire::ping::Ping;
@@ -63,7 +64,7 @@ choices! {
     Class: Alarm Control Telemetry Bulk;
     Form: Session Opener Mail Answer;
     Ack: None Hop End;
-    Purpose: Request Reply Failure;
+    Purpose: Request Reply Failure Enquiry Reservation Offer Interrupted;
     Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
     CustodyVerdict: Kept OverQuota NotStored NoSuchBox;
     Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable KeyTaken;
@@ -212,16 +213,17 @@ structs! {
     Receipt { stream, verdict, ranges = some, visited = some, at }
     GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes, permit = maybe }
     GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks }
-    GroupMessage<'e> { topic = text, number, payload = bytes }
+    GroupMessage<'e> { topic = text, number, payload = bytes, request }
     Flow { group, sender, salt = array, ranges = some }
     GroupHave { flows = some, tell = some }
     GroupWant { flows = some }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
-    Head { stream, floor, base, sent, ack, reply = some, lifetime }
+    Head { stream, floor, base, sent, ack, reply = some, lifetime, error = maybe }
     Message<'e> {
         offset, purpose, payload = bytes, service = |from: &mut Entropy<'e>| from.maybe(text), replies_to = maybe,
         lifetime = maybe,
     }
+    Offer { capacity, load, awake = |from: &mut Entropy<'_>| from.maybe(|from| [Sample::sample(from), Sample::sample(from)]) }
     Opener { session, suites, credential = owned, message = array }
     Mail<'e> { ephemeral, credential = bytes, sealed = bytes }
     Custody { frame, sealed = array, by, verdict, mailbox = maybe }

@@ -5,6 +5,7 @@ use crate::plan::{Bearer, Bursts};
 use crate::scenario::model;
 use crate::scenario::problem::Problem;
 use crate::scenario::quantity::Size;
+use m2mesh::link::windows::Windows;
 use m2mesh::net::emulation::Recovery;
 use m2mesh::wire::lsa;
 use toml::Spanned;
@@ -45,7 +46,7 @@ impl Planning<'_> {
                 transmit: transmit.or(told).unwrap_or_default(),
                 receive: receive.unwrap_or_default(),
                 reach: above_zero(&bearer.reach, "reach")?,
-                windows: bearer.windows.iter().map(|window| (window.from, window.to)).collect(),
+                windows: Windows::new(bearer.windows.iter().map(|window| window.0)),
                 class: bearer.class.unwrap_or_else(|| named(name.get_ref())),
                 energy: bearer.energy.unwrap_or((both * 1e9).round() as u32),
                 mtu: self.mtu(bearer.mtu.as_ref())?,

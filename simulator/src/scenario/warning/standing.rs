@@ -4,7 +4,7 @@
 //! If devices move, the least distance between them is that between two points on straight lines, leg by leg. An
 //! improvement by a fault counts as if it were always in effect.
 
-use crate::plan::{Bearer, DAY, Device, Edge, FaultKind, Plan, place};
+use crate::plan::{Bearer, Device, Edge, FaultKind, Plan, place};
 use m2mesh::link::bearer::Profile;
 use m2mesh::net::NetConfig;
 use m2mesh::net::emulation::Shape;
@@ -81,16 +81,9 @@ fn set_ups(plan: &Plan) -> Vec<Duration> {
 
 /// Returns whether an access window of a bearer overlaps the run.
 fn is_ever_open(plan: &Plan, bearer: &Bearer) -> bool {
-    let length = plan.warmup + plan.duration + plan.settle;
-    if bearer.windows.is_empty() || length >= DAY {
-        return true;
-    }
-    let start = Duration::from_nanos(u64::try_from((u128::from(plan.start.0) * 1_000) % DAY.as_nanos()).unwrap_or(0));
-    // A window of the previous day may extend over midnight, and so may the run.
-    bearer.windows.iter().any(|(from, to)| {
-        let to = if to > from { *to } else { *to + DAY };
-        [Duration::ZERO, DAY, DAY * 2].iter().any(|day| *from + *day < start + DAY + length && start + DAY < to + *day)
-    })
+    let ends = plan.start + (plan.warmup + plan.duration + plan.settle);
+    let opens = || bearer.windows.next_change(plan.start).is_some_and(|opens| opens < ends);
+    bearer.windows.open_at(plan.start) || opens()
 }
 
 /// Returns the least distance of two devices in metres, if it is never within reach.

@@ -139,8 +139,8 @@ impl Medium {
         }
     }
 
-    /// Returns the joules that a device's radios have taken so far.
-    pub fn joules(&self, device: usize) -> f64 {
+    /// Returns the joules that a device's radios have taken so far, for what they sent and what they received.
+    pub fn joules(&self, device: usize) -> [f64; 2] {
         self.lock().devices[device].joules
     }
 
@@ -161,7 +161,7 @@ impl Medium {
         let state = &mut *state;
         let known = &state.edges[edge];
         let from = if direction == 0 { known.a } else { known.b };
-        state.devices[from].joules += bytes as f64 * state.bearers[known.bearer].tariff.energy[0];
+        state.devices[from].joules[0] += bytes as f64 * state.bearers[known.bearer].tariff.energy[0];
     }
 }
 

@@ -142,6 +142,8 @@ struct Device {
     turns: bool,
     /// The keys of the networks that it has left for others, since its pseudonym has changed.
     left: BTreeSet<PeerId>,
+    /// The times within the last second at which a link of it came up.
+    came: VecDeque<u64>,
     /// Whether the operator has revoked it, so that nobody is to link with it.
     revoked: bool,
     liar: Option<Arc<Mutex<Liar>>>,
@@ -150,8 +152,8 @@ struct Device {
     place: (f64, f64),
     bytes: u64,
     cost: f64,
-    /// The joules that its radios have taken.
-    joules: f64,
+    /// The joules that its radios have taken, for what they sent and what they received.
+    joules: [f64; 2],
     /// The number of frames that it kept, changed, delayed or sent too often; for a stranger, the number of its dials.
     misdeeds: u64,
 }
@@ -408,9 +410,9 @@ impl Medium {
         let places = [from, to].map(|device| state.devices[device].place);
         let sending = bearer.air.send(&Frame { edge, places, length, shape }, now);
         let [transmit, receive] = bearer.tariff.energy.map(|joules| joules * length as f64);
-        state.devices[from].joules += transmit * f64::from(sending.again + 1);
+        state.devices[from].joules[0] += transmit * f64::from(sending.again + 1);
         let open = state.verdict(edge) == Verdict::Open;
-        state.devices[to].joules += if open { receive } else { 0.0 };
+        state.devices[to].joules[1] += if open { receive } else { 0.0 };
         if !open && state.is_cut(edge) {
             state.edges[edge].struck += 1;
         }

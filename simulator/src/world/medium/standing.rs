@@ -4,7 +4,7 @@
 //! they are not lost, but have *turned*. A pair of devices that has another link by then has lost nothing; a pair that
 //! has none is apart until one of them dials again, which is measured separately from all other absences.
 
-use super::{Medium, State, Verdict, now};
+use super::{Medium, NANOS, State, Verdict, now};
 use libp2p::PeerId;
 
 /// What turns of pseudonyms have done to links so far.
@@ -62,7 +62,10 @@ impl Medium {
             state.watch.foreign += 1;
         }
         match (before, after) {
-            (false, true) => state.watch.up += 1,
+            (false, true) => {
+                state.watch.up += 1;
+                [a, b].into_iter().for_each(|device| state.note_attached(device));
+            }
             (true, false) => {
                 state.watch.up -= 1;
                 state.edges[edge].fell = now();
@@ -81,6 +84,14 @@ impl Medium {
 }
 
 impl State {
+    /// Notes that a link of a device came up.
+    fn note_attached(&mut self, device: usize) {
+        let (now, came) = (now(), &mut self.devices[device].came);
+        came.push_back(now);
+        while came.pop_front_if(|at| *at + NANOS <= now).is_some() {}
+        self.watch.attached = self.watch.attached.max(came.len() as u64);
+    }
+
     /// Returns whether an edge could carry frames and does not.
     pub(super) fn is_missing(&self, edge: usize) -> bool {
         let known = &self.edges[edge];

@@ -19,6 +19,8 @@ pub struct Watch {
     pub missing: u64,
     /// The time at which the last of these came up, in nanoseconds.
     pub whole_at: Option<u64>,
+    /// The most links of one device that came up within a second.
+    pub attached: u64,
     /// The number of frames that a device of another realm got onto a link.
     pub foreign: u64,
 }

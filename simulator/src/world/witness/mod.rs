@@ -151,6 +151,12 @@ impl Witness {
         self.pseudonyms.extend(all.into_iter().map(|(hash, pseudonym)| (hash.prefix(), pseudonym)));
     }
 
+    /// Returns the number of frames of messages and publications that were sent outside of access windows, by devices whose
+    /// clocks are right.
+    pub fn sent_outside(&self) -> u64 {
+        self.spending.outside
+    }
+
     /// Returns the number of data frames that were handed to a device which had had them under another pseudonym.
     pub fn returned_beside(&self) -> u64 {
         self.attempts.beside

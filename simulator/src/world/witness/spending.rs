@@ -23,6 +23,8 @@ pub struct Spending {
     excused: BTreeSet<usize>,
     /// The time since which each bearer is closed, in nanoseconds.
     closed: BTreeMap<usize, u64>,
+    /// The frames of messages and publications that were sent while their bearer was closed.
+    pub(super) outside: u64,
     /// By device and bearer, what was on air in the last hour.
     aired: BTreeMap<(usize, usize), Aired>,
 }
@@ -44,6 +46,7 @@ impl Spending {
             forgiven: BTreeMap::new(),
             excused: unsound.flatten().copied().collect(),
             closed: BTreeMap::new(),
+            outside: 0,
             aired: BTreeMap::new(),
         }
     }
@@ -119,7 +122,9 @@ impl Witness {
     /// Checks the time at which a device sends messages or publications over a bearer.
     pub(super) fn look_at_window(&mut self, going: &Going<'_>) {
         let Going { from, bearer, .. } = *going;
-        let within = self.is_within(bearer) || self.spending.excused.contains(&from);
+        let excused = self.spending.excused.contains(&from);
+        self.spending.outside += u64::from(!excused && self.spending.closed.contains_key(&bearer));
+        let within = self.is_within(bearer) || excused;
         self.look(Promise::WindowsKept, within, |known| {
             let (device, bearer) = (known.device(from), &known.bearers[bearer].name);
             format!("{device} sends over {bearer} outside of its access windows")

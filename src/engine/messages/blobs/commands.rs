@@ -118,7 +118,7 @@ impl Messages {
         let (class, ack) = (Class::Bulk, Ack::End);
         let (payload, policy, latest) = (Vec::new(), None, None);
         let asked_again = Send { to: to.clone(), payload, ack, class, policy, lifetime: *lifetime, id: *id, latest };
-        if self.ask_again(core, token, &asked_again) {
+        if self.ask_again(core, token, asked_again.id) {
             return;
         }
         if name.len() > MAX_NAME {

@@ -198,6 +198,7 @@ impl Messages {
             received: core.now.unix,
             records: Cow::Owned(records),
             blob: Some(Attached { hash, length, name }),
+            sent_error: None,
         };
         self.inbox.last = record.last();
         self.inbox.enter(&record);

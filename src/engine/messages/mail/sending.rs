@@ -115,7 +115,7 @@ impl Messages {
         way: Way,
     ) -> bool {
         let (attempt, flight) = (way.path.outer, routing.flights.next());
-        let (now, membership) = (core.now, &core.membership);
+        let (now, error, membership) = (core.now, core.clock_error(), &core.membership);
         let reply = || membership.handles(now.unix, now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
         let departure = Departure {
             attempt,
@@ -127,6 +127,7 @@ impl Messages {
             spares: None,
             mail: true,
             now,
+            error,
         };
         let (mut plain, mut ended) = (Vec::new(), Ended::default());
         let taken = self.sends.take(name, lane, &departure, reply, &mut plain, &mut ended);

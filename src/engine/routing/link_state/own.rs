@@ -36,7 +36,7 @@ impl Routing {
         let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
         let mut leaves = BTreeSet::new();
         let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) =
-            (neighbours.own_groups.clone(), BTreeSet::new());
+            (neighbours.own_groups.clone(), neighbours.own_services.clone());
         services.extend(&neighbours.sleepers.boxes);
         let mut borders = BTreeSet::new();
         for (_, link) in neighbours.links.iter().filter(|(_, link)| link.usable && link.own == core.own) {

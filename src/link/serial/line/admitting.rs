@@ -1,6 +1,6 @@
 //! Admitting: the handshakes of a line, and who begins them.
 
-use super::{Agent, Entry, Event, Line, MAX_SESSIONS, Pending, least};
+use super::{Agent, Entry, Event, Line, MAX_SESSIONS, Pending};
 use crate::id::Pseudonym;
 use crate::identity::noise::xx::Sealer;
 use crate::link::serial::handshake::{Answering, Made, Opening, Terms, Unmade, cut};
@@ -19,6 +19,17 @@ const LONG_MESSAGE: usize = 1_400;
 const MOST_REST: Duration = Duration::from_secs(15);
 
 impl<G: Guard> Line<G> {
+    /// Sets whether this end may begin a session. What it has begun and was not answered is given up if not.
+    pub fn set_begins(&mut self, begins: bool, now: Time) {
+        if self.begins == begins {
+            return;
+        }
+        self.begins = begins;
+        for agent in &mut self.agents {
+            (agent.opening, agent.at, agent.tries) = (None, agent.at.max(now), 0);
+        }
+    }
+
     pub(super) fn handle_piece(&mut self, piece: &Piece<'_>, now: Time) {
         if self.is_own(piece.from) {
             self.tally.stray += 1;
@@ -144,8 +155,11 @@ impl<G: Guard> Line<G> {
         }
     }
 
-    /// Whether a pseudonym is to have a session and has none, nor is one about to be made.
+    /// Whether a pseudonym is to open a session: it has none, nor is one about to be made, and this end may begin.
     pub(super) fn wants(&self, at: usize) -> bool {
+        if !self.begins {
+            return false;
+        }
         let own = self.agents[at].guard.own();
         let serves = |entry: &Entry<G::Peer>| entry.own == own && !entry.gone && !entry.session.is_worn();
         let answers = self.answering.as_ref().is_some_and(|(by, _)| *by == own);
@@ -203,4 +217,8 @@ fn refusal(to: u32, mut sealer: Sealer) -> Vec<u8> {
     Payload::Close { reason: Ending::Refused as u8 }.encode(&mut body);
     sealer.seal(&mut body, SEALED_HEAD);
     body
+}
+
+fn least(own: Terms, theirs: Terms) -> usize {
+    own.mtu.min(theirs.mtu).into()
 }

@@ -43,6 +43,16 @@ impl Mesh {
         verdict.map_err(|reason| reason.code())
     }
 
+    /// Whether a node takes another's pseudonym for that of a member.
+    fn is_member(&self, at: usize, (other, key): (usize, Pseudonym)) -> bool {
+        let (here, there) = (self.now_at(at), self.now_at(other));
+        let view = self.nodes[at].engine.admission_view();
+        let theirs = self.nodes[other].engine.admission_view_of(&key);
+        let told = theirs.hello_at(view.read(here).unix, there, 1);
+        let hello = told.unwrap_or_else(|| theirs.hello(theirs.read(there).unix, 1));
+        view.verify(&hello, &key, view.judging_time(&hello, here)).is_ok()
+    }
+
     /// A node's network under another pseudonym is open: it links to whom it has links to.
     pub(super) fn link_anew(&mut self, at: usize, own: Pseudonym) {
         self.nodes[at].own = own;
@@ -51,6 +61,10 @@ impl Mesh {
         let others: BTreeSet<usize> = direct.chain(beside).collect();
         for other in others {
             let theirs = self.nodes[other].own;
+            // Nobody links to who judges the other by another epoch's clock.
+            if !self.is_member(at, (other, theirs)) || !self.is_member(other, (at, own)) {
+                continue;
+            }
             let (here, there) = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
             self.next_link += 2;
             self.beside.extend([(here, (other, there)), (there, (at, here))]);
@@ -75,6 +89,9 @@ impl Mesh {
 
     /// A node's network under a pseudonym is closed, with all its links.
     pub(super) fn leave(&mut self, at: usize, own: Pseudonym) {
+        if self.nodes[at].own == own {
+            self.nodes[at].own = self.nodes[at].engine.pseudonym();
+        }
         let direct: Vec<usize> = self
             .links
             .iter()

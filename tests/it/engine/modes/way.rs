@@ -3,8 +3,9 @@
 use super::Sent;
 use super::situation::Run;
 use crate::engine::mesh::message;
-use m2mesh::engine::api::{Call, Command, Reply, Token};
+use m2mesh::engine::api::{Anycast, AnycastKind, Call, Command, Reply, Token};
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
 use std::time::Duration;
 
 /// The device that sends.
@@ -21,6 +22,10 @@ pub enum Way {
     Unconfirmed,
     /// A request to a service of one device.
     Request,
+    /// A message to any device that offers a service.
+    AnyMessage,
+    /// A request to any device that offers a service.
+    AnyRequest,
     /// A publication to those who listen to its topic.
     Publication,
     /// The same, confirmed by those who have handed it over.
@@ -28,8 +33,16 @@ pub enum Way {
 }
 
 impl Way {
-    pub const ALL: [Self; 6] =
-        [Self::End, Self::Hop, Self::Unconfirmed, Self::Request, Self::Publication, Self::Confirmed];
+    pub const ALL: [Self; 8] = [
+        Self::End,
+        Self::Hop,
+        Self::Unconfirmed,
+        Self::Request,
+        Self::AnyMessage,
+        Self::AnyRequest,
+        Self::Publication,
+        Self::Confirmed,
+    ];
 
     /// As the document names it.
     pub fn title(self) -> &'static str {
@@ -38,6 +51,8 @@ impl Way {
             Self::Hop => "`send NAME --ack hop`",
             Self::Unconfirmed => "`send NAME --ack none`",
             Self::Request => "`request NAME`",
+            Self::AnyMessage => "`send any:SERVICE`",
+            Self::AnyRequest => "`request any:SERVICE`",
             Self::Publication => "`publish`",
             Self::Confirmed => "`publish --ack group`",
         }
@@ -46,7 +61,9 @@ impl Way {
     /// Makes the receivers listen, where that is needed.
     pub fn listen(self, run: &mut Run, receiver: usize) {
         let command = match self {
-            Self::Request => Command::Offer { service: "count".to_owned() },
+            Self::Request | Self::AnyMessage | Self::AnyRequest => {
+                Command::Offer { service: "count".to_owned(), capacity: None }
+            }
             Self::Publication | Self::Confirmed => Command::subscribe("plant/#"),
             Self::End | Self::Hop | Self::Unconfirmed => return,
         };
@@ -62,7 +79,13 @@ impl Way {
             let (topic, payload) = ("plant/news".to_owned(), payload.clone());
             Command::Publish { topic, payload, policy: None, lifetime, confirm, latest: false }
         };
+        let any = |kind| {
+            let (service, payload, class) = ("count".to_owned(), payload.clone(), Class::Telemetry);
+            Command::Anycast(Anycast { service, payload, class, policy: None, lifetime, kind })
+        };
         let command = match self {
+            Self::AnyMessage => any(AnycastKind::Message { ack: Ack::End, id: None }),
+            Self::AnyRequest => any(AnycastKind::Request { repeat: false }),
             Self::End => Command::Send(to(Ack::End)),
             Self::Hop => Command::Send(to(Ack::Hop)),
             Self::Unconfirmed => Command::Send(to(Ack::None)),
@@ -75,7 +98,7 @@ impl Way {
 
     /// Answers calls that wait.
     pub fn answer(self, run: &mut Run) {
-        if self != Self::Request {
+        if !matches!(self, Self::Request | Self::AnyRequest) {
             return;
         }
         for (receiver, token) in run.listening.clone() {
@@ -91,11 +114,11 @@ impl Way {
     /// How often each receiver has got a payload.
     pub fn got(self, run: &Run, payload: &[u8]) -> Vec<usize> {
         let of = |receiver: &usize| match self {
-            Self::End | Self::Hop | Self::Unconfirmed => {
+            Self::End | Self::Hop | Self::Unconfirmed | Self::AnyMessage => {
                 let kept = run.mesh.inbox(*receiver);
                 kept.iter().filter(|message| message.payload == payload).count()
             }
-            Self::Request => {
+            Self::Request | Self::AnyRequest => {
                 let calls = run.calls.iter().filter(|(at, called)| at == receiver && called == payload);
                 calls.count()
             }

@@ -55,6 +55,12 @@ fn admission() -> Vec<Vector> {
             "kind 5, length, unix seconds: big endian",
             [&[hello::Kind::Clock as u8, 0, hello::CLOCK as u8][..], &NOW.to_be_bytes()].concat(),
         ),
+        Vector::raw(
+            "later-envelope",
+            "admission-message",
+            "kind 7, length, milliseconds until the turn: big endian",
+            [&[hello::Kind::Later as u8, 0, hello::WAIT as u8][..], &1_250_u32.to_be_bytes()].concat(),
+        ),
     ]
 }
 

@@ -12,6 +12,7 @@ use m2mesh::wire::frame::{Kind, raw};
 use m2mesh::wire::group::{self, GroupBatch, GroupFrame, GroupMessage};
 use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
 use m2mesh::wire::mail::Mail;
+use m2mesh::wire::offer::Offer;
 use m2mesh::wire::opener::{ANSWER, Opener};
 use m2mesh::wire::parcel::{Head, Parcel, put_record};
 use m2mesh::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack, Verdict};
@@ -134,8 +135,19 @@ fn plaintexts() -> Vec<Vector> {
             ..message(3, Purpose::Failure, b"stuck")
         },
     ]);
+    let offer = Offer { capacity: 4, load: 1, awake: None };
+    let asleep = Offer { awake: Some([NOW * 1_000_000, (NOW + 60) * 1_000_000]), ..offer };
+    let told = encode(&offer);
+    let place = Some(InnerId { stream: stream(), sequence: 10 });
+    let anycast = batch(vec![
+        Message { service: Some("relay"), ..message(0, Purpose::Enquiry, b"") },
+        Message { service: Some("relay"), ..message(1, Purpose::Reservation, b"") },
+        Message { service: Some("relay"), replies_to: place, ..message(2, Purpose::Offer, &told) },
+        Message { service: Some("relay"), replies_to: place, ..message(3, Purpose::Request, b"on") },
+        Message { replies_to: place, ..message(4, Purpose::Interrupted, b"restarted") },
+    ]);
     let Batch { stream, floor, base, sent, ack, reply, .. } = one.clone();
-    let head = Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000 };
+    let head = Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000, error: Some(250_000) };
     let (mut records, mut parcel) = (Vec::new(), Vec::new());
     put_record(&mut records, 0, b"21.5");
     put_record(&mut records, 1_000, b"21.75");
@@ -144,7 +156,15 @@ fn plaintexts() -> Vec<Vector> {
         Vector::of("parcel-head", "Head", "messages to the inbox, receipts wanted", &head),
         Vector::raw("plaintext-parcel", "plaintext", "type byte 2, parcel-head, and two records", parcel),
         Vector::of("batch", "Batch", "one request to the only service there, receipts wanted", &one),
-        Vector::of("batch-several", "Batch", "every purpose and every optional field", &several),
+        Vector::of("batch-several", "Batch", "request, reply and failure, and every optional field", &several),
+        Vector::of(
+            "batch-anycast",
+            "Batch",
+            "enquiry, reservation, offer, the request, and that it was interrupted",
+            &anycast,
+        ),
+        Vector::of("offer", "Offer", "of a device that does not sleep", &offer),
+        Vector::of("offer-asleep", "Offer", "of a device that sleeps", &asleep),
         Vector::raw(
             "plaintext-batch",
             "plaintext",
@@ -208,8 +228,8 @@ fn groups() -> Vec<Vector> {
         began: NOW * 1_000_000,
         ends: false,
         messages: vec![
-            GroupMessage { topic: "plant/vmstat", number: 1, payload: b"r b swpd" },
-            GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" },
+            GroupMessage { topic: "plant/vmstat", number: 1, payload: b"r b swpd", request: false },
+            GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: true },
         ],
         pause: 250,
         asks: true,
@@ -217,7 +237,7 @@ fn groups() -> Vec<Vector> {
     let end = GroupBatch {
         first: 3,
         ends: true,
-        messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" }],
+        messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: false }],
         pause: 3_600_000,
         asks: false,
         ..inner.clone()

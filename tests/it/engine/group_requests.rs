@@ -1,0 +1,89 @@
+//! Requests to all who listen to a topic, and their answers.
+
+use super::mesh::Mesh;
+use super::{outcome, seconds};
+use m2mesh::counter::Counter;
+use m2mesh::engine::api::{Command, GroupRequest, Outcome, Published, Reply, Token};
+
+fn ask(mesh: &mut Mesh, most: u32) -> Token {
+    let (topic, payload, lifetime) = ("plant/health".to_owned(), b"status".to_vec(), seconds(20));
+    mesh.command(0, Command::GroupRequest(GroupRequest { topic, payload, policy: None, lifetime, most }))
+}
+
+/// A device that asks, two relays, and four that listen behind them.
+fn plant() -> (Mesh, Vec<(usize, Token)>) {
+    let mut mesh = Mesh::new(&["hub", "r1", "r2", "a", "b", "c", "d"]);
+    for (one, other) in [(0, 1), (1, 2), (1, 3), (1, 4), (2, 5), (2, 6)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(5));
+    let listening = (3..7).map(|at| (at, mesh.command(at, Command::subscribe("plant/#")))).collect();
+    mesh.run(seconds(5));
+    (mesh, listening)
+}
+
+fn requests(mesh: &Mesh, (at, token): (usize, Token)) -> Vec<Published> {
+    let of = |(told, reply): &(Token, Reply)| match reply {
+        Reply::Published(published) if *told == token && published.request.is_some() => Some(published.clone()),
+        _ => None,
+    };
+    mesh.nodes[at].replies.iter().filter_map(of).collect()
+}
+
+fn answer(mesh: &mut Mesh, at: usize, published: &Published, answer: &[u8]) {
+    let to = published.from.clone().expect("a contact");
+    let request = published.request.expect("a request");
+    mesh.command(at, Command::Answer { to, request, answer: answer.to_vec() });
+}
+
+fn answers(mesh: &Mesh, token: Token) -> Vec<(String, Vec<u8>)> {
+    let of = |(told, reply): &(Token, Reply)| match reply {
+        Reply::Response { from, payload, .. } if *told == token => Some((from.to_string(), payload.clone())),
+        _ => None,
+    };
+    mesh.nodes[0].replies.iter().filter_map(of).collect()
+}
+
+/// Invariant 1 of engine::groups::answers.
+#[test]
+fn each_who_listens_answers_once_and_the_number_is_told() {
+    let (mut mesh, listening) = plant();
+    let token = ask(&mut mesh, 100);
+    mesh.run(seconds(2));
+    for listener in listening.clone() {
+        let published = requests(&mesh, listener).pop().expect("the request");
+        assert_eq!(published.payload, b"status");
+        answer(&mut mesh, listener.0, &published, &[listener.0 as u8]);
+        answer(&mut mesh, listener.0, &published, b"again");
+    }
+    mesh.run(seconds(2));
+    let mut told = answers(&mesh, token);
+    told.sort();
+    let all = [("a", 3), ("b", 4), ("c", 5), ("d", 6)].map(|(name, at)| (name.to_owned(), vec![at]));
+    assert_eq!(told, all);
+    assert_eq!(mesh.counted(0, Counter::ResponsesUnasked), 4, "the second ones");
+    assert!(!mesh.nodes[0].finished.contains(&token));
+    mesh.run(seconds(20));
+    assert!(matches!(outcome(&mesh, 0, token), Outcome::Heard { subscribers: 4, .. }), "{:?}", mesh.reply(0, token));
+    // Late ones are for nobody.
+    let published = requests(&mesh, listening[0]).pop().expect("the request");
+    answer(&mut mesh, 3, &published, b"late");
+    mesh.run(seconds(2));
+    assert_eq!((answers(&mesh, token).len(), mesh.counted(0, Counter::ResponsesUnasked)), (4, 5));
+}
+
+#[test]
+fn it_ends_when_enough_have_answered_and_when_nobody_has() {
+    let (mut mesh, listening) = plant();
+    let token = ask(&mut mesh, 2);
+    mesh.run(seconds(2));
+    for listener in &listening[..2] {
+        let published = requests(&mesh, *listener).pop().expect("the request");
+        answer(&mut mesh, listener.0, &published, b"ok");
+    }
+    mesh.run(seconds(2));
+    assert!(matches!(outcome(&mesh, 0, token), Outcome::Heard { subscribers: 2, .. }));
+    let token = ask(&mut mesh, 2);
+    mesh.run(seconds(21));
+    assert!(matches!(outcome(&mesh, 0, token), Outcome::Expired { .. }));
+}
