@@ -136,7 +136,7 @@ impl Engine {
                 Timer::Locating => routing.next_question(),
                 Timer::LinkMetrics => neighbours.next_bearer_change(core),
                 Timer::Quarantine => neighbours.quarantine.next_wake(),
-                Timer::Sleep => neighbours.sleep.next_wake(),
+                Timer::Sleep => neighbours.sleepers.own.next_wake(),
                 Timer::Tree => groups.tree.next_wake(),
                 Timer::Repair => first(&[groups.shelf.next_wake(), groups.repair.next_wake()]),
                 Timer::Clock => member.clock.next_wake(),

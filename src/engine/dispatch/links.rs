@@ -117,7 +117,7 @@ impl Engine {
 
     /// A link is there: the neighbour is awake, and so is this device, or it should not be there.
     fn meet_in_sleep(&mut self, id: LinkId) {
-        if self.neighbours.sleep.is_asleep() {
+        if self.neighbours.sleepers.own.is_asleep() {
             return self.neighbours.close(&mut self.core, id, "this device sleeps");
         }
         self.neighbours.send_rest(&mut self.core, id, Duration::ZERO);

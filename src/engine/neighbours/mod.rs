@@ -44,9 +44,7 @@ pub(super) struct Neighbours {
     pub(super) own_groups: BTreeSet<Tag>,
     /// Tags of the services that this device offers; advertised likewise.
     pub(super) own_services: BTreeSet<Tag>,
-    /// When this device is awake.
-    pub(super) sleep: sleep::Sleep,
-    /// Devices whose parent this one is, and neighbours that are away.
+    /// When this device is awake, devices whose parent this one is, and neighbours that are away.
     pub(super) sleepers: sleepers::Sleepers,
     /// Whether something about links has changed that this device advertises, and that routes depend on.
     pub(super) links_changed: bool,
@@ -69,8 +67,10 @@ impl Neighbours {
             addresses: BTreeMap::new(),
             own_groups: BTreeSet::new(),
             own_services: BTreeSet::new(),
-            sleep: sleep::Sleep::new(settings.sleep.as_ref().map(|sleep| &sleep.awake), now),
-            sleepers: sleepers::Sleepers::load(store)?,
+            sleepers: sleepers::Sleepers::load(
+                store,
+                sleep::Sleep::new(settings.sleep.as_ref().map(|sleep| &sleep.awake), now),
+            )?,
             links_changed: true,
         })
     }

@@ -53,41 +53,41 @@ impl Sleep {
 impl Neighbours {
     /// The times at which the device is awake are others.
     pub(in crate::engine) fn handle_awake(&mut self, core: &mut Core, windows: Windows) {
-        self.sleep.windows = windows;
-        self.sleep.due = Some(core.now.time);
+        self.sleepers.own.windows = windows;
+        self.sleepers.own.due = Some(core.now.time);
         self.timeout_sleep(core);
     }
 
     /// Goes to rest, or wakes, if it is time.
     pub(in crate::engine) fn timeout_sleep(&mut self, core: &mut Core) {
         let (now, unix) = (core.now.time, core.now.unix);
-        if self.sleep.closes.is_some_and(|at| at <= now) {
-            self.sleep.closes = None;
+        if self.sleepers.own.closes.is_some_and(|at| at <= now) {
+            self.sleepers.own.closes = None;
             for link in self.links.ids() {
                 self.close(core, link, "this device sleeps");
             }
         }
-        if self.sleep.due.is_none_or(|due| due > now) {
+        if self.sleepers.own.due.is_none_or(|due| due > now) {
             return;
         }
-        let change = self.sleep.windows.next_change(unix);
+        let change = self.sleepers.own.windows.next_change(unix);
         let left = change.map(|change| change.since(unix));
         // The wall clock may be set meanwhile.
-        self.sleep.due = (!self.sleep.windows.is_empty()).then(|| now + left.unwrap_or(LOOK).min(LOOK));
-        let asleep = !self.sleep.windows.open_at(unix);
-        if asleep == self.sleep.asleep {
+        self.sleepers.own.due = (!self.sleepers.own.windows.is_empty()).then(|| now + left.unwrap_or(LOOK).min(LOOK));
+        let asleep = !self.sleepers.own.windows.open_at(unix);
+        if asleep == self.sleepers.own.asleep {
             return;
         }
-        self.sleep.asleep = asleep;
+        self.sleepers.own.asleep = asleep;
         core.outputs.push_back(Output::Asleep { asleep });
         if asleep {
             let away = left.unwrap_or(LOOK);
             for link in self.links.ids() {
                 self.send_rest(core, link, away);
             }
-            self.sleep.closes = Some(now + LINGER);
+            self.sleepers.own.closes = Some(now + LINGER);
         } else {
-            self.sleep.closes = None;
+            self.sleepers.own.closes = None;
         }
     }
 }

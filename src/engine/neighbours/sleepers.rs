@@ -17,6 +17,7 @@ use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::links::Link;
+use crate::engine::neighbours::sleep::Sleep;
 use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::id::{LinkId, Name, Tag};
 use crate::time::{Day, Time};
@@ -35,6 +36,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Sleepers {
+    /// When this device is awake.
+    pub(in crate::engine) own: Sleep,
     /// Devices whose parent this one is.
     children: BTreeSet<Name>,
     /// The tags of their boxes, as they are advertised.
@@ -44,8 +47,8 @@ pub(in crate::engine) struct Sleepers {
 }
 
 impl Sleepers {
-    pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
-        let mut sleepers = Self::default();
+    pub(in crate::engine) fn load(store: &dyn Read, own: Sleep) -> Result<Self, ReadError> {
+        let mut sleepers = Self { own, ..Self::default() };
         store.scan(Table::Sleepers, &[], &mut |key, _| {
             let name = core::str::from_utf8(key).ok().and_then(|name| Name::new(name).ok());
             sleepers.children.extend(name);
