@@ -3,7 +3,6 @@
 
 mod core_dumps;
 mod damage;
-mod mailbox_kill;
 mod mistakes;
 mod node_disk;
 mod node_kill;
