@@ -40,9 +40,9 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
         ("POST", "/v1/publish") => ("", r#"{"topic":"a/b","payload":"x"}"#, Right::Publish),
         ("POST", "/v1/publish-lines") => ("?topic=a/b", "one\n", Right::Publish),
         ("GET", "/v1/subscribe") => ("?filter=a/b", "", Right::Subscribe),
-        ("POST", "/v1/group-requests") => (r#"{"topic":"a/b","payload":"x"}"#, "application/json", Right::Publish),
+        ("POST", "/v1/group-requests") => ("", r#"{"topic":"a/b","payload":"x"}"#, Right::Publish),
         ("POST", "/v1/answers") => {
-            (r#"{"to":"pump","request":"01010101010101010101010101010101/1"}"#, "application/json", Right::Receive)
+            ("", r#"{"to":"pump","request":"01010101010101010101010101010101/1"}"#, Right::Receive)
         }
         ("GET", "/v1/services/{service}") => ("", "", Right::Send),
         ("GET", "/v1/offers/{service}") => ("", "", Right::Receive),
