@@ -21,6 +21,13 @@ pub fn check(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Medium, 
     check_counts(book, plan, devices, medium, said);
 }
 
+/// Returns the longest time in nanoseconds for which the policy of a flow spreads its messages.
+fn spread(plan: &Plan, flow: usize) -> u64 {
+    let named = plan.flows[flow].policy.as_ref();
+    let policy = plan.policies.iter().find(|policy| named.is_some_and(|named| *named == policy.name));
+    policy.and_then(|policy| policy.spread).map_or(0, |spread| u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Checks the latency and the hops that senders were told.
 fn check_told(book: &mut Book, plan: &Plan) {
     let mut distances = Distances::new(plan);
@@ -29,7 +36,10 @@ fn check_told(book: &mut Book, plan: &Plan) {
             continue;
         };
         let took = at.saturating_sub(message.sent);
-        let apart = took.abs_diff(way.latency.saturating_mul(1_000));
+        let told = way.latency.saturating_mul(1_000);
+        // A message that is spread is under way from the moment at which its wait is over.
+        let waited = took.saturating_sub(told).min(spread(plan, message.flow));
+        let apart = took.abs_diff(told.saturating_add(waited));
         let sound = book.excused.contains_key(&message.from) || apart <= book.slack;
         let what = || format!("message {id} took {} us, and its sender is told {}", took / 1_000, way.latency);
         book.checks.look(Promise::ToldTruly, sound, what);
