@@ -90,11 +90,13 @@ impl Profile {
         carried.max(LEAST_PIECE).min(self.mtu as usize)
     }
 
-    /// The most bytes that a stream over the bearer is given at once. Packets smaller than [`LEAST_PIECE`] are given several
-    /// at a time, so that what is written together shares them.
+    /// The most bytes that a stream over the bearer is given at once: a piece, or several packets of a bearer whose packets are
+    /// smaller than [`LEAST_PIECE`], so that what is written together shares them.
     pub fn burst(&self) -> usize {
-        let mtu = self.mtu as usize;
-        self.piece().max(LEAST_PIECE.next_multiple_of(mtu.max(1)).min(PACKET))
+        match self.mtu as usize {
+            mtu @ 1..LEAST_PIECE => LEAST_PIECE.next_multiple_of(mtu),
+            _ => self.piece(),
+        }
     }
 
     /// How long a frame of that many bytes is on air, with the overhead of its packets; `None` if the rate is unknown.
@@ -363,8 +365,10 @@ mod tests {
     #[test]
     fn a_piece_takes_a_moment_on_any_bearer() {
         let of = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.piece();
-        assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 800, 15_625, 100]);
+        assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 1_280, 25_000, 100]);
         assert_eq!([of(u32::MAX, LARGEST), of(1_000_000, LARGEST)], [LARGEST as usize; 2]);
+        let burst = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.burst();
+        assert_eq!([burst(10, LARGEST), burst(256, LARGEST), burst(1, 140), burst(256, 100)], [512, 1_280, 560, 600]);
     }
 
     #[test]
