@@ -96,11 +96,11 @@ impl Outgoing {
         true
     }
 
-    /// The lane that the next line frame is of, among the lanes below `below`.
+    /// The lane that the next line frame is of, among the lanes below `below`; none for 0.
     pub fn next_lane(&self, below: u8) -> Option<u8> {
         let waiting = |lane: &usize| self.lanes[*lane].bytes > 0;
         let mut others = (1..LANES.min(below.into())).filter(waiting);
-        if waiting(&0) && (self.alarms < PATIENCE || others.clone().next().is_none()) {
+        if below > 0 && waiting(&0) && (self.alarms < PATIENCE || others.clone().next().is_none()) {
             return Some(0);
         }
         // Of those that have waited equally long, the last that compares as greatest is the most urgent.
@@ -235,6 +235,14 @@ mod tests {
         assert_eq!(data, [0, 2, 3, 4].map(Some));
         assert_eq!(lane_of(Class::Bulk, &frame(Kind::Lsa, 3)), Some(CONTROL));
         assert_eq!(lane_of(Class::Bulk, &vec![0, 0, 0, 9, 1, 0].into()), None);
+    }
+
+    /// A window that is full takes no alarm either: the other end takes nothing beyond it, and the oldest segment would wait for ever.
+    #[test]
+    fn nothing_leaves_where_no_lane_is_open() {
+        let outgoing = filled(&[0, 1, 4]);
+        assert_eq!([0, 1, 2, 5].map(|below| outgoing.next_lane(below)), [None, Some(0), Some(0), Some(0)]);
+        assert_eq!([0, 1, 2, 5].map(|below| filled(&[1, 4]).next_lane(below)), [None, None, Some(1), Some(1)]);
     }
 
     /// Invariant 1.
