@@ -122,7 +122,7 @@ fn nothing_that_a_relay_has_kept_tells_a_sender_of_a_delivery() {
         let again = if round == 9 { B } else { A };
         mesh.restart(again);
         mesh.connect(again, RELAY);
-        mesh.run(seconds(5));
+        mesh.run(seconds(10));
     }
     let all = usize::from(rounds) * 2;
     assert_eq!((mesh.inbox(A).len(), mesh.inbox(B).len()), (all, all));

@@ -93,6 +93,7 @@ fn mail_goes_to_the_parent_which_knows_its_children_after_a_restart_and_a_turn_o
     // The sender has the sleeper's card with its prekey after the first message.
     mesh.run(seconds(70));
     assert!(mesh.link(M, B).is_none());
+    assert!(mesh.counted(B, Counter::MailPrekeysTold) > 0);
     mesh.restart(M);
     mesh.connect(N, M);
     mesh.run(seconds(10));
