@@ -8,6 +8,7 @@ use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
+use crate::engine::neighbours::links::Link;
 use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
 use crate::engine::routing::pathfinding::Avoided;
@@ -42,6 +43,16 @@ impl Routing {
         };
         let routers = self.link_state.lsdb.entries().filter(|entry| !entry.lsa.leaving).map(|entry| entry.router);
         routers.filter(|router| !core.is_own(router) && keeps(router)).collect()
+    }
+
+    /// Whether there may be a mailbox: a router of this area or a neighbour is one. A leaf knows of no others, and asks
+    /// where that costs nothing.
+    pub(in crate::engine) fn may_know_custodian(&self, core: &Core, neighbours: &Neighbours) -> bool {
+        let is_free = |bearer| !neighbours.link_metrics.bearer(bearer).metered;
+        let mut links = neighbours.links.iter().map(|(_, link)| link).filter(|link| link.usable);
+        let asks = |link: &Link| !core.settings.forwarding && link.forwarding && is_free(link.bearer);
+        links.any(|link| link.peer.body.has_role(Role::Mailbox) || asks(link))
+            || !self.custodians(core, neighbours).is_empty()
     }
 
     /// The routers that advertise a contact's box: its parents. Boxes are named by the day, by the day before, and by that of its prekey.

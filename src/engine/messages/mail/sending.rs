@@ -78,7 +78,9 @@ impl Messages {
                 continue;
             }
             if core.membership.contact_book().taking_mail(name, core.now.unix).is_none() {
-                self.ask_for_prekey(core);
+                if routing.may_know_custodian(core, neighbours) {
+                    self.ask_for_prekey(core);
+                }
                 return false;
             }
             let policy = lane.send_policy.policy.clone();
@@ -97,7 +99,7 @@ impl Messages {
         false
     }
 
-    /// Has new cards asked for: the receiver may take mail by now.
+    /// Has new cards asked for: the receiver may take mail by now. Where no mailbox is known that is asked for in vain, over links that may cost money.
     fn ask_for_prekey(&mut self, core: &Core) {
         if self.mail.asked_cards.is_none_or(|asked| asked + CARDS <= core.now.time) {
             self.mail.asked_cards = Some(core.now.time);
