@@ -163,6 +163,8 @@ counters! {
     CredentialsRefused: Credentials = "credentials_refused",
     /// Credentials handed over by neighbours that this node does not wait for.
     CredentialsUnasked: Credentials = "credentials_unasked",
+    /// Mailboxes of which it was forgotten that they keep nothing for a receiver, since these were too many; they are asked again.
+    CustodiansForgotten: Routers = "custodians_forgotten",
     /// Statements of custody that nothing waits for, or whose signature or maker is not accepted.
     CustodyRefused: Frames = "custody_refused",
     /// Data frames whose time was over when they came, or when the link that they waited for took more.
@@ -333,6 +335,8 @@ counters! {
     MailNotOpened: Frames = "mail_not_opened",
     /// Mail of this device that a custodian does not keep, or keeps no more.
     MailNotTaken: Frames = "mail_not_taken",
+    /// Mail for this device of devices without a card: cards are asked for.
+    MailOfStrangers: Frames = "mail_of_strangers",
     /// Mail for this device that was opened.
     MailOpened: Frames = "mail_opened",
     /// Mail for others that was refused, since the quota of its box is used up.

@@ -213,15 +213,9 @@ impl Engine {
         let Some(whole) = self.neighbours.handle_fragment(&mut self.core, link, body) else { return };
         let mut frames = Frames(&whole);
         match (frames.next(), frames.next()) {
-            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => self.messages.handle_data(
-                &mut self.core,
-                &mut self.neighbours,
-                &mut self.routing,
-                link,
-                frame.flags,
-                frame.body,
-                &whole,
-            ),
+            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
+                self.messages.handle_data(&mut self.core, &mut self.neighbours, &mut self.routing, link, &frame, &whole)
+            }
             (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
                 Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
                 _ => self.neighbours.note_malformed(&mut self.core, link, Counter::DataMalformed),
@@ -251,8 +245,7 @@ impl Engine {
                     &mut self.neighbours,
                     &mut self.routing,
                     id,
-                    frame.flags,
-                    frame.body,
+                    &frame,
                     buffer,
                 ),
                 Some(kind) if kind.is_control() && !self.neighbours.may_ask(&mut self.core, id, Asked::Frame) => {}

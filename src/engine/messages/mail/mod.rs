@@ -19,7 +19,7 @@
 //! recognised by the receiver. A message that asks for less has ended with custody.
 //!
 //! - `custodian`: what is kept here, and for whom; `handing`: how it goes on; `statements`: what is said and heard of
-//!   custody; `sending`, `receiving`: the two ends.
+//!   custody; `notices`: what the sender is told of it; `sending`, `receiving`: the two ends.
 //!
 //! Invariants
 //! 1. Custody is stated no earlier than the mail is durable.
@@ -30,6 +30,7 @@
 pub(in crate::engine) mod awaited;
 mod custodian;
 mod handing;
+mod notices;
 mod receiving;
 mod sending;
 mod statements;
@@ -65,6 +66,10 @@ pub(in crate::engine) struct Mail {
     unproved: VecDeque<(CredentialHash, LinkId, Vec<u8>)>,
     /// Custodians that do not take mail for a receiver for a while.
     shunned: BTreeMap<(Name, Pseudonym), Shunned>,
+    /// What custodians have said last of mail of this device, by receiver.
+    said: notices::Said,
+    /// When cards were asked for last, since mail came of a device without one.
+    strangers_came: Option<Time>,
     /// When new cards were asked for last, since a receiver's has no prekey.
     pub(in crate::engine) asked_cards: Option<Time>,
 }
@@ -121,6 +126,8 @@ impl Mail {
             paced: BTreeMap::new(),
             unproved: VecDeque::new(),
             shunned: BTreeMap::new(),
+            said: notices::Said::default(),
+            strangers_came: None,
             asked_cards: None,
         })
     }

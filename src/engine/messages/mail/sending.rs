@@ -164,7 +164,8 @@ impl Messages {
             return false;
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return false };
-        let entry = Entry { to: Some(name.clone()), seal: seal_of(data.sealed), held: Held::Own, class, expiry };
+        let (to, handle) = (Some(name.clone()), data.header.to);
+        let entry = Entry { to, handle, seal: seal_of(data.sealed), held: Held::Own, class, expiry };
         self.mail.awaited.insert(way.path.outer, entry);
         let until = of_use_until(expiry, core.now);
         neighbours.send_data(core, Leaving { link: way.link, class, frame: frame.into(), after, until: Some(until) });

@@ -3,10 +3,16 @@
 //! A statement goes back over the link on which the frame came, and relays in between pass it on, by the frame's outer id. It is
 //! signed by the pseudonym of its maker, and names the frame and the hash of its sealed part: it holds whoever brings it.
 //!
+//! The receiver is known by its name, if it is a contact, and in any case by its handle: the issuer has certified the one that the header
+//! names for the receiver alone. So the receiver signs under the credential of that handle as long as that is accepted, and a
+//! custodian that has no card of the receiver lets go of what that has. Who else may say so is a mailbox: the operator has given it that
+//! role, and with it the power to lose the mail that it is given.
+//!
 //! Invariants
 //! 1. A statement is believed if it is signed under an accepted credential that has the role mailbox, or is the receiver's own.
 
 use super::awaited::{Entry, Held};
+use super::notices::spell;
 use super::{Mail, Shunned, key};
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -15,8 +21,8 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::engine::store::{Table, Write};
-use crate::id::{CredentialHash, LinkId, Lsn, Name, OuterId, Tag};
-use crate::identity::credential::PeerCredential;
+use crate::id::{CredentialHash, Handle, LinkId, Lsn, Name, OuterId, Pseudonym, Tag};
+use crate::identity::credential::{OwnCredential, acceptance};
 use crate::identity::kdf;
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
@@ -27,13 +33,15 @@ use crate::wire::frame::{self, Kind};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The shortest time after which a message that another keeps is sent again.
 const AGAIN: Duration = Duration::from_secs(60);
 /// For how long a custodian is not asked again that keeps nothing for a receiver.
 const SHUN: Duration = Duration::from_secs(60);
-/// The most custodians that are remembered as keeping nothing. Drop policy: all are forgotten, and asked again.
-const MAX_SHUNNED: usize = 1_024;
+/// The most custodians that are remembered as keeping nothing for one receiver. Drop policy: the one that would be asked again first is
+/// forgotten, and asked again (`custodians_forgotten`).
+const MAX_SHUNNED: usize = 16;
 
 /// The most statements that wait for a credential. Drop policy: the oldest is dropped (`custody_refused`); its mail is sent again.
 pub(in crate::engine) const MAX_UNPROVED: usize = 64;
@@ -46,6 +54,15 @@ pub(super) struct Statement {
     seal: [u8; 32],
     verdict: CustodyVerdict,
     mailbox: Option<Tag>,
+    /// The receiver, as the frame's header names it; `None` of mail that was kept here for another.
+    to: Option<Handle>,
+}
+
+/// Who has made a statement about mail of this device.
+struct By {
+    key: Pseudonym,
+    /// Its name, in words.
+    name: String,
 }
 
 /// What a statement says of a sealed part.
@@ -57,15 +74,15 @@ impl Mail {
     /// Has a verdict stated at the end of the turn, to the one that a frame came from.
     pub(super) fn state(&mut self, link: LinkId, data: &DataFrame<'_>, verdict: CustodyVerdict) {
         let mailbox = data.header.mail.map(|mail| mail.tag);
-        let seal = seal_of(data.sealed);
-        self.statements.push(Statement { link, frame: data.path.outer, seal, verdict, mailbox });
+        let (seal, to) = (seal_of(data.sealed), Some(data.header.to));
+        self.statements.push(Statement { link, frame: data.path.outer, seal, verdict, mailbox, to });
     }
 
     /// Tells the one that a kept mail came from that it is kept no more.
     pub(super) fn state_gone(&mut self, kept: &super::Kept, seal: [u8; 32]) {
         if let Some((link, frame)) = kept.came {
             let verdict = CustodyVerdict::OverQuota;
-            self.statements.push(Statement { link, frame, seal, verdict, mailbox: None });
+            self.statements.push(Statement { link, frame, seal, verdict, mailbox: None, to: None });
         }
     }
 }
@@ -74,8 +91,8 @@ impl Messages {
     /// States custody, once the commit that it rests on is durable.
     pub(in crate::engine) fn say_custody(&mut self, core: &mut Core, neighbours: &mut Neighbours, after: Lsn) {
         for statement in core::mem::take(&mut self.mail.statements) {
-            let Some(own) = core.credential().cloned() else { return };
-            let Statement { link, frame, seal, verdict, mailbox } = statement;
+            let Statement { link, frame, seal, verdict, mailbox, to } = statement;
+            let Some(own) = to.and_then(|to| named(core, &to)).or_else(|| core.credential().cloned()) else { return };
             let body = wire::encode(&Custody { frame, sealed: seal, by: own.hash, verdict, mailbox });
             let frame = frame::raw(Kind::Custody, &own.sign_document(CONTEXT, &body));
             let leaving = Leaving { link, class: Class::Control, frame: frame.into(), after, until: None };
@@ -110,7 +127,7 @@ impl Messages {
             return self.ask_for_proof(core, neighbours, custody.by, link, body);
         };
         let name = neighbours.name_of(core, &by.body.handle);
-        let receiver = entry.to.is_some() && name == entry.to;
+        let receiver = by.body.handle == entry.handle || (entry.to.is_some() && name == entry.to);
         let accepted = core.membership.bulletin().recheck(&by, core.now.unix).is_ok();
         let entitled = receiver || by.body.has_role(Role::Mailbox);
         if !accepted || !entitled || !verify_signed(CONTEXT, &by.body.key, &signed) {
@@ -119,10 +136,11 @@ impl Messages {
         match entry.held {
             Held::Own => {
                 if let Some(to) = &entry.to {
-                    self.own_mail(core, neighbours, routing, (to, &entry), &custody, &by);
+                    let by = By { key: by.body.key, name: spell(name.as_ref(), &by) };
+                    self.own_mail(core, neighbours, routing, (to, &entry), &custody, by);
                 }
             }
-            Held::Kept(number) => self.kept_mail(core, (number, &entry), &custody, &by, receiver),
+            Held::Kept(number) => self.kept_mail(core, (number, &entry), &custody, &by.body.key, receiver),
         }
     }
 
@@ -170,13 +188,17 @@ impl Messages {
         routing: &mut Routing,
         (to, entry): (&Name, &Entry),
         custody: &Custody,
-        by: &PeerCredential,
+        by: By,
     ) {
+        let By { key, name } = by;
+        self.note_custody(core, to, name, custody.verdict);
         if custody.verdict != CustodyVerdict::Kept {
             core.count(Counter::MailNotTaken, 1);
-            self.shun(core, to.clone(), entry.class, custody, by);
+            let others = self.shun(core, to.clone(), entry.class, custody, &key);
             self.sends.handle_let_go(to, &custody.frame);
-            return self.sends.reopen(to.clone(), core.now.time + SHUN);
+            let again = core.now.time + SHUN;
+            // Another custodian is asked at once.
+            return if others { self.sends.look_again_by(again) } else { self.sends.reopen(to.clone(), again) };
         }
         core.count(Counter::MailTaken, 1);
         let left = entry.expiry.since(core.now.unix);
@@ -192,7 +214,7 @@ impl Messages {
         core: &mut Core,
         (number, entry): (u64, &Entry),
         custody: &Custody,
-        by: &PeerCredential,
+        by: &Pseudonym,
         receiver: bool,
     ) {
         if self.mail.mailbox.get(number).is_none_or(|item| item.seal != custody.sealed) {
@@ -216,14 +238,29 @@ impl Messages {
         core.journal.write(Write::Delete { table: Table::Mail, key: key(number) });
     }
 
-    /// A custodian keeps nothing for a receiver: nothing at all, or nothing that is not more urgent.
-    fn shun(&mut self, core: &Core, to: Name, class: Class, custody: &Custody, by: &PeerCredential) {
-        if self.mail.shunned.len() >= MAX_SHUNNED {
-            self.mail.shunned.clear();
+    /// A custodian keeps nothing for a receiver: nothing at all, or nothing that is not more urgent. Returns whether all that do so are
+    /// remembered, so that another one may be asked.
+    fn shun(&mut self, core: &mut Core, to: Name, class: Class, custody: &Custody, by: &Pseudonym) -> bool {
+        let (now, shunned) = (core.now.time, &mut self.mail.shunned);
+        shunned.retain(|_, shunned| shunned.until > now);
+        let of_one = shunned.iter().filter(|((name, known), _)| *name == to && known != by);
+        let full = of_one.clone().count() >= MAX_SHUNNED;
+        if full && let Some(first) = of_one.min_by_key(|(_, shunned)| shunned.until).map(|(key, _)| key.clone()) {
+            shunned.remove(&first);
+            core.count(Counter::CustodiansForgotten, 1);
         }
         let class = if custody.verdict == CustodyVerdict::OverQuota { class } else { Class::Alarm };
-        self.mail.shunned.insert((to, by.body.key), Shunned { until: core.now.time + SHUN, class });
+        shunned.insert((to, *by), Shunned { until: now + SHUN, class });
+        !full
     }
+}
+
+/// This device's credential with that handle, as long as others accept it.
+fn named(core: &Core, handle: &Handle) -> Option<Arc<OwnCredential>> {
+    let now = core.now.unix;
+    let own = core.membership.credential_of(handle, now)?;
+    let accepted = acceptance(&own.body).is_some_and(|(from, until)| from <= now && now < until);
+    accepted.then(|| own.clone())
 }
 
 /// When a mail is of no use any more here: at its expiry, or when it has been kept for as long as mail is.
