@@ -397,6 +397,8 @@ counters! {
     RefusedFullControl: Messages = "refused_full_control",
     /// Messages of class telemetry of this device that were not taken, since no more may wait.
     RefusedFullTelemetry: Messages = "refused_full_telemetry",
+    /// Responses to named requests that were kept no more, since there were too many.
+    ResponsesForgotten: Requests = "responses_forgotten",
     /// Responses to requests that nobody waits for any more.
     ResponsesUnasked: Messages = "responses_unasked",
     /// Sessions under which nothing opened that came, so that the other end was told.

@@ -25,7 +25,7 @@ fn commands() -> Vec<(Command, Right)> {
     let publish =
         Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
     let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
-    let kind = AnycastKind::Request { repeat: false };
+    let kind = AnycastKind::Request { repeat: false, id: None };
     let (class, policy) = (send.class, None);
     let anycast = Anycast { service: "adder".into(), payload: vec![1], class, policy, lifetime, kind };
     let request = InnerId { stream: StreamId([1; 16]), sequence: 1 };

@@ -147,7 +147,8 @@ impl Engine {
             | self.messages.withdraw(&mut self.core, token)
             | self.messages.cancel_blob(token)
             | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
-        if !known {
+        // A named request goes on: who has asked may ask again.
+        if !known && !self.messages.named_requests.is_named(token) {
             self.messages.services.forget_request(token);
             self.messages.cancel_anycast(&self.core, token);
             self.groups.answers.forget(token);

@@ -39,6 +39,8 @@ pub enum Table {
     Mail = 11,
     /// Devices whose parent this one is. Key: the device's name; no value.
     Sleepers = 12,
+    /// Requests that the application has named. Key: the name; value: CBOR.
+    Requests = 13,
 }
 
 /// The keys in [`Table::Meta`] whose values must not go back to older ones: numbers would be given twice, and frames

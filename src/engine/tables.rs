@@ -6,7 +6,7 @@ use crate::delivery::mailbox;
 use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
 use crate::engine::messages::blobs::taking;
 use crate::engine::messages::mail::awaited;
-use crate::engine::messages::{anycast, inbox, services};
+use crate::engine::messages::{anycast, inbox, named_requests, services};
 use crate::engine::neighbours::{fragments, peer_credentials, quarantine, sleepers};
 use crate::engine::routing::{flights, forward, routes};
 use crate::routing::lsdb;
@@ -51,6 +51,7 @@ impl Engine {
             table("offenders", self.neighbours.quarantine.len(), quarantine::MAX_OFFENDERS),
             table("offers of others", self.messages.anycasts.known(), anycast::MAX_KNOWN),
             table("places kept for callers", self.messages.anycasts.places(), anycast::MAX_PLACES),
+            table("responses kept, bytes", self.messages.named_requests.bytes(), named_requests::MAX_BYTES),
             table("routers", self.routing.link_state.lsdb.len(), lsdb::MAX_ROUTERS),
             table("routes", self.routing.routes.chosen.len(), routes::MAX_ROUTES),
             table("sleepers", self.neighbours.sleepers.len(), sleepers::MAX_SLEEPERS),

@@ -126,7 +126,7 @@ impl Engine {
                 // What waits for a route is looked at anew when the routes are.
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
                 Timer::Held => messages.held.next_wake(core.now),
-                Timer::Services => messages.services.next_wake(),
+                Timer::Services => first(&[messages.services.next_wake(), messages.named_requests.next_wake(core.now)]),
                 Timer::Anycast => messages.anycasts.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Mail => messages.mail.next_wake(core.now),

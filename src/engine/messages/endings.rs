@@ -124,10 +124,15 @@ impl Messages {
             if let Some(token) = token.filter(|_| request) {
                 self.services.forget_request(token);
                 self.anycasts.ended(token);
+                self.forget_named(core, token);
             }
             for token in token.into_iter().chain(asked) {
                 let reply = Reply::Outcome(outcome.clone());
-                if first && !request { core.journal.finish_with(token, reply) } else { core.finish(token, reply) }
+                if first && (!request || id.is_some()) {
+                    core.journal.finish_with(token, reply)
+                } else {
+                    core.finish(token, reply)
+                }
             }
             self.forget_custody(&to);
         }

@@ -110,7 +110,7 @@ impl Way {
         };
         let command = match self {
             Self::AnyMessage => any(AnycastKind::Message { ack: Ack::End, id: None }),
-            Self::AnyRequest => any(AnycastKind::Request { repeat: false }),
+            Self::AnyRequest => any(AnycastKind::Request { repeat: false, id: None }),
             Self::End => Command::Send(to(Ack::End)),
             Self::Hop => Command::Send(to(Ack::Hop)),
             Self::Unconfirmed => Command::Send(to(Ack::None)),
