@@ -295,11 +295,12 @@ impl Groups {
         self.publishing.open += 1;
     }
 
-    /// Ends the publications to a topic that wait: a newer one takes their place.
+    /// Ends the publications to a topic that wait, besides requests: a newer one takes their place.
     fn supersede(&mut self, core: &mut Core, group: &str, topic: &str) {
         let Some(queue) = self.publishing.pending.get_mut(group) else { return };
-        let (over, rest): (VecDeque<Publication>, _) =
-            ::core::mem::take(queue).into_iter().partition(|waiting| waiting.topic == topic);
+        let (over, rest): (VecDeque<Publication>, _) = ::core::mem::take(queue)
+            .into_iter()
+            .partition(|waiting| waiting.topic == topic && waiting.answers.is_none());
         *queue = rest;
         self.publishing.open -= over.len();
         for publication in over {

@@ -3,7 +3,9 @@
 use super::mesh::Mesh;
 use super::{outcome, seconds};
 use m2mesh::counter::Counter;
+use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, GroupRequest, Outcome, Published, Reply, Token};
+use m2mesh::wire::data::Class;
 
 fn ask(mesh: &mut Mesh, most: u32) -> Token {
     let (topic, payload, lifetime) = ("plant/health".to_owned(), b"status".to_vec(), seconds(20));
@@ -86,4 +88,21 @@ fn it_ends_when_enough_have_answered_and_when_nobody_has() {
     let token = ask(&mut mesh, 2);
     mesh.run(seconds(21));
     assert!(matches!(outcome(&mesh, 0, token), Outcome::Expired { .. }));
+}
+
+/// A value that takes the place of older ones of its topic takes that of no request.
+#[test]
+fn a_request_that_waits_to_leave_is_no_older_value_of_its_topic() {
+    let (mut mesh, listening) = plant();
+    let link = mesh.link(0, 1).expect("a link");
+    mesh.handle(0, Input::Blocked(link, Class::Telemetry));
+    let token = ask(&mut mesh, 1);
+    let (topic, payload, lifetime) = ("plant/health".to_owned(), b"fine".to_vec(), seconds(20));
+    mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime, confirm: None, latest: true });
+    mesh.handle(0, Input::Writable(link));
+    mesh.run(seconds(2));
+    let published = requests(&mesh, listening[0]).pop().expect("the request");
+    answer(&mut mesh, listening[0].0, &published, b"ok");
+    mesh.run(seconds(2));
+    assert!(matches!(outcome(&mesh, 0, token), Outcome::Heard { subscribers: 1, .. }), "{:?}", mesh.reply(0, token));
 }

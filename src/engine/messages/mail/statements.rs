@@ -4,9 +4,9 @@
 //! signed by the pseudonym of its maker, and names the frame and the hash of its sealed part: it holds whoever brings it.
 //!
 //! The receiver is known by its name, if it is a contact, and in any case by its handle: the issuer has certified the one that the header
-//! names for the receiver alone. So the receiver signs under the credential of that handle as long as that is accepted, and a
-//! custodian that has no card of the receiver lets go of what that has. Who else may say so is a mailbox: the operator has given it that
-//! role, and with it the power to lose the mail that it is given.
+//! names for the receiver alone. So a custodian that has no card of the receiver lets go of what that has. The receiver signs under the
+//! pseudonym by whose link the frame has come, since that is the one that is known there. Who else may say so is a mailbox: the operator has
+//! given it that role, and with it the power to lose the mail that it is given.
 //!
 //! Invariants
 //! 1. A statement is believed if it is signed under an accepted credential that has the role mailbox, or is the receiver's own.
@@ -21,8 +21,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::engine::store::{Table, Write};
-use crate::id::{CredentialHash, Handle, LinkId, Lsn, Name, OuterId, Pseudonym, Tag};
-use crate::identity::credential::{OwnCredential, acceptance};
+use crate::id::{CredentialHash, LinkId, Lsn, Name, OuterId, Pseudonym, Tag};
 use crate::identity::kdf;
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
@@ -33,7 +32,6 @@ use crate::wire::frame::{self, Kind};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// The shortest time after which a message that another keeps is sent again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -54,8 +52,6 @@ pub(super) struct Statement {
     seal: [u8; 32],
     verdict: CustodyVerdict,
     mailbox: Option<Tag>,
-    /// The receiver, as the frame's header names it; `None` of mail that was kept here for another.
-    to: Option<Handle>,
 }
 
 /// Who has made a statement about mail of this device.
@@ -74,15 +70,15 @@ impl Mail {
     /// Has a verdict stated at the end of the turn, to the one that a frame came from.
     pub(super) fn state(&mut self, link: LinkId, data: &DataFrame<'_>, verdict: CustodyVerdict) {
         let mailbox = data.header.mail.map(|mail| mail.tag);
-        let (seal, to) = (seal_of(data.sealed), Some(data.header.to));
-        self.statements.push(Statement { link, frame: data.path.outer, seal, verdict, mailbox, to });
+        let seal = seal_of(data.sealed);
+        self.statements.push(Statement { link, frame: data.path.outer, seal, verdict, mailbox });
     }
 
     /// Tells the one that a kept mail came from that it is kept no more.
     pub(super) fn state_gone(&mut self, kept: &super::Kept, seal: [u8; 32]) {
         if let Some((link, frame)) = kept.came {
             let verdict = CustodyVerdict::OverQuota;
-            self.statements.push(Statement { link, frame, seal, verdict, mailbox: None, to: None });
+            self.statements.push(Statement { link, frame, seal, verdict, mailbox: None });
         }
     }
 }
@@ -91,8 +87,11 @@ impl Messages {
     /// States custody, once the commit that it rests on is durable.
     pub(in crate::engine) fn say_custody(&mut self, core: &mut Core, neighbours: &mut Neighbours, after: Lsn) {
         for statement in core::mem::take(&mut self.mail.statements) {
-            let Statement { link, frame, seal, verdict, mailbox, to } = statement;
-            let Some(own) = to.and_then(|to| named(core, &to)).or_else(|| core.credential().cloned()) else { return };
+            let Statement { link, frame, seal, verdict, mailbox } = statement;
+            // Under the pseudonym that the other end knows: it may be the one before, whose links are drained.
+            let under = neighbours.links.get(link).map(|link| link.own);
+            let known = under.and_then(|under| core.membership.credential_under(&under, core.now.unix).cloned());
+            let Some(own) = known.or_else(|| core.credential().cloned()) else { return };
             let body = wire::encode(&Custody { frame, sealed: seal, by: own.hash, verdict, mailbox });
             let frame = frame::raw(Kind::Custody, &own.sign_document(CONTEXT, &body));
             let leaving = Leaving { link, class: Class::Control, frame: frame.into(), after, until: None };
@@ -253,14 +252,6 @@ impl Messages {
         shunned.insert((to, *by), Shunned { until: now + SHUN, class });
         !full
     }
-}
-
-/// This device's credential with that handle, as long as others accept it.
-fn named(core: &Core, handle: &Handle) -> Option<Arc<OwnCredential>> {
-    let now = core.now.unix;
-    let own = core.membership.credential_of(handle, now)?;
-    let accepted = acceptance(&own.body).is_some_and(|(from, until)| from <= now && now < until);
-    accepted.then(|| own.clone())
 }
 
 /// When a mail is of no use any more here: at its expiry, or when it has been kept for as long as mail is.
