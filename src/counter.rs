@@ -107,6 +107,8 @@ counters! {
     AirDroppedMesh: Frames = "air_dropped_mesh",
     /// Frames of class telemetry held until their bearer may carry them, beyond the bound.
     AirDroppedTelemetry: Frames = "air_dropped_telemetry",
+    /// Answers to named requests to groups that were handed over and not kept, since there were too many.
+    AnswersNotKept: Answers = "answers_not_kept",
     /// Messages and requests to services that were refused because as many as may look for a device already.
     AnycastsRefused: Messages = "anycasts_refused",
     /// Messages of streams or batches beyond what a contact may have open here.

@@ -83,7 +83,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         wait: None,
     };
     let (client, patience) = (shell.client()?, timeout + send::GRACE);
-    let outcome = send::insist(&shell, &client, &to, ("/v1/request", &body), Some(patience)).await?;
+    let asked = ("/v1/request", &body);
+    let outcome: Outcome = send::insist(&shell, &client, asked, Some(patience), Some(&to), |away| away).await?;
     match outcome {
         Outcome::Replied { payload, .. } if !shell.json => {
             shell.raw(payload)?;
@@ -112,8 +113,12 @@ async fn ask_group(
 ) -> Result<Verdict, Failure> {
     let Payload { payload, payload_base64 } = arguments::payload(payload)?;
     let (topic, timeout, policy) = (topic.to_owned(), Span(timeout), None);
-    let body = GroupRequestBody { topic: topic.clone(), payload, payload_base64, policy, timeout, most };
-    let GroupAnswers { answers, outcome } = shell.client()?.post("/v1/group-requests", &body).await?;
+    let (id, patience) = (Some(send::new_id()?), timeout.0 + send::GRACE);
+    let body = GroupRequestBody { topic, payload, payload_base64, policy, timeout, most, id };
+    let client = shell.client()?;
+    let away = |outcome| GroupAnswers { answers: Vec::new(), outcome };
+    let asked = ("/v1/group-requests", &body);
+    let GroupAnswers { answers, outcome } = send::insist(shell, &client, asked, Some(patience), None, away).await?;
     let verdict = Verdict::of(outcome.is_success());
     if shell.json {
         shell.object(&GroupAnswers { answers, outcome })?;

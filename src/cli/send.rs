@@ -9,6 +9,7 @@ use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{self, Outcome, Payload, SendBody, SendLinesQuery, Span, Status};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -121,23 +122,25 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         wait: wait.map(Span),
         latest,
     };
-    let outcome = insist(&shell, &client, &to, ("/v1/send", &body), confirmed.then_some(patience)).await?;
+    let (asked, patience) = (("/v1/send", &body), confirmed.then_some(patience));
+    let outcome = insist(&shell, &client, asked, patience, Some(&to), |away| away).await?;
     tell(&shell, &outcome, &to)
 }
 
 /// Asks the node what becomes of something. What has a name is not done twice under it, so the node can be asked again when it has gone and
-/// is back within `patience`.
-pub(super) async fn insist<Body: Serialize>(
+/// is back within `patience`; `away` is the answer if it is not. Standard error is told why messages to `to` wait.
+pub(super) async fn insist<Body: Serialize, Answer: DeserializeOwned>(
     shell: &Shell,
     client: &Client,
-    to: &str,
     (path, body): (&str, &Body),
     patience: Option<Duration>,
-) -> Result<Outcome, Failure> {
+    to: Option<&str>,
+    away: impl FnOnce(Outcome) -> Answer,
+) -> Result<Answer, Failure> {
     let mut gone: Option<Instant> = None;
     loop {
-        match patiently(shell, client, Some(to), client.post(path, body)).await {
-            Ok(outcome) => return Ok(outcome),
+        match patiently(shell, client, to, client.post(path, body)).await {
+            Ok(answer) => return Ok(answer),
             Err(ClientError::Broken(_)) if patience.is_some() && gone.is_none() => {
                 shell.note("the node has gone; it is asked again when it is back");
                 gone = Some(Instant::now());
@@ -146,7 +149,7 @@ pub(super) async fn insist<Body: Serialize>(
                 if gone.zip(patience).is_some_and(|(since, patience)| since.elapsed() < patience) => {}
             Err(_) if gone.is_some() => {
                 let seconds = patience.unwrap_or_default().as_secs();
-                return Ok(Outcome::Unreachable {
+                return Ok(away(Outcome::Unreachable {
                     reason: format!("the node went away and was not back within {seconds} s"),
                 });
             }

@@ -143,7 +143,7 @@ impl Engine {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
             messages: Messages::load(store, &settings, now)?,
-            groups: Groups::load(store)?,
+            groups: Groups::load(store, now)?,
             member: Member::new(issuer),
             core: Core {
                 now,

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::blob::{serve, shelf as blob_shelf};
 use crate::delivery::mailbox;
-use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
+use crate::engine::groups::{answers, group_frames, multicast, shelf, streams, tree, wanted};
 use crate::engine::messages::blobs::taking;
 use crate::engine::messages::mail::awaited;
 use crate::engine::messages::{anycast, inbox, named_requests, services};
@@ -29,6 +29,7 @@ impl Engine {
         let partial = fragments::MAX_PARTIAL * self.neighbours.links.iter().count();
         let waiting = self.groups.multicast.waiting.iter().map(group_frames::Waiting::size).sum();
         vec![
+            table("answers kept, bytes", self.groups.answers.bytes(), answers::MAX_BYTES),
             table("anycasts", self.messages.anycasts.open(), anycast::MAX_OPEN),
             table("blobs", self.messages.blobs.shelf.len(), blob_shelf::MAX_BLOBS),
             table("blob offers", self.messages.blobs.takes.len(), taking::MAX_TAKES),

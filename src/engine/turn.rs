@@ -130,7 +130,7 @@ impl Engine {
                 Timer::Anycast => messages.anycasts.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Mail => messages.mail.next_wake(core.now),
-                Timer::Confirmations => first(&[groups.confirmations.next_wake(), groups.answers.next_wake()]),
+                Timer::Confirmations => first(&[groups.confirmations.next_wake(), groups.answers.next_wake(core.now)]),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
                 Timer::Locating => routing.next_question(),

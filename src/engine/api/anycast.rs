@@ -94,4 +94,7 @@ pub struct GroupRequest {
     pub lifetime: Duration,
     /// The most answers that are wanted, 1 to 4,096: it ends when so many have come.
     pub most: u32,
+    /// The application's name for it: who asks under a name that is known is told all the answers to the first, and its outcome. A named request
+    /// outlives a restart from when it has left.
+    pub id: Option<SendId>,
 }

@@ -119,7 +119,7 @@ impl Way {
             Self::Confirmed => publish(Some(1)),
             Self::GroupRequest => {
                 let (topic, payload) = ("plant/news".to_owned(), payload.clone());
-                Command::GroupRequest(GroupRequest { topic, payload, policy: None, lifetime, most: 1 })
+                Command::GroupRequest(GroupRequest { topic, payload, policy: None, lifetime, most: 1, id: None })
             }
             Self::Broadcast => {
                 Command::Broadcast(Broadcast { payload: payload.clone(), ack: Ack::End, policy: None, lifetime })
