@@ -151,7 +151,7 @@ pub(super) async fn insist<Body: Serialize, Answer: DeserializeOwned>(
                 let seconds = patience.unwrap_or_default().as_secs();
                 return Ok(away(Outcome::Unreachable {
                     reason: format!("the node went away and was not back within {seconds} s"),
-                });
+                }));
             }
             Err(error) => return Err(error.into()),
         }

@@ -68,9 +68,9 @@ struct Stored {
     most: u32,
     neighbours: u32,
     expiry: Unix,
-    /// Once it has ended, how long it took, in microseconds.
+    /// Once it has ended, how long it took, in microseconds, and how many have answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ended: Option<u64>,
+    ended: Option<(u64, u32)>,
 }
 
 /// An answer, as it is stored under the request's name and that of the device that gave it.
@@ -95,7 +95,8 @@ struct Named {
 impl Named {
     fn outcome(&self) -> Option<Outcome> {
         let stored = self.stored.as_ref()?;
-        Some(outcome(self.answers.len(), stored.ended?, stored.neighbours))
+        let (latency, answers) = stored.ended?;
+        Some(outcome(answers, latency, stored.neighbours))
     }
 }
 
@@ -110,8 +111,8 @@ pub(in crate::engine) struct Answers {
     bytes: usize,
 }
 
-fn outcome(answers: usize, latency_us: u64, neighbours: u32) -> Outcome {
-    match u32::try_from(answers).unwrap_or(u32::MAX) {
+fn outcome(answers: u32, latency_us: u64, neighbours: u32) -> Outcome {
+    match answers {
         0 => Outcome::Expired { reason: format!("{neighbours} neighbours got it, and nobody has answered") },
         subscribers => Outcome::Heard { latency_us, subscribers, neighbours },
     }
@@ -305,12 +306,13 @@ impl Groups {
         let Some((asked, told)) = self.answers.asked.remove(&id) else { return };
         let Asked { token, topic, wanted, neighbours, since, .. } = asked;
         let latency = micros(core.now.time.since(since));
-        let outcome = outcome(told.len(), latency, neighbours);
+        let told = u32::try_from(told.len()).unwrap_or(u32::MAX);
+        let outcome = outcome(told, latency, neighbours);
         core.note_failure(crate::wire::topic::group(&topic), &outcome);
         let named = wanted.id.and_then(|id| Some((id, self.answers.named.get_mut(&id)?)));
         let Some((id, named)) = named else { return core.finish(token, Reply::Outcome(outcome)) };
         if let Some(stored) = &mut named.stored {
-            stored.ended = Some(latency);
+            stored.ended = Some((latency, told));
             write(core, &id, stored);
         }
         for token in core::iter::once(token).chain(core::mem::take(&mut named.askers)) {
