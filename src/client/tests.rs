@@ -29,7 +29,7 @@ fn commands() -> Vec<(Command, Right)> {
     let (class, policy) = (send.class, None);
     let anycast = Anycast { service: "adder".into(), payload: vec![1], class, policy, lifetime, kind };
     let request = InnerId { stream: StreamId([1; 16]), sequence: 1 };
-    let asked = GroupRequest { topic: "a/b".into(), payload: vec![1], policy: None, lifetime, most: 3 };
+    let asked = GroupRequest { topic: "a/b".into(), payload: vec![1], policy: None, lifetime, most: 3, id: None };
     let broadcast = Broadcast { payload: vec![1], ack: Ack::None, policy: None, lifetime };
     vec![
         (Command::Send(send.clone()), Right::Send),
