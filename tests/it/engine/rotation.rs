@@ -153,7 +153,11 @@ fn a_clock_that_leaps_and_is_right_again_in_the_same_epoch_costs_no_link() {
         let before = (mesh.nodes[1].own, mesh.link(0, 1), mesh.link(1, 2));
         assert!(before.1.is_some() && before.2.is_some());
         mesh.skew.insert(1, ahead);
+        // It has something to do meanwhile.
+        mesh.send(1, "c", b"of another time", Ack::End, 60);
         mesh.run(seconds(60));
+        let stepped = |event: &Event| matches!(event, Event::ClockStepped { .. });
+        assert!(mesh.events(1).iter().any(stepped), "{ahead} s: it notices");
         mesh.skew.remove(&1);
         mesh.run(seconds(60));
         assert_eq!((mesh.nodes[1].own, mesh.link(0, 1), mesh.link(1, 2)), before, "{ahead} s");
