@@ -272,6 +272,9 @@ impl Mesh {
     /// Lets go of what was sent, told and seen, so that a long run takes no more memory than a short one.
     pub fn forget_past(&mut self) {
         self.ended.clear();
+        self.patience.clear();
+        self.given.clear();
+        self.sent_beside.clear();
         for node in &mut self.nodes {
             node.replies.clear();
             node.sent.clear();

@@ -31,8 +31,6 @@ const MOST: u64 = 400;
 struct Site {
     place: Place,
     shim: PathBuf,
-    /// The address of each mailbox, so that it has the same after a restart.
-    listen: [String; 2],
 }
 
 impl Site {
@@ -41,13 +39,11 @@ impl Site {
         let shim = shim(place.path())?;
         place.pair();
         let gateway = place.start(&["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE]);
-        let listen = BOXES.map(|name| {
+        for name in BOXES {
             let ticket =
                 place.done(&["realm", "invite", "plant", "--name", name, "--role", "mailbox", "--contact", "all"]);
             place.done(&["join", &ticket, "--dir", name]);
-            let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
-            format!("/ip4/127.0.0.1/tcp/{}", free.port())
-        });
+        }
         // Room for a few of the gateway's mails; the others go to the other one.
         append(&place.at("box").join("config.toml"), "\n[mail]\nquota = \"32KB\"\n");
         append(&place.at("meter").join("config.toml"), "\n[mail]\nreceive = true\n");
@@ -56,24 +52,31 @@ impl Site {
         until(|| counter(&place, "meter", "mail_prekeys_told") > 0);
         meter.kill();
         drop(gateway);
-        Some(Self { place, shim, listen })
+        Some(Self { place, shim })
     }
 
-    /// Starts a mailbox whose store is under the shim, if a journal is named.
-    fn mailbox(&self, at: usize, journal: Option<&Path>) -> Running {
-        let other = &self.listen[1 - at];
-        let run = ["run", "--dir", BOXES[at], "--no-mdns", "--listen", &self.listen[at], "--bootstrap", other];
-        let mut command = self.place.command(&run);
-        if let Some(journal) = journal {
-            command.env("LD_PRELOAD", &self.shim).env("POWER_JOURNAL", journal);
-            command.env("POWER_DIRECTORY", self.place.at(BOXES[at]).join("store"));
+    /// Starts the mailboxes, with their stores under the shim if journals are named.
+    fn mailboxes(&self, journals: Option<&[PathBuf; 2]>) -> Vec<Running> {
+        let mut running: Vec<Running> = Vec::new();
+        for at in 0..2 {
+            let run = ["run", "--dir", BOXES[at], "--no-mdns", "--listen", ANYWHERE];
+            let mut command = self.place.command(&run);
+            for other in &running {
+                command.args(["--bootstrap", other.address()]);
+            }
+            if let Some(journals) = journals {
+                command.env("LD_PRELOAD", &self.shim).env("POWER_JOURNAL", &journals[at]);
+                command.env("POWER_DIRECTORY", self.place.at(BOXES[at]).join("store"));
+            }
+            running.push(Running::started(command, &self.place.at("diagnostics")));
         }
-        Running::started(command, &self.place.at("diagnostics"))
+        running
     }
 
-    fn node(&self, name: &str) -> Running {
-        let [one, other] = &self.listen;
-        let run = ["run", "--dir", name, "--no-mdns", "--listen", ANYWHERE, "--bootstrap", one, "--bootstrap", other];
+    /// Starts a node beside them.
+    fn node(&self, name: &str, mailboxes: &[Running]) -> Running {
+        let mut run = vec!["run", "--dir", name, "--no-mdns", "--listen", ANYWHERE];
+        mailboxes.iter().for_each(|other| run.extend(["--bootstrap", other.address()]));
         self.place.start(&run)
     }
 }
@@ -138,24 +141,26 @@ fn what_is_in_custody_outlives_a_loss_of_power_of_all_mailboxes_at_once() {
     for round in 0..number("M2MESH_CUSTODY_POWER_ROUNDS", 1) {
         let Some(site) = Site::new() else { return };
         // Each makes its store before the shim follows it.
-        (0..2).for_each(|at| site.mailbox(at, None).kill());
+        site.mailboxes(None).iter_mut().for_each(Running::kill);
         let stores = BOXES.map(|name| site.place.at(name).join("store"));
         let journals = BOXES.map(|name| site.place.at(&format!("{name}.journal")));
         let mut disks = [0, 1].map(|at| Disk::read(&stores[at]));
-        let mut running: Vec<Running> = (0..2).map(|at| site.mailbox(at, Some(&journals[at]))).collect();
-        let mut gateway = site.node("plant");
+        let mut running = site.mailboxes(Some(&journals));
+        let mut gateway = site.node("plant", &running);
         let reported = send(&site, 1 + random.below(150), || running.iter_mut().for_each(Running::kill));
         gateway.kill();
         for at in 0..2 {
             disks[at].replay(&fs::read(&journals[at]).expect("a journal"));
+            let left = site.place.at(&format!("{}.left", BOXES[at]));
+            disks[at].lose_power(Luck::draw(&mut random), &left, &mut random);
             fs::remove_dir_all(&stores[at]).expect("it is removed");
-            disks[at].lose_power(Luck::draw(&mut random), &stores[at], &mut random);
+            fs::rename(left, &stores[at]).expect("it takes its place");
         }
-        let running: Vec<Running> = (0..2).map(|at| site.mailbox(at, None)).collect();
+        let running = site.mailboxes(None);
         for at in 0..2 {
             kept[at] += mails(&site.place, BOXES[at]);
         }
-        let meter = site.node("meter");
+        let meter = site.node("meter", &running);
         until(|| BOXES.iter().all(|name| mails(&site.place, name) == 0));
         let mut times = BTreeMap::<u64, u64>::new();
         for line in site.place.done(&["receive", "--dir", "meter"]).lines() {

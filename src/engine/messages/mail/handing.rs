@@ -12,6 +12,7 @@
 //! 1. A mail that is under way is not handed on again before [`PATIENCE`] is over.
 
 use super::awaited::{Entry, Held};
+use super::statements::MAX_SHUNNED;
 use super::{Shunned, key};
 use crate::counter::Counter;
 use crate::delivery::mailbox::Owner;
@@ -183,7 +184,7 @@ impl Messages {
             Some(name) => (routing.parents_of(core, name), self.shunned_for(name, header.class, core.now.time)),
             None => (routing.advertising(core, header.mail.iter().map(|mail| &mail.tag)), Vec::new()),
         };
-        if parents.is_empty() {
+        if parents.is_empty() || shunned.len() >= MAX_SHUNNED {
             return None;
         }
         let segment = Some(header.segment);
@@ -194,8 +195,13 @@ impl Messages {
 
     /// Custodians that do not take mail of a class for a receiver now.
     pub(super) fn shunned_for(&self, to: &Name, class: Class, now: Time) -> Vec<Pseudonym> {
-        let shuns = |by: &Shunned| by.until > now && by.class <= class;
-        let shunned = self.mail.shunned.iter().filter(|((name, _), by)| name == to && shuns(by));
-        shunned.map(|((_, by), _)| *by).collect()
+        self.shunning(to, class, now).map(|(by, _)| by).collect()
+    }
+
+    /// The same, each with the time at which it may be asked again.
+    pub(super) fn shunning(&self, to: &Name, class: Class, now: Time) -> impl Iterator<Item = (Pseudonym, Time)> {
+        let shuns = move |by: &Shunned| by.until > now && by.class <= class;
+        let shunned = self.mail.shunned.iter().filter(move |((name, _), by)| name == to && shuns(by));
+        shunned.map(|((_, by), shunned)| (*by, shunned.until))
     }
 }

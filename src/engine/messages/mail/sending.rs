@@ -9,7 +9,7 @@
 //!    message that asks for the receiver's confirmation.
 
 use super::awaited::{Entry, Held};
-use super::statements::seal_of;
+use super::statements::{MAX_SHUNNED, seal_of};
 use crate::counter::Counter;
 use crate::delivery::departure::Departure;
 use crate::delivery::lane::Lane;
@@ -85,7 +85,12 @@ impl Messages {
             }
             let policy = lane.send_policy.policy.clone();
             let (asked, bytes) = ((lane.class, &policy), next.bytes + AROUND);
-            let Some(way) = self.way_to_custodian(core, neighbours, routing, name, asked, bytes) else { continue };
+            let Some(way) = self.way_to_custodian(core, neighbours, routing, name, asked, bytes) else {
+                // One that has refused may take it later.
+                let again = self.shunning(name, lane.class, core.now.time).map(|(_, until)| until).min();
+                again.into_iter().for_each(|again| self.sends.look_again_by(again));
+                continue;
+            };
             let busy = neighbours.links.get(way.link).is_none_or(|link| !link.takes(lane.class))
                 || neighbours.is_busy(core, way.link, lane.class);
             if busy {
@@ -221,6 +226,9 @@ impl Messages {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let wants = Wants { policy: policy.clone(), time: None, bytes };
         let shunned = self.shunned_for(name, class, core.now.time);
+        if shunned.len() >= MAX_SHUNNED {
+            return None;
+        }
         let parents = routing.parents_of(core, name);
         let route = routing.route_to_custodian(core, neighbours, None, &wants, (&parents, &shunned))?;
         let end = route.nodes.last().copied()?;

@@ -37,9 +37,9 @@ use std::collections::VecDeque;
 const AGAIN: Duration = Duration::from_secs(60);
 /// For how long a custodian is not asked again that keeps nothing for a receiver.
 const SHUN: Duration = Duration::from_secs(60);
-/// The most custodians that are remembered as keeping nothing for one receiver. Drop policy: the one that would be asked again first is
-/// forgotten, and asked again (`custodians_forgotten`).
-const MAX_SHUNNED: usize = 16;
+/// The most custodians that are remembered as keeping nothing for one receiver. While there are as many, no other one is asked; those
+/// that were asked for what is less urgent count less. Drop policy: the one that would be asked again first is forgotten (`custodians_forgotten`).
+pub(super) const MAX_SHUNNED: usize = 16;
 
 /// The most statements that wait for a credential. Drop policy: the oldest is dropped (`custody_refused`); its mail is sent again.
 pub(in crate::engine) const MAX_UNPROVED: usize = 64;
@@ -193,11 +193,9 @@ impl Messages {
         self.note_custody(core, to, name, custody.verdict);
         if custody.verdict != CustodyVerdict::Kept {
             core.count(Counter::MailNotTaken, 1);
-            let others = self.shun(core, to.clone(), entry.class, custody, &key);
-            self.sends.handle_let_go(to, &custody.frame);
-            let again = core.now.time + SHUN;
+            self.shun(core, to.clone(), entry.class, custody, &key);
             // Another custodian is asked at once.
-            return if others { self.sends.look_again_by(again) } else { self.sends.reopen(to.clone(), again) };
+            return self.sends.handle_let_go(to, &custody.frame);
         }
         core.count(Counter::MailTaken, 1);
         let left = entry.expiry.since(core.now.unix);
@@ -237,9 +235,8 @@ impl Messages {
         core.journal.write(Write::Delete { table: Table::Mail, key: key(number) });
     }
 
-    /// A custodian keeps nothing for a receiver: nothing at all, or nothing that is not more urgent. Returns whether all that do so are
-    /// remembered, so that another one may be asked.
-    fn shun(&mut self, core: &mut Core, to: Name, class: Class, custody: &Custody, by: &Pseudonym) -> bool {
+    /// A custodian keeps nothing for a receiver: nothing at all, or nothing that is not more urgent.
+    fn shun(&mut self, core: &mut Core, to: Name, class: Class, custody: &Custody, by: &Pseudonym) {
         let (now, shunned) = (core.now.time, &mut self.mail.shunned);
         shunned.retain(|_, shunned| shunned.until > now);
         let of_one = shunned.iter().filter(|((name, known), _)| *name == to && known != by);
@@ -250,7 +247,6 @@ impl Messages {
         }
         let class = if custody.verdict == CustodyVerdict::OverQuota { class } else { Class::Alarm };
         shunned.insert((to, *by), Shunned { until: now + SHUN, class });
-        !full
     }
 }
 
