@@ -1,6 +1,6 @@
 //! All mailboxes lose power at one instant, with all that their disks were not made to keep: nothing in custody is lost, and nothing comes twice.
 //!
-//! Real processes: a gateway sends to a meter that is away, over two mailboxes, the nearer of which has little room. It asks for the confirmation of
+//! Real processes: a gateway sends to a meter that is away, over two mailboxes, each of which has little room. It asks for the confirmation of
 //! the next hop, which is custody, so a message that has been reported as `sent` is with the mailboxes alone. At a random moment both are killed,
 //! and of the files of their stores is left what a loss of power leaves (`power/disk.rs`). The gateway stays away. What the meter then receives
 //! must hold every message that was reported, each once. `M2MESH_CUSTODY_POWER_ROUNDS=20` for a long run, `M2MESH_CUSTODY_POWER_SEED` to repeat what is drawn.
@@ -44,8 +44,10 @@ impl Site {
                 place.done(&["realm", "invite", "plant", "--name", name, "--role", "mailbox", "--contact", "all"]);
             place.done(&["join", &ticket, "--dir", name]);
         }
-        // Room for a few of the gateway's mails; the others go to the other one.
-        append(&place.at("box").join("config.toml"), "\n[mail]\nquota = \"32KB\"\n");
+        // Room for two of the gateway's mails; the others go to the other one.
+        for name in BOXES {
+            append(&place.at(name).join("config.toml"), "\n[mail]\nquota = \"80KB\"\n");
+        }
         append(&place.at("meter").join("config.toml"), "\n[mail]\nreceive = true\n");
         let run = ["run", "--dir", "meter", "--no-mdns", "--listen", ANYWHERE, "--bootstrap", gateway.address()];
         let mut meter = place.start(&run);
@@ -147,7 +149,7 @@ fn what_is_in_custody_outlives_a_loss_of_power_of_all_mailboxes_at_once() {
         let mut disks = [0, 1].map(|at| Disk::read(&stores[at]));
         let mut running = site.mailboxes(Some(&journals));
         let mut gateway = site.node("plant", &running);
-        let reported = send(&site, 1 + random.below(150), || running.iter_mut().for_each(Running::kill));
+        let reported = send(&site, 60 + random.below(180), || running.iter_mut().for_each(Running::kill));
         gateway.kill();
         for at in 0..2 {
             disks[at].replay(&fs::read(&journals[at]).expect("a journal"));
