@@ -4,8 +4,10 @@
 //! than a target, and shrinks when they wait for more, so that a transfer takes what others leave. How long chunks wait is
 //! the time from asking for one to its arrival, less the shortest such time of the last two minutes. The target is a part of that
 //! shortest time, and [`MOST_TARGET`] at most: what is on its way when a path breaks is sent again, so the window is no larger than
-//! the path is long. Where one chunk at a time fills a short path, one chunk is lost at most. The window begins at one chunk and
-//! doubles each round until chunks wait for half the target (slow start). A chunk that does not come halves it.
+//! the path is long. The window begins at one chunk and doubles each round until chunks wait for half the target (slow start). A
+//! chunk that does not come halves it.
+//!
+//! On a path on which a chunk takes less than [`SHORT`] the window is one chunk: that is fast enough, and a cut costs one chunk.
 //!
 //! The time after which a chunk is taken for lost follows RFC 6298, and doubles while none comes.
 //!
@@ -17,6 +19,8 @@ use core::time::Duration;
 
 /// How long chunks may wait in queues at most: less than what a link's queue holds, so that it is never full of them.
 pub const MOST_TARGET: Duration = Duration::from_millis(40);
+/// The shortest time of a path on which more than one chunk is on its way: one at a time is 6.5 MB/s there.
+const SHORT: Duration = Duration::from_millis(5);
 /// The part of the shortest time that chunks may wait in queues.
 const TARGET_PART: u64 = 3;
 /// Most chunks on their way from one holder.
@@ -78,15 +82,17 @@ impl Window {
             Some((mean, deviation)) => ((mean * 7 + took) / 8, (deviation * 3 + mean.abs_diff(took)) / 4),
         });
         let base = self.base.0.min(self.base.1);
-        let (waited, most) = (took.saturating_sub(base), MOST_TARGET.as_micros());
-        let target = i64::try_from(u128::from(base / TARGET_PART).clamp(1, most)).unwrap_or(i64::MAX);
+        let waited = took.saturating_sub(base);
+        let target = u128::from(base / TARGET_PART).clamp(1, MOST_TARGET.as_micros());
+        let target = i64::try_from(target).unwrap_or(i64::MAX);
         let off = target.saturating_sub_unsigned(waited).clamp(-target, target);
         self.slow_start &= off > target / 2;
         let step = match self.slow_start {
             true => PARTS,
             false => PARTS * off / target * PARTS / self.parts.max(PARTS),
         };
-        self.parts = (self.parts + step).clamp(PARTS, i64::from(MOST) * PARTS);
+        let most = if u128::from(base) < SHORT.as_micros() { 1 } else { MOST };
+        self.parts = (self.parts + step).clamp(PARTS, i64::from(most) * PARTS);
     }
 
     /// A chunk has not come in time.
@@ -133,18 +139,15 @@ mod tests {
         assert!(window.size() > 16, "and it comes back");
     }
 
-    /// A path on which more chunks at a time bring nothing: each takes the processors of those before it.
     #[test]
     fn a_short_path_has_one_chunk_on_it() {
         let (mut window, mut now) = (Window::new(Time(0)), Time(0));
-        let mut most = 0;
         for at in 0..2_000_u64 {
-            let took = Duration::from_micros(1_000 * window.size() as u64 + at * 37 % 500);
+            let took = Duration::from_micros(1_000 + at * 37 % 500);
             now = now + took;
             window.came(took, now);
-            most = most.max(if at < 20 { 0 } else { window.size() });
+            assert_eq!(window.size(), 1);
         }
-        assert_eq!(most, 1);
     }
 
     /// A path whose length is ten chunks at its rate: the window fills it, and little more.
