@@ -23,10 +23,14 @@ use std::time::Duration;
 
 mod daily;
 mod layout;
+mod post;
+mod schedule;
 mod track;
 
 pub use daily::{DAY, Daily};
 pub use layout::{Keyed, Layout, Segment};
+pub use post::{LEAST_AWAKE, MOST_TOLD, Post};
+pub use schedule::{Schedule, wakings};
 pub use track::place;
 
 /// The plan of one run.
@@ -198,6 +202,10 @@ pub struct Device {
     pub forwarding: bool,
     /// The area whose link state it shares.
     pub area: u32,
+    /// The roles that the operator gives it, as a bit map.
+    pub roles: u16,
+    /// What becomes of its mail, and of that of others.
+    pub post: Post,
 }
 
 /// A point of a track.
@@ -209,19 +217,6 @@ pub struct Waypoint {
     pub x: f64,
     /// The position in metres north.
     pub y: f64,
-}
-
-/// A schedule of a radio: the device is awake for `awake` in every period `every`, for the first time at `phase`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// The time from one awakening to the next.
-    pub every: Duration,
-    /// The time for which it stays on.
-    pub awake: Duration,
-    /// The time of its first awakening after the warm-up; it is on before.
-    pub phase: Duration,
-    /// The time for which it stays on after the end of the warm-up, having awoken before.
-    pub left: Duration,
 }
 
 /// Two devices that can link over a bearer, as far as reach, windows and faults allow.

@@ -13,7 +13,7 @@
 //! 2. Each pair of devices has at most one edge, and all edges are known from the start and within reach.
 
 use super::measured::is_measured;
-use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan};
+use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan, Post};
 use crate::scenario::Problem;
 use crate::world::ledger::LEAST_SIZE;
 use m2mesh::id::Name;
@@ -101,9 +101,11 @@ impl Layout {
         let devices = &mut self.plan.devices;
         let areas = devices.iter().any(|device| device.area != devices[0].area);
         type Which = fn(&crate::plan::Device) -> bool;
-        let kinds: [(Which, &str, &'static str); 8] = [
+        let kinds: [(Which, &str, &'static str); 10] = [
             (|device| device.track.len() > 1, "move", "they stay where they are at the start"),
             (|device| !device.schedules.is_empty(), "sleep", "they are always awake"),
+            (|device| device.post.takes, "take mail", "nobody keeps any for them"),
+            (|device| device.roles != 0, "have roles", "they have none"),
             (|device| device.battery.is_some(), "have batteries", "they never run out"),
             (|device| !device.work.is_zero(), "work on what they are sent", "they take it at once"),
             (|device| !device.start_up.is_zero(), "have applications that start later", "they start at once"),
@@ -123,6 +125,7 @@ impl Layout {
         for device in devices.iter_mut() {
             device.track.truncate(1);
             device.schedules.clear();
+            (device.roles, device.post) = (0, Post::default());
             (device.battery, device.forwarding, device.area, device.target_links) = (None, true, 0, 0);
         }
         found.into_iter().for_each(|(what, instead)| self.tell(what, instead));

@@ -56,6 +56,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("far-links", include_str!("../../../scenarios/far-links.toml")),
     ("wellheads", include_str!("../../../scenarios/wellheads.toml")),
     ("city-meters", include_str!("../../../scenarios/city-meters.toml")),
+    ("sleepy-meters", include_str!("../../../scenarios/sleepy-meters.toml")),
+    ("store-forward-24h", include_str!("../../../scenarios/store-forward-24h.toml")),
     ("vending", include_str!("../../../scenarios/vending.toml")),
     ("vitals", include_str!("../../../scenarios/vitals.toml")),
     ("interlock", include_str!("../../../scenarios/interlock.toml")),

@@ -13,7 +13,8 @@ use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Engine, Settings};
 use m2mesh::event_log::{HEAD_KEY, verify_live};
-use m2mesh::id::{CredentialHash, IssuerId, Pseudonym};
+use m2mesh::id::{CredentialHash, Handle, IssuerId, Pseudonym};
+use m2mesh::identity::credential::OwnCredential;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
@@ -149,6 +150,7 @@ impl Device {
         medium.witness(|witness| {
             witness.note_credentials(self.index, hashes(&membership));
             witness.note_pseudonyms(pseudonyms(&membership));
+            witness.note_handles(self.index, handles(&membership));
         });
         medium.onlook(|onlooker| onlooker.note_membership(self.index, &membership));
         if medium.may_lie(self.index) {
@@ -157,7 +159,7 @@ impl Device {
         }
         let owner: Owner = ((self.index as u64) << 32) | self.lives;
         let seed = seed_of(self.seed, owner);
-        let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, ledger.clone());
+        let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, (ledger, medium));
         disk.set_failure(self.disk_failure);
         let opener = SimOpener {
             device: self.index,
@@ -302,13 +304,19 @@ pub fn hashes(membership: &Membership) -> Vec<CredentialHash> {
 
 /// Returns the hashes of all credentials of a membership, with their pseudonyms.
 pub fn pseudonyms(membership: &Membership) -> Vec<(CredentialHash, Pseudonym)> {
-    let (mut at, until, length) = (membership.valid_from(), membership.valid_until(), membership.epoch_length());
-    let mut hashes = Vec::new();
-    while at < until {
-        hashes.extend(membership.credential(at).map(|own| (own.hash, own.pseudonym())));
-        at = at + Duration::from_secs(length.seconds());
-    }
-    hashes
+    credentials(membership).map(|own| (own.hash, own.pseudonym())).collect()
+}
+
+/// Returns the handles of a membership's credentials.
+pub fn handles(membership: &Membership) -> Vec<Handle> {
+    credentials(membership).map(|own| own.body.handle).collect()
+}
+
+fn credentials(membership: &Membership) -> impl Iterator<Item = &Arc<OwnCredential>> {
+    let length = Duration::from_secs(membership.epoch_length().seconds());
+    let times = std::iter::successors(Some(membership.valid_from()), move |at| Some(*at + length));
+    let until = membership.valid_until();
+    times.take_while(move |at| *at < until).filter_map(|at| membership.credential(at))
 }
 
 /// Derives a seed of its own for each purpose.

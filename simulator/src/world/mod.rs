@@ -263,6 +263,7 @@ impl World {
             Item::Sleep { device, asleep } => {
                 self.energy.set_asleep(device, asleep);
                 self.medium.set_dark(device, asleep);
+                self.medium.witness(|witness| witness.note_sleep(device, asleep));
             }
             Item::Meter => self.read_meters(),
             Item::Fault { fault, begins } => self.handle_fault(fault, begins),

@@ -89,6 +89,8 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         target_links: 0,
         forwarding: true,
         area: 0,
+        roles: 0,
+        post: crate::plan::Post::default(),
     };
     let edge = |(a, b): &(usize, usize)| Edge { a: *a, b: *b, bearer: 0, shapes: [mesh.shape; 2], known: true };
     let flow = Flow {

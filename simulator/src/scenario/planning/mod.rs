@@ -2,7 +2,8 @@
 //!
 //! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of
 //! other files in [`files`]). Then follow the pairs that can link with each other ([`links`], with the graphs of
-//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the segments and readers ([`layout`]), the policies
+//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the devices that keep the mail of
+//! others ([`parents`]), the segments and readers ([`layout`]), the policies
 //! ([`policies`]), the traffic ([`traffic`]), the faults ([`faults`]) and the expectations ([`expectations`]). Each
 //! step uses the results of the earlier ones, and reports errors with file and line.
 //!
@@ -21,6 +22,7 @@ mod kinds;
 mod layout;
 mod links;
 mod names;
+mod parents;
 mod policies;
 mod reach;
 mod sleeping;

@@ -32,6 +32,8 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         target_links: 0,
         forwarding: true,
         area: 0,
+        roles: 0,
+        post: crate::plan::Post::default(),
     };
     let edge = |a, b| Edge { a, b, bearer: 0, shapes: [shape; 2], known: true };
     Plan {

@@ -35,14 +35,14 @@ mod sending;
 mod statements;
 
 use crate::delivery::mailbox::{Item, Mailbox, Owner};
+use crate::engine::api::MailRecord;
 use crate::engine::store::{Read, ReadError, Table};
 use crate::id::{CredentialHash, LinkId, Name, OuterId, Pseudonym};
-use crate::time::{Now, Time, Unix};
+use crate::time::{Now, Time};
 use crate::wire;
 use crate::wire::data::Class;
 use awaited::Awaited;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use statements::Statement;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -87,26 +87,12 @@ pub(in crate::engine) struct Kept {
     came: Option<(LinkId, OuterId)>,
 }
 
-/// A mail as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    owner: Option<Name>,
-    from: Option<Name>,
-    class: Class,
-    until: Unix,
-    since: Unix,
-    #[serde(with = "serde_bytes")]
-    header: Vec<u8>,
-    #[serde(with = "serde_bytes")]
-    sealed: Vec<u8>,
-}
-
 impl Mail {
     pub(in crate::engine) fn load(store: &dyn Read, quota: u64, now: Now) -> Result<Self, ReadError> {
         let mut mailbox = Mailbox::new(quota);
         store.scan(Table::Mail, &[], &mut |key, value| {
             let number = key.try_into().map(u64::from_be_bytes);
-            if let (Ok(number), Ok(stored)) = (number, wire::decode::<Stored>(value)) {
+            if let (Ok(number), Ok(stored)) = (number, wire::decode::<MailRecord>(value)) {
                 mailbox.restore(number, stored.into());
             }
             true
@@ -139,9 +125,9 @@ impl Mail {
     }
 }
 
-impl From<Stored> for Item<Kept> {
-    fn from(stored: Stored) -> Self {
-        let Stored { owner, from, class, until, since, header, sealed } = stored;
+impl From<MailRecord> for Item<Kept> {
+    fn from(stored: MailRecord) -> Self {
+        let MailRecord { owner, from, class, until, since, header, sealed } = stored;
         let (seal, bytes) = (statements::seal_of(&sealed), header.len() + sealed.len());
         Self {
             owner,
@@ -156,7 +142,7 @@ impl From<Stored> for Item<Kept> {
     }
 }
 
-impl Stored {
+impl MailRecord {
     fn of(item: &Item<Kept>) -> Self {
         let Item { owner, from, class, until, since, seal: _, bytes: _, frame } = item;
         Self {
