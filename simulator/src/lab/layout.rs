@@ -65,6 +65,7 @@ pub fn lay_out(plan: Plan, most: Option<Duration>) -> Result<Layout, Problem> {
     let kept = layout.settle_edges();
     layout.settle_policies();
     layout.settle_realm();
+    layout.settle_flows();
     layout.settle_faults(&kept);
     layout.settle_expectations();
     layout.settle_texts();
@@ -218,6 +219,31 @@ impl Layout {
         self.tell(format!("the policies {} are the scenario's own", listed(&names)), "the usual ones hold");
     }
 
+    /// Has flows to any device and to all go to devices that are named.
+    fn settle_flows(&mut self) {
+        let (everybody, mut found) = ((0..self.names.len()).collect::<Vec<_>>(), Vec::new());
+        for device in &mut self.plan.devices {
+            device.offers.clear();
+        }
+        for flow in &mut self.plan.flows {
+            let (kind, what, instead) = match &flow.kind {
+                FlowKind::Any { servers, request, .. } => {
+                    let to = vec![servers.clone(); flow.from.len()];
+                    let kind = if *request { FlowKind::Request(to) } else { FlowKind::Send(to) };
+                    (kind, "goes to any device that offers a service", "one of them is drawn for each message")
+                }
+                FlowKind::Broadcast => {
+                    let kind = FlowKind::Publish { topics: vec!["all/devices".into()], subscribers: everybody.clone() };
+                    (kind, "goes to all devices", "it is published to them")
+                }
+                FlowKind::Send(_) | FlowKind::Request(_) | FlowKind::Publish { .. } => continue,
+            };
+            flow.kind = kind;
+            found.push((format!("the flow {} {what}", flow.name), instead));
+        }
+        found.into_iter().for_each(|(what, instead)| self.tell(what, instead));
+    }
+
     fn settle_realm(&mut self) {
         if !std::mem::take(&mut self.plan.layout).is_plain() {
             let what = "the realm has segments, or groups whose readers are listed";
@@ -296,6 +322,7 @@ impl Layout {
                 FlowKind::Publish { topics, subscribers } => {
                     topics.len() * (usize::from(place.is_some()) + usize::from(subscribers.contains(&device)))
                 }
+                FlowKind::Any { .. } | FlowKind::Broadcast => 0,
             }
         });
         1 + flows.sum::<usize>()

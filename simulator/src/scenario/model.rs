@@ -147,6 +147,8 @@ pub struct Group {
     /// Whether it takes mail.
     #[serde(default)]
     pub mail: bool,
+    /// The services that it offers.
+    pub offers: Option<Spanned<Vec<String>>>,
     /// The most that it keeps for one receiver.
     pub mail_quota: Option<Spanned<Size>>,
     pub power: Option<Power>,
@@ -286,6 +288,8 @@ pub struct Traffic {
     pub class: Option<Spanned<ClassName>>,
     pub policy: Option<Spanned<String>>,
     pub partners: Option<Spanned<usize>>,
+    /// Whether a request to any may be executed again.
+    pub repeat: Option<Spanned<bool>>,
     pub deadline: Option<Period>,
     pub begin: Option<Spanned<Offset>>,
     pub end: Option<Spanned<Period>>,
@@ -297,6 +301,7 @@ pub enum TrafficKind {
     Send,
     Request,
     Publish,
+    Broadcast,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -58,6 +58,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("city-meters", include_str!("../../../scenarios/city-meters.toml")),
     ("sleepy-meters", include_str!("../../../scenarios/sleepy-meters.toml")),
     ("store-forward-24h", include_str!("../../../scenarios/store-forward-24h.toml")),
+    ("anycast-failover", include_str!("../../../scenarios/anycast-failover.toml")),
+    ("broadcast-narrowed", include_str!("../../../scenarios/broadcast-narrowed.toml")),
     ("vending", include_str!("../../../scenarios/vending.toml")),
     ("vitals", include_str!("../../../scenarios/vitals.toml")),
     ("interlock", include_str!("../../../scenarios/interlock.toml")),

@@ -171,9 +171,20 @@ fn pairs(plan: &Plan) -> BTreeSet<(usize, usize)> {
     let ordered = |one: usize, other: usize| (one.min(other), one.max(other));
     let mut pairs: BTreeSet<_> = plan.edges.iter().map(|edge| ordered(edge.a, edge.b)).collect();
     for flow in &plan.flows {
-        if let FlowKind::Send(to) | FlowKind::Request(to) = &flow.kind {
-            let each = flow.from.iter().zip(to);
-            pairs.extend(each.flat_map(|(from, to)| to.iter().map(|to| ordered(*from, *to))));
+        let all: Vec<usize>;
+        let (one, many) = match &flow.kind {
+            FlowKind::Send(to) | FlowKind::Request(to) => (&to[..], None),
+            FlowKind::Any { servers, .. } => (&[][..], Some(servers)),
+            FlowKind::Broadcast => {
+                all = (0..plan.devices.len()).collect();
+                (&[][..], Some(&all))
+            }
+            FlowKind::Publish { .. } => continue,
+        };
+        let each = flow.from.iter().zip(one);
+        pairs.extend(each.flat_map(|(from, to)| to.iter().map(|to| ordered(*from, *to))));
+        for to in many.into_iter().flatten() {
+            pairs.extend(flow.from.iter().map(|from| ordered(*from, *to)));
         }
     }
     pairs.retain(|(one, other)| one != other);

@@ -91,6 +91,7 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         area: 0,
         roles: 0,
         post: crate::plan::Post::default(),
+        offers: Vec::new(),
     };
     let edge = |(a, b): &(usize, usize)| Edge { a: *a, b: *b, bearer: 0, shapes: [mesh.shape; 2], known: true };
     let flow = Flow {

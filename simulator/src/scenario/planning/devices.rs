@@ -77,6 +77,7 @@ impl Planning<'_> {
                     quota: self.mail_quota(group)?,
                     parents: Vec::new(),
                 },
+                offers: self.offers(group)?,
             });
             self.carried.push(carried.clone());
             self.degrees.push(member.degrees);

@@ -34,6 +34,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         area: 0,
         roles: 0,
         post: crate::plan::Post::default(),
+        offers: Vec::new(),
     };
     let edge = |a, b| Edge { a, b, bearer: 0, shapes: [shape; 2], known: true };
     Plan {

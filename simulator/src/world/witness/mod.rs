@@ -233,6 +233,11 @@ impl Witness {
         self.pushes.beside
     }
 
+    /// Returns the number of frames of publications and broadcasts that were pushed to neighbours.
+    pub fn pushed(&self) -> u64 {
+        self.pushes.given_in_all
+    }
+
     /// Returns the bytes of frames that a device has forwarded for others.
     pub fn forwarded(&self, device: usize) -> u64 {
         self.attempts.forwarded.get(&device).copied().unwrap_or_default()
