@@ -196,6 +196,8 @@ pub struct Device {
     pub work: Duration,
     /// The time from the start of its node until its application listens to topics and offers its service.
     pub start_up: Duration,
+    /// The time from the start of its node within which it begins to dial, at a random moment.
+    pub start_within: Duration,
     /// The number of links that it seeks among members of which it hears, in addition to those of its edges.
     pub target_links: u32,
     /// Whether it forwards for others. A device that does is a router, and one that does not is a leaf.

@@ -102,13 +102,14 @@ impl Layout {
         let devices = &mut self.plan.devices;
         let areas = devices.iter().any(|device| device.area != devices[0].area);
         type Which = fn(&crate::plan::Device) -> bool;
-        let kinds: [(Which, &str, &'static str); 10] = [
+        let kinds: [(Which, &str, &'static str); 11] = [
             (|device| device.track.len() > 1, "move", "they stay where they are at the start"),
             (|device| !device.schedules.is_empty(), "sleep", "they are always awake"),
             (|device| device.post.takes, "take mail", "nobody keeps any for them"),
             (|device| device.roles != 0, "have roles", "they have none"),
             (|device| device.battery.is_some(), "have batteries", "they never run out"),
             (|device| !device.work.is_zero(), "work on what they are sent", "they take it at once"),
+            (|device| !device.start_within.is_zero(), "wait before they dial", "they dial at once"),
             (|device| !device.start_up.is_zero(), "have applications that start later", "they start at once"),
             (|device| !device.forwarding, "are leaves", "they forward as all others do"),
             (|device| device.area != 0, "are in areas", "all are in one"),

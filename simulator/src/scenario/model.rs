@@ -157,6 +157,7 @@ pub struct Group {
     pub processing: Option<Offset>,
     pub work: Option<Offset>,
     pub start_up: Option<Offset>,
+    pub start_within: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
     pub forwarding: Option<bool>,

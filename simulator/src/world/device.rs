@@ -43,6 +43,7 @@ pub struct Device {
     profiles: Bearers,
     bootstrap: Vec<Multiaddr>,
     target_links: u32,
+    start_within: Duration,
     settings: Settings,
     flush: Duration,
     /// The time for which its application processes each message and call.
@@ -82,6 +83,8 @@ pub struct Making {
     pub bootstrap: Vec<Multiaddr>,
     /// The number of links that it seeks in addition to those of its edges.
     pub target_links: u32,
+    /// The time after its start within which it begins to dial.
+    pub start_within: Duration,
     /// The settings of its engine.
     pub settings: Settings,
     /// The time that its disk takes to flush.
@@ -107,6 +110,7 @@ impl Device {
             profiles,
             bootstrap,
             target_links,
+            start_within,
             settings,
             flush,
             work,
@@ -126,6 +130,7 @@ impl Device {
             profiles,
             bootstrap,
             target_links,
+            start_within,
             settings,
             flush,
             work,
@@ -170,6 +175,7 @@ impl Device {
             profiles: self.profiles.clone(),
             bootstrap: self.bootstrap.clone(),
             target_links: self.target_links,
+            start_within: self.start_within,
             link_ids: LinkIds::default(),
         };
         let process = u64::from(seed[0]) | (owner << 8);
@@ -189,7 +195,8 @@ impl Device {
             realm: self.issuer.as_ref().map(|(_, realm)| realm.clone()),
             medium: medium.clone(),
             device: self.index,
-            opener,
+            // Who takes another pseudonym has been on for long.
+            opener: SimOpener { start_within: Duration::ZERO, ..opener },
             // Not what the engine draws.
             seed: seed.map(|byte| !byte),
         };

@@ -55,6 +55,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             profiles: profiles.clone(),
             bootstrap: bootstrap.remove(&index).unwrap_or_default(),
             target_links: planned.target_links,
+            start_within: planned.start_within,
             settings: settings(plan, planned, &profiles),
             flush: planned.flush,
             work: planned.work,

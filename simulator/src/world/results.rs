@@ -279,6 +279,7 @@ fn of_all(
         (Some(_), _) => {}
     }
     put("attached.max", watch.attached as f64);
+    put("dials.peak", medium.witness(|witness| witness.most_dials()) as f64);
     put("links.lost", (watch.lost - warm.lost) as f64);
     if plan.anonymity.rotates() {
         let Turned { links, again, time, longest, .. } = watch.turned;

@@ -86,6 +86,7 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         processing: mesh.processing,
         work: Duration::ZERO,
         start_up: Duration::ZERO,
+        start_within: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,

@@ -68,6 +68,7 @@ impl Planning<'_> {
                 processing: group.processing.unwrap_or_default().0,
                 work: group.work.unwrap_or_default().0,
                 start_up: group.start_up.unwrap_or_default().0,
+                start_within: group.start_within.unwrap_or_default().0,
                 target_links: group.looks_for,
                 forwarding: member.forwarding.or(group.forwarding).unwrap_or(true),
                 area: member.area.or(group.routing_area).unwrap_or_default(),

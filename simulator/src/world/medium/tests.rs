@@ -29,6 +29,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         processing: Duration::ZERO,
         work: Duration::ZERO,
         start_up: Duration::ZERO,
+        start_within: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,

@@ -6,7 +6,7 @@
 //! cannot open sealed parts.
 //!
 //! Files: `cutter` whole frames · `attempts` data frames and their paths · `groups` publications · `link_state` what
-//! routers advertise of their links · `spending` quotas and access windows · `rest` devices that sleep · `custody` mail.
+//! routers advertise of their links · `spending` quotas and access windows · `rest` devices that sleep · `custody` mail · `dials` how many at once.
 //!
 //! Invariants
 //! - The witness changes nothing: no byte, no time, no order.
@@ -15,8 +15,11 @@
 mod attempts;
 mod custody;
 mod cutter;
+mod dials;
 mod groups;
 mod link_state;
+#[cfg(test)]
+mod mail_tests;
 mod rest;
 mod spending;
 #[cfg(test)]
@@ -29,6 +32,7 @@ use super::medium::{NANOS, now};
 use crate::plan::{FaultKind, Plan};
 use attempts::Attempts;
 use custody::Custodies;
+use dials::Dials;
 use groups::Pushes;
 use libp2p::PeerId;
 use link_state::Told;
@@ -57,6 +61,7 @@ pub struct Witness {
     told: Told,
     spending: Spending,
     rest: Rest,
+    dials: Dials,
     custodies: Custodies,
     /// The device of each handle.
     handles: BTreeMap<Handle, usize>,
@@ -144,6 +149,7 @@ impl Witness {
             told: Told::new(plan),
             spending: Spending::new(plan),
             rest: Rest::new(plan),
+            dials: Dials::default(),
             custodies: Custodies::new(plan),
             handles: BTreeMap::new(),
             bulletins: BTreeMap::new(),

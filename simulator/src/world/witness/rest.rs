@@ -77,6 +77,7 @@ impl Witness {
 
     /// Examines a dial to or from a device that rests.
     pub fn note_call(&mut self, from: usize, to: usize) {
+        self.count_dial();
         self.look_at_sleep(from, to, "dials");
     }
 
