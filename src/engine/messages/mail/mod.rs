@@ -18,7 +18,7 @@
 //! again when the custodian lets go of it, and when half of the time has passed that was left; whatever comes twice is
 //! recognised by the receiver. A message that asks for less has ended with custody.
 //!
-//! - `custodian`: what is kept here, and for whom; `handing`: how it goes on; `statements`: what is said and heard of
+//! - `cards`: how often cards with prekeys are asked for; `custodian`: what is kept here, and for whom; `handing`: how it goes on; `statements`: what is said and heard of
 //!   custody; `sending`, `receiving`: the two ends.
 //!
 //! Invariants
@@ -28,6 +28,7 @@
 //! 3. What is kept outlives a restart; nothing of it is known by a pseudonym, a handle or a link.
 
 pub(in crate::engine) mod awaited;
+mod cards;
 mod custodian;
 mod handing;
 mod receiving;
@@ -43,6 +44,7 @@ use crate::wire;
 use crate::wire::data::Class;
 use awaited::Awaited;
 use bytes::Bytes;
+use cards::Cards;
 use statements::Statement;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -65,8 +67,8 @@ pub(in crate::engine) struct Mail {
     unproved: VecDeque<(CredentialHash, LinkId, Vec<u8>)>,
     /// Custodians that do not take mail for a receiver for a while.
     shunned: BTreeMap<(Name, Pseudonym), Shunned>,
-    /// When new cards were asked for last, since a receiver's has no prekey.
-    pub(in crate::engine) asked_cards: Option<Time>,
+    /// Whether and when new cards are asked for again, since a receiver's has no prekey.
+    pub(in crate::engine) cards: Cards,
 }
 
 /// Until when a custodian is not asked, for mail of this class and less urgent mail.
@@ -107,7 +109,7 @@ impl Mail {
             paced: BTreeMap::new(),
             unproved: VecDeque::new(),
             shunned: BTreeMap::new(),
-            asked_cards: None,
+            cards: Cards::default(),
         })
     }
 
