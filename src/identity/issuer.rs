@@ -19,10 +19,10 @@
 use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::certified::EPOCH_KEYS;
-use crate::identity::group_tree::{GroupTree, open_version};
+use crate::identity::group_tree::{GroupTree, Reached};
 use crate::identity::handle::DayKey;
 use crate::identity::kdf::{self, Secret, label};
-use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
+use crate::identity::ledger::{leaves, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
 use crate::identity::mail::prekey_is_signed;
 use crate::identity::realm::IssuerSecrets;
 use crate::identity::seal::{self, SealError};
@@ -33,7 +33,7 @@ use crate::wire::contact::ContactCard;
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
 use crate::wire::enrol_relay::{CONTEXT as PIECE_CONTEXT, EnrolAnswer, PIECE};
 use crate::wire::enrolment::{
-    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, PathKeys, Refusal,
+    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, Refusal,
     Request, SignedRequest,
 };
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -132,6 +132,26 @@ impl Issuer {
             sign::sign_document(&self.signing, PIECE_CONTEXT, &encode(&answer))
         };
         (0..pieces).zip(reply.chunks(PIECE)).map(piece).collect()
+    }
+
+    /// Makes the version of a group's key after `last`, for those of these devices whom that reached and who are in force.
+    pub fn seal_next(
+        &self,
+        rng: &mut ChaCha20Rng,
+        (last, key): (&GroupVersion, &Secret),
+        devices: &[&DeviceRecord],
+        now: Unix,
+    ) -> GroupVersion {
+        let reached = Reached::of(last);
+        let version = (last.group, last.version.saturating_add(1));
+        let stay = devices.iter().filter(|device| !device.revoked && device.may_have(&reached)).copied();
+        let held = leaves::leaves_of(stay, now);
+        if reached.is_for_readers() {
+            return self.seal_group_to(rng, version, key, &held);
+        }
+        let given = leaves::given(devices.iter().copied());
+        let excluded = (0..given).filter(|leaf| !held.contains(leaf)).collect();
+        self.seal_group(rng, version, key, given, &excluded)
     }
 
     /// Makes a version of a group's key that reaches all of the first `leaves` devices except the excluded ones, for
@@ -239,7 +259,7 @@ impl Issuer {
             roles: device.roles.to_be_bytes(),
             epochs: self.sign_epochs(request, &device, key, epochs, bulletin, rng)?,
             bulletin: bulletin.signed().to_vec(),
-            group_keys: self.group_keys(&path, bulletin),
+            group_keys: self.group_keys(&device, bulletin),
             documents: if request.keys.is_some() { documents(bulletin) } else { Vec::new() },
             path,
             cards,
@@ -369,12 +389,12 @@ impl Issuer {
         DayKey::first(&self.resolve, device.device, device.generation).at(day)
     }
 
-    /// Returns the keys of all versions that this leaf is entitled to, so that a device has them at once, whatever
-    /// documents it has yet to fetch. A leaf that had been assigned when a version was made, and that the version does
+    /// Returns the keys of all versions that a device is entitled to, so that it has them at once, whatever
+    /// documents it has yet to fetch. A device whose leaf had been assigned when a version was made, and that the version does
     /// not reach, was excluded.
-    fn group_keys(&self, path: &PathKeys, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
+    fn group_keys(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
         let grant = |document: &GroupVersion| {
-            let entitled = path.leaf >= document.leaves || open_version(path, document).is_some();
+            let entitled = device.may_have(&Reached::of(document));
             let key = self.tree.open(document).filter(|_| entitled)?;
             let restriction = document.group.zip(document.restriction.as_ref());
             let publishing = restriction

@@ -14,8 +14,10 @@
 
 mod revoking;
 
+pub use leaves::FormerLeaves;
 pub use revoking::{Reach, RevocationRecord};
 
+pub mod leaves;
 mod publishers;
 mod segments;
 
@@ -75,6 +77,13 @@ pub trait Ledger {
 
     /// All devices by leaf, those that are revoked among them.
     fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError>;
+
+    /// Numbers the leaves of all devices in force anew, unless that has been begun and is not over; see [`leaves`]. Returns until when they
+    /// hold two leaves (unix seconds), if it has begun now.
+    ///
+    /// # Errors
+    /// There are not as many leaves left, or the ledger cannot be read or written.
+    fn number_anew(&mut self, now: Unix) -> Result<Option<u64>, LedgerError>;
 }
 
 /// Why the ledger does not do what it is asked.
@@ -166,6 +175,9 @@ pub struct DeviceRecord {
     pub ticket: Pseudonym,
     /// The device's leaf in the group key tree.
     pub leaf: u32,
+    /// The leaves that it had before.
+    #[serde(default, skip_serializing_if = "FormerLeaves::is_empty")]
+    pub former: FormerLeaves,
     /// Generation of the device's resolution-key chain.
     pub generation: u32,
     /// The device's static contact key.
@@ -300,7 +312,8 @@ impl Book {
         self.tickets.values().filter(move |ticket| ticket.expires >= now && !self.by_ticket.contains_key(&ticket.key))
     }
 
-    /// All devices in the order of their leaves, which is the order of their enrolment.
+    /// All devices in the order of their leaves: for those in force, and those that were revoked before leaves were numbered anew, the order
+    /// of their enrolment.
     pub fn devices(&self) -> Vec<&DeviceRecord> {
         let mut devices: Vec<_> = self.devices.values().collect();
         devices.sort_by_key(|device| device.leaf);
@@ -378,6 +391,7 @@ impl Ledger for Book {
             name: ticket.name.clone(),
             ticket: ticket.key,
             leaf: self.next_leaf,
+            former: FormerLeaves::default(),
             generation: 0,
             contact: keys.contact,
             renewal: keys.renewal,
@@ -479,6 +493,10 @@ impl Ledger for Book {
 
     fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError> {
         Ok(self.devices().into_iter().cloned().collect())
+    }
+
+    fn number_anew(&mut self, now: Unix) -> Result<Option<u64>, LedgerError> {
+        self.give_other_leaves(now)
     }
 }
 

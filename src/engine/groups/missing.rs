@@ -22,7 +22,7 @@ use crate::counter::Counter;
 use crate::engine::Output;
 use crate::engine::api::{Missed, Reply};
 use crate::engine::core::Core;
-use crate::engine::groups::Groups;
+use crate::engine::groups::{Groups, lag};
 use crate::engine::groups::multicast::Subscription;
 use crate::engine::groups::streams::{Incoming, Key, MARGIN, Received, late};
 use crate::id::{Lsn, Name};
@@ -143,6 +143,14 @@ impl Groups {
         let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
         let least = known.map(|stream| stream.behind).min().unwrap_or(0);
         frame.came - late(self.behind(core, frame), least)
+    }
+
+    /// The same, without a usual transit time as well: what was published before a subscription began must not look as if
+    /// it had been published after that.
+    pub(in crate::engine) fn published_at_the_latest(&self, core: &Core, key: &Key, frame: &Received) -> Time {
+        let behind = self.behind(core, frame);
+        let usual = if lag::is_usual(behind) { behind } else { 0 };
+        self.published_at(core, key, frame) - Duration::from_micros(usual.unsigned_abs())
     }
 
     /// Tells the subscriptions that match a topic what they have missed of it.

@@ -107,6 +107,13 @@ impl OutStreams {
         }
     }
 
+    /// Handles a step of this device's clock, forward by `by` microseconds: the streams are as old as before.
+    pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
+        for out in self.out.values_mut() {
+            out.began = Unix(out.began.0.saturating_add_signed(by));
+        }
+    }
+
     /// Puts a stream that [`Groups::stream_to`] has taken out back into the table.
     pub(in crate::engine) fn put_back(&mut self, group: &str, stream: OutStream) {
         self.out.insert(group.to_owned(), stream);

@@ -73,6 +73,28 @@ fn who_comes_after_a_restart_is_told_nothing_of_what_was_published_before_it() {
     assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty());
 }
 
+/// Invariant 1 of engine::groups::missing.
+#[test]
+fn who_comes_while_the_beginning_of_a_stream_is_under_way_is_told_nothing_of_it() {
+    let (mut mesh, _) = row();
+    for (number, under_way) in [(0, 9_000), (2, 1_900)] {
+        let group = format!("mill-{number}");
+        let waiting = subscribe(&mut mesh, 2, &format!("{group}/y"));
+        mesh.run(seconds(5));
+        mesh.stop(1);
+        // The first of them is of no use any more when b goes on.
+        publish(&mut mesh, 0, &format!("{group}/x"), number, seconds(1));
+        publish(&mut mesh, 0, &format!("{group}/x"), number + 1, seconds(60));
+        mesh.run(millis(under_way - 1_400));
+        let listens = subscribe(&mut mesh, 2, &format!("{group}/x"));
+        mesh.run(millis(1_400));
+        mesh.go_on(1);
+        mesh.run(seconds(15));
+        assert_eq!(heard(&mesh, 2, listens), [(number + 1, 0)], "{under_way} ms");
+        assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty(), "{under_way} ms");
+    }
+}
+
 fn subscribe_from(mesh: &mut Mesh, at: usize, filter: &str, past: Past) -> Token {
     mesh.command(at, Command::Subscribe { filter: filter.into(), past })
 }
