@@ -25,9 +25,11 @@ use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BAT
 use crate::wire::codec::encode_into;
 use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
 use core::time::Duration;
+use entrusted::Entrusted;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod custody;
+mod entrusted;
 mod waiting;
 
 /// The most bytes that a call adds to a batch besides its payload and service name.
@@ -53,6 +55,8 @@ pub(super) struct Stream<T> {
     put_off: PutOff,
     /// The messages that others keep for the receiver, by when they are sent again.
     kept: BTreeSet<(Time, u64)>,
+    /// The messages that have ended here because others keep them.
+    entrusted: Entrusted,
     /// The bytes of payload in all slots.
     bytes: usize,
     /// The last message of each key of which only the latest is to wait. Bounded by the window: each has a message.
@@ -76,6 +80,7 @@ impl<T> Stream<T> {
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
             kept: BTreeSet::new(),
+            entrusted: Entrusted::default(),
             bytes: 0,
             latest: BTreeMap::new(),
             closed: false,
@@ -250,7 +255,7 @@ impl<T> Stream<T> {
         }
         let base = *taken.iter().min()?;
         let reply = if ack == Ack::None { Vec::new() } else { departure.reply.to_vec() };
-        let (stream, floor, sent) = (self.id, self.floor, departure.now.unix.0);
+        let (stream, floor, sent) = (self.id, self.told_floor(departure.now.unix), departure.now.unix.0);
         if calls {
             let messages = taken.iter().filter_map(|&sequence| self.call(sequence, base, sent)).collect();
             out.push(PLAIN_BATCH);
