@@ -183,7 +183,11 @@ pub const METRICS: &[Metric] = &[
         "from the end of the last fault until all links stood that could; 0 without faults",
     ),
     of_all("attached.max", Unit::Count, "links of one device that came up within a second, the most"),
-    of_all("dials.peak", Unit::Count, "connections that devices began to make within a second, the most after the warm-up"),
+    of_all(
+        "dials.peak",
+        Unit::Count,
+        "connections that devices began to make within a second, the most after the warm-up",
+    ),
     of_all("links.lost", Unit::Count, "links that went down after the warm-up, other than by a change of pseudonym"),
     of_all(
         "turn.links",

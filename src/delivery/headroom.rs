@@ -11,7 +11,7 @@
 
 use core::time::Duration;
 
-/// The headroom of the messages to one destination.
+/// The headroom of the messages of one class to one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Headroom(Duration);
 

@@ -23,6 +23,7 @@ use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH};
 use crate::wire::codec::encode_into;
+use crate::wire::data::Class;
 use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
 use core::time::Duration;
 use entrusted::Entrusted;
@@ -46,7 +47,8 @@ pub(super) struct Stream<T> {
     queues: BTreeMap<Lane, VecDeque<u64>>,
     under_way: UnderWay,
     retry: Retry,
-    headroom: Headroom,
+    /// By class: what is urgent overtakes what is not, and says nothing of how long that takes.
+    headroom: [Headroom; Class::ALL.len()],
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
     /// For each frame that the next hop is to acknowledge, or that is mail, its messages. Bounded by the window: each has a
     /// message.
@@ -75,7 +77,7 @@ impl<T> Stream<T> {
             queues: BTreeMap::new(),
             under_way: UnderWay::default(),
             retry: Retry::default(),
-            headroom: Headroom::default(),
+            headroom: Default::default(),
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
@@ -348,9 +350,10 @@ impl<T> Stream<T> {
     /// Handles a receipt that confirms a message: the time it took determines how long to wait for others.
     pub(super) fn confirmed(&mut self, sequence: u64, now: Time) {
         let Some(slot) = self.slot(sequence).filter(|slot| !slot.again && !slot.far) else { return };
+        let class = slot.message.lane.class as usize;
         if let Some((departed, _)) = slot.departed {
             self.retry.measured(now.since(departed));
-            self.headroom.confirmed(now.since(departed));
+            self.headroom[class].confirmed(now.since(departed));
         }
     }
 
@@ -402,9 +405,9 @@ impl<T> Stream<T> {
         }
         for sequence in &due[from..] {
             let slot = self.slot(*sequence);
-            let missed = slot.and_then(|slot| Some((now.since(slot.departed?.0), slot.message.lifetime)));
-            if let Some((left, lifetime)) = missed {
-                self.headroom.missed(left, lifetime);
+            let missed = slot.and_then(|slot| Some((now.since(slot.departed?.0), &slot.message)));
+            if let Some((left, message)) = missed {
+                self.headroom[message.lane.class as usize].missed(left, message.lifetime);
             }
         }
     }

@@ -56,7 +56,6 @@ use crate::link::windows::Windows;
 use futures::FutureExt;
 use futures_timer::Delay;
 use libp2p::multiaddr::Protocol;
-use pause::Pause;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use solitude::Solitude;
@@ -75,7 +74,7 @@ pub(crate) struct Discovery {
     met: VecDeque<Multiaddr>,
     sorter: Arc<Sorter>,
     /// Whether nothing is dialled now.
-    pause: Pause,
+    pause: pause::Pause,
     /// The links that are up: the peer and the bearer of each.
     links: BTreeMap<LinkId, (PeerId, u8)>,
     solitude: Solitude,
@@ -152,7 +151,7 @@ impl Discovery {
             addresses: BTreeMap::new(),
             met: VecDeque::new(),
             sorter,
-            pause: Pause::default(),
+            pause: pause::Pause::default(),
             links: BTreeMap::new(),
             solitude: Solitude::new(),
             tellers: Tellers::default(),

@@ -150,7 +150,8 @@ fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
     let (mut least, mut most) = (0, 0);
     let about = about(plan);
     for (id, message) in book.messages.iter().enumerate() {
-        let requests = matches!(plan.flows[message.flow].kind, FlowKind::Request(_) | FlowKind::Any { request: true, .. });
+        let requests =
+            matches!(plan.flows[message.flow].kind, FlowKind::Request(_) | FlowKind::Any { request: true, .. });
         let is_request = requests && message.received.iter().any(|received| received.node == device);
         if !is_request {
             continue;

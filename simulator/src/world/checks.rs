@@ -101,7 +101,10 @@ const PROMISES: [(&str, &str); 27] = [
         "who has the bulletin has no link with a revoked device, takes nothing from it and gives it nothing",
     ),
     ("kept-apart", "nothing passes between devices that the realm's segments and lists of readers part"),
-    ("rest-kept", "who has said that it sleeps sends and dials nothing, and nobody who was told dials it or sends to it"),
+    (
+        "rest-kept",
+        "who has said that it sleeps sends and dials nothing, and nobody who was told dials it or sends to it",
+    ),
     (
         "custody-kept",
         "mail is on the disk of whoever has stated to keep it, until another or its receiver has stated the same, or its time is over",

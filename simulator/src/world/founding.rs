@@ -91,12 +91,7 @@ fn enrol(
 }
 
 /// Makes the segments of a realm, and the groups whose readers are listed.
-fn lay_out(
-    plan: &Plan,
-    realm: &mut MemoryRealm,
-    names: &[Name],
-    rng: &mut ChaCha20Rng,
-) -> Result<(), InviteError> {
+fn lay_out(plan: &Plan, realm: &mut MemoryRealm, names: &[Name], rng: &mut ChaCha20Rng) -> Result<(), InviteError> {
     realm.amend(plan.start, |body| {
         let segments = plan.layout.segments.iter();
         body.segments = segments

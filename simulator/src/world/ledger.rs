@@ -330,8 +330,11 @@ impl Ledger {
             Some((there, before)) if there == node && before == number && number != 0 => return Some(id),
             Some((there, before)) => {
                 message.duplicates += 1;
-                let numbers =
-                    || format!("message {id} is number {number} of the inbox of {node}, and was number {before} of that of {there}");
+                let numbers = || {
+                    format!(
+                        "message {id} is number {number} of the inbox of {node}, and was number {before} of that of {there}"
+                    )
+                };
                 book.checks.look(Promise::AtMostOnce, false, numbers);
                 return Some(id);
             }

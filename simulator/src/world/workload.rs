@@ -261,13 +261,7 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
 }
 
 /// Returns the command by which a message is sent, to the receiver or the topic that was chosen.
-fn command(
-    plan: &Plan,
-    flow: &Flow,
-    payload: Vec<u8>,
-    to: Option<usize>,
-    topic: Option<&String>,
-) -> Option<Command> {
+fn command(plan: &Plan, flow: &Flow, payload: Vec<u8>, to: Option<usize>, topic: Option<&String>) -> Option<Command> {
     let name = |device: usize| plan.devices[device].name.clone();
     let message = |to: usize, payload| Send {
         to: name(to),

@@ -56,8 +56,7 @@ mod tests {
     fn waits(bound: Duration, seed: u8) -> Vec<f64> {
         let port = |port: u32| format!("/memory/{port}").parse().unwrap();
         let sorter = Arc::new(Sorter::new(Bearers::default()));
-        let mut discovery =
-            Discovery::new(&[port(1)], &[port(2)], 8, sorter, [seed; 32]).beginning_within(bound);
+        let mut discovery = Discovery::new(&[port(1)], &[port(2)], 8, sorter, [seed; 32]).beginning_within(bound);
         assert!(discovery.handle_heard(&port(3)));
         let now = Instant::now();
         let due = discovery.addresses.values().map(|entry| match entry.state {

@@ -62,14 +62,20 @@ impl Planning<'_> {
         let repeat = match &traffic.repeat {
             Some(repeat) if !request => {
                 let what = "a message goes to one device only";
-                return Err(self.document.problem(&repeat.span(), what, "remove `repeat`, or write kind = \"request\""));
+                return Err(self.document.problem(
+                    &repeat.span(),
+                    what,
+                    "remove `repeat`, or write kind = \"request\"",
+                ));
             }
             repeat => repeat.as_ref().is_some_and(|repeat| *repeat.get_ref()),
         };
-        let lost = from.iter().find(|from| !servers.iter().any(|server| *server != **from && reach.can(**from, *server)));
+        let lost =
+            from.iter().find(|from| !servers.iter().any(|server| *server != **from && reach.can(**from, *server)));
         match lost {
             Some(lost) => {
-                let what = format!("there is no way from {} to a device that offers `{service}`", self.devices[*lost].name);
+                let what =
+                    format!("there is no way from {} to a device that offers `{service}`", self.devices[*lost].name);
                 wrong(what, "add [[links]] that lead to one, or leave the sender out of `from`")
             }
             None => Ok(Some(FlowKind::Any { service: service.to_owned(), servers, request, repeat })),

@@ -43,7 +43,8 @@ impl Planning<'_> {
         }
         let members = self.named(name.get_ref(), &name.span())?;
         for device in members {
-            let own = parents.iter().copied().filter(|parent| near.get(&device).is_some_and(|near| near.contains(parent)));
+            let own =
+                parents.iter().copied().filter(|parent| near.get(&device).is_some_and(|near| near.contains(parent)));
             self.devices[device].post.parents = own.collect();
             let device = &self.devices[device];
             if device.post.parents.is_empty() {
@@ -53,7 +54,9 @@ impl Planning<'_> {
             let times = wakings(&device.schedules, self.duration());
             if times.len() > MOST_TOLD {
                 let what = format!("{} would wake {} times", device.name, times.len());
-                let hint = format!("at most {MOST_TOLD} times can be told to a node: lengthen `every`, or leave `parents` out");
+                let hint = format!(
+                    "at most {MOST_TOLD} times can be told to a node: lengthen `every`, or leave `parents` out"
+                );
                 return wrong(self.document, what, &hint);
             }
             if times.iter().any(|(from, to)| *to - *from < LEAST_AWAKE) {

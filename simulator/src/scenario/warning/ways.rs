@@ -36,7 +36,9 @@ impl Looking<'_> {
     /// Warns of receivers that a flow names and that none of its senders can reach, each with a sender: planning has no
     /// messages sent to them.
     fn left_out(&self, flow: &Flow, traffic: &Traffic, reach: &Reach) -> Vec<(usize, usize)> {
-        let (Some(to), false) = (&traffic.to, !matches!(flow.kind, FlowKind::Send(_) | FlowKind::Request(_))) else { return Vec::new() };
+        let (Some(to), false) = (&traffic.to, !matches!(flow.kind, FlowKind::Send(_) | FlowKind::Request(_))) else {
+            return Vec::new();
+        };
         let named = |device: usize| {
             let Device { name, group, .. } = &self.plan.devices[device];
             to.get_ref().0.iter().any(|word| word == group || word == name.as_str())

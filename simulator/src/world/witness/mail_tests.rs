@@ -5,7 +5,7 @@ use super::*;
 use crate::record::Source;
 use crate::scenario;
 use futures_timer::virtual_time;
-use m2mesh::id::OuterId;
+use m2mesh::id::{OuterId, Signature};
 use m2mesh::wire::custody::{Custody, CustodyVerdict};
 use m2mesh::wire::data::{Class, Form, Header, Policy};
 use m2mesh::wire::rest;
@@ -72,7 +72,7 @@ fn seal() -> [u8; 32] {
 fn states(witness: &mut Witness, by: usize, to: usize) {
     let (frame, sealed, verdict) = (OuterId([1; OuterId::LEN]), seal(), CustodyVerdict::Kept);
     let body = encode(&Custody { frame, sealed, by: hash(by), verdict, mailbox: None });
-    let signed = encode(&Signed { body: &body, signature: [0; 64] });
+    let signed = encode(&Signed { body: &body, signature: Signature([0; 64]) });
     goes(witness, (by, to), Kind::Custody, &signed);
 }
 
