@@ -298,7 +298,7 @@ impl Ledger {
     /// Notes a record of a node's event log, as it is written.
     pub fn handle_logged(&self, node: usize, raw: &[u8]) {
         let mut book = self.lock();
-        if !(book.narrowed.heard || !book.events.are_off()) {
+        if !book.narrowed.heard && book.events.are_off() {
             return;
         }
         let Ok(Record { event: Logged::Known(event), .. }) = Record::decode(raw) else { return };
