@@ -16,13 +16,13 @@
 //!    certified; then the credential is signed. The answer holds sealed ids and signatures only; the device assembles
 //!    the rest itself. So are the permits of the groups that it may publish to ([`permit`](super::permit)).
 
-use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::certified::EPOCH_KEYS;
 use crate::identity::group_tree::{GroupTree, Reached};
 use crate::identity::handle::DayKey;
 use crate::identity::kdf::{self, Secret, label};
-use crate::identity::ledger::{leaves, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
+use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
 use crate::identity::mail::prekey_is_signed;
 use crate::identity::realm::IssuerSecrets;
 use crate::identity::seal::{self, SealError};
@@ -43,12 +43,12 @@ use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use serde_bytes::ByteBuf;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use x25519_dalek::StaticSecret;
 
 mod permits;
 mod revoking;
+mod versions;
 
 pub use permits::publishing_generation;
 pub use revoking::{LEAD, RevokeError, Revoking};
@@ -132,56 +132,6 @@ impl Issuer {
             sign::sign_document(&self.signing, PIECE_CONTEXT, &encode(&answer))
         };
         (0..pieces).zip(reply.chunks(PIECE)).map(piece).collect()
-    }
-
-    /// Makes the version of a group's key after `last`, for those of these devices whom that reached and who are in force.
-    pub fn seal_next(
-        &self,
-        rng: &mut ChaCha20Rng,
-        (last, key): (&GroupVersion, &Secret),
-        devices: &[&DeviceRecord],
-        now: Unix,
-    ) -> GroupVersion {
-        let reached = Reached::of(last);
-        let version = (last.group, last.version.saturating_add(1));
-        let stay = devices.iter().filter(|device| !device.revoked && device.may_have(&reached)).copied();
-        let held = leaves::leaves_of(stay, now);
-        if reached.is_for_readers() {
-            return self.seal_group_to(rng, version, key, &held);
-        }
-        let given = leaves::given(devices.iter().copied());
-        let excluded = (0..given).filter(|leaf| !held.contains(leaf)).collect();
-        self.seal_group(rng, version, key, given, &excluded)
-    }
-
-    /// Makes a version of a group's key that reaches all of the first `leaves` devices except the excluded ones, for
-    /// the operator to name in the bulletin.
-    pub fn seal_group(
-        &self,
-        rng: &mut ChaCha20Rng,
-        version: (Option<Tag>, u32),
-        key: &Secret,
-        leaves: u32,
-        excluded: &BTreeSet<u32>,
-    ) -> GroupVersion {
-        self.tree.seal_version(rng, version, key, leaves, excluded)
-    }
-
-    /// Makes a version of a group's key that reaches these leaves, and none that is assigned later, for the operator to name in the
-    /// bulletin.
-    pub fn seal_group_to(
-        &self,
-        rng: &mut ChaCha20Rng,
-        version: (Option<Tag>, u32),
-        key: &Secret,
-        readers: &BTreeSet<u32>,
-    ) -> GroupVersion {
-        self.tree.seal_version_to(rng, version, key, readers)
-    }
-
-    /// Lets only those publish to whom a permit of this generation is given, under a version of a group's key that was sealed here.
-    pub fn restrict_group(&self, version: &mut GroupVersion, key: &Secret, generation: u32) {
-        self.tree.restrict(version, key, generation);
     }
 
     /// Steps 1 and 2.

@@ -27,11 +27,12 @@ impl Engine {
             core.outputs.push_back(Output::Leave { own: other });
         }
         if present.pseudonym() == core.own {
-            return;
+            return rotation.call_off();
         }
         // By what neighbours have confirmed: they accept it also where this clock has leaped. A credential of another time is accepted by nobody, as
         // one that has lapsed.
-        let accepted = core.credential().and_then(|own| acceptance(&own.body));
+        let own = core.membership.credential_under(&core.own, witnessed);
+        let accepted = own.and_then(|own| acceptance(&own.body));
         let accepted = accepted.filter(|(from, until)| (*from..*until).contains(&witnessed));
         let left = accepted.map_or(Duration::ZERO, |(_, until)| until.since(witnessed));
         rotation.begin(core.skew(), core.now.time + left, core.now.time, &mut core.rng);

@@ -3,7 +3,7 @@
 //! **Gaps.** Each message carries its number within its topic. The messages between it and the last one of that topic
 //! that was heard here were missed; the subscriptions that had begun when that last one was published are told their
 //! number together with the message. A subscription that began before the stream is told the gap from the stream's
-//! first message on. The end of a stream says how far it had got. Messages of a stream that come after its successor
+//! first message on. The end of a stream says how far it had got, and so does a stream that rests and may go on. Messages of a stream that come after its successor
 //! has been heard are reported as missed, one by one.
 //!
 //! **Doubt.** A stream whose successor has been heard, but whose end has not come within [`GRACE`], may have gone on
@@ -35,7 +35,7 @@ use core::time::Duration;
 pub(in crate::engine) const GRACE: Duration = Duration::from_secs(15);
 
 impl Groups {
-    /// Handles the end of a stream: tells subscriptions which messages they have missed before it.
+    /// Handles the frame that says how far a stream has come: tells subscriptions which messages they have missed before it. The stream may go on.
     pub(in crate::engine) fn end_stream(
         &mut self,
         core: &mut Core,
@@ -44,13 +44,12 @@ impl Groups {
         batch: &GroupBatch<'_>,
     ) {
         for message in &batch.messages {
-            let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
-            let known = Known::of(stream, message.topic);
+            let known = self.note_topic(core, key, message, frame);
             // The number that the next message of the topic would have.
             let number = message.number.saturating_add(1);
             self.tell_missed(core, frame, message.topic, |since| known.gap_before(number, since));
         }
-        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key).filter(|_| !batch.rests) {
             stream.ended = true;
             if stream.closed {
                 self.multicast.streams.forget_topics(&key);

@@ -383,7 +383,7 @@ impl Groups {
         });
         let (messages, pause) = (messages.collect(), out.pause(core.now.time));
         let asks = publications.first().is_some_and(|first| first.confirm.is_some());
-        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks };
+        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks, rests: false };
         out.next += batch.messages.len() as u64;
         let until = publications.iter().map(|publication| publication.deadline).min();
         let deadline = until.unwrap_or(core.now.time);

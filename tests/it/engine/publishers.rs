@@ -120,7 +120,7 @@ impl Plant {
             ends: false,
             messages,
             pause: 0,
-            asks: false,
+            asks: false, rests: false,
         };
         let frame = GroupFrame {
             epoch,

@@ -120,6 +120,7 @@ fn a_clock_that_leaps_over_epochs_and_back_keeps_nobody_out() {
         mesh.skew.remove(&1);
         for _ in 0..60 {
             mesh.run(seconds(1));
+            mesh.handle(1, Input::Timeout);
             for (at, to) in [(0, 1), (1, 2)] {
                 let is_met = mesh.admits(at, to).is_ok() && mesh.admits(to, at).is_ok();
                 if mesh.link(at, to).is_none() && is_met {
@@ -156,10 +157,13 @@ fn a_clock_that_leaps_and_is_right_again_in_the_same_epoch_costs_no_link() {
         // It has something to do meanwhile.
         mesh.send(1, "c", b"of another time", Ack::End, 60);
         mesh.run(seconds(60));
+        // A time before the latest that it knows to have been is not believed.
         let stepped = |event: &Event| matches!(event, Event::ClockStepped { .. });
-        assert!(mesh.events(1).iter().any(stepped), "{ahead} s: it notices");
+        assert_eq!(mesh.events(1).iter().any(stepped), ahead > 0, "{ahead} s");
         mesh.skew.remove(&1);
+        mesh.handle(1, Input::Timeout);
         mesh.run(seconds(60));
+        mesh.nodes[1].own = mesh.nodes[1].engine.pseudonym();
         assert_eq!((mesh.nodes[1].own, mesh.link(0, 1), mesh.link(1, 2)), before, "{ahead} s");
         let token = mesh.send(0, "c", b"through it", Ack::End, 30);
         mesh.run(seconds(5));

@@ -98,7 +98,7 @@ fn a_group_frame_of_another_segment_is_not_taken() {
             ends: false,
             messages,
             pause: 0,
-            asks: false,
+            asks: false, rests: false,
         };
         frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + Duration::from_secs(30)))
     });

@@ -81,7 +81,7 @@ impl Rig {
             ends: false,
             messages: vec![],
             pause: 0,
-            asks: false,
+            asks: false, rests: false,
         };
         let sealed = sender.seal(&batch, at, at);
         let signed: Signed<'_> = decode(&sealed).expect("signed");

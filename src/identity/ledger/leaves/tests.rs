@@ -67,7 +67,7 @@ impl Rig {
     }
 }
 
-/// Invariants 1 and 2, of a listed group: its readers read on through it, whether or not they have heard of their new leaf, and so do they
+/// Invariants 1, 2 and 3, of a listed group: its readers read on through it, whether or not they have heard of their new leaf, and so do they
 /// once nobody seals to the old ones; nobody else does.
 #[test]
 fn readers_read_on_and_nobody_else_while_leaves_are_numbered_anew() {

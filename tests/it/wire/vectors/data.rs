@@ -232,14 +232,14 @@ fn groups() -> Vec<Vector> {
             GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: true },
         ],
         pause: 250,
-        asks: true,
+        asks: true, rests: false,
     };
     let end = GroupBatch {
         first: 3,
         ends: true,
         messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: false }],
         pause: 3_600_000,
-        asks: false,
+        asks: false, rests: false,
         ..inner.clone()
     };
     let flow = Flow {
