@@ -22,9 +22,10 @@
 //! Invariants
 //! 1. Mail of a receiver that is revoked is not kept.
 
-use super::{Kept, Stored, key, statements};
+use super::{Kept, key, statements};
 use crate::counter::Counter;
 use crate::delivery::mailbox::Item;
+use crate::engine::api::MailRecord;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
@@ -136,7 +137,7 @@ impl Messages {
                 came: Some((link, data.path.outer)),
             },
         };
-        let value = wire::encode(&Stored::of(&item));
+        let value = wire::encode(&MailRecord::of(&item));
         let Ok((number, gone)) = self.mail.mailbox.enter(item) else {
             core.count(Counter::MailOverQuota, 1);
             return self.mail.state(link, data, CustodyVerdict::OverQuota);
