@@ -160,7 +160,7 @@ impl Messages {
         for (number, mailbox) in strangers {
             let Some(owner) = Self::owner_of(core, &mailbox) else { continue };
             if let Some(item) = self.mail.mailbox.adopt(number, owner) {
-                let value = wire::encode(&Stored::of(item));
+                let value = wire::encode(&MailRecord::of(item));
                 core.journal.write(Write::Put { table: Table::Mail, key: key(number), value });
                 self.mail.look_again();
             }
