@@ -174,7 +174,7 @@ impl Engine {
 
     /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
     pub(super) fn end_turn(&mut self) -> bool {
-        if self.routing.settle_routing(&mut self.core, &mut self.neighbours, self.messages.wait()) {
+        if self.routing.settle_routing(&mut self.core, &mut self.neighbours, self.messages.want_routes()) {
             self.groups.regrow(&self.core);
         }
         self.pass_on();

@@ -114,6 +114,11 @@ impl Messages {
         self.sends.wait()
     }
 
+    /// Whether any message waits for a route, or mail that is kept here.
+    pub(super) fn want_routes(&self) -> bool {
+        self.wait() || !self.mail.mailbox.is_empty()
+    }
+
     /// Loads what the store holds. Outgoing messages are restored later (`restore_outgoing`), when sessions can be
     /// opened.
     pub(super) fn load(store: &dyn Read, settings: &Settings, now: Now) -> Result<Self, ReadError> {

@@ -289,3 +289,35 @@ fn what_its_receiver_cannot_open_is_let_go_of() {
     assert_eq!(mesh.mails(M), 0);
     assert!(inbox(&mesh).is_empty());
 }
+
+/// Invariant 1 of delivery::stream::entrusted.
+#[test]
+fn mail_that_has_ended_for_its_sender_comes_although_later_messages_come_first() {
+    for restarts in [false, true] {
+        let mut mesh = away();
+        let send = |mesh: &mut Mesh, payload: &str, class, ack| {
+            let message = message("b", payload.as_bytes(), ack, 10 * HOUR);
+            let token = mesh.command(A, Command::Send(Send { class, ..message }));
+            mesh.run(seconds(5));
+            token
+        };
+        let first = send(&mut mesh, "1", Class::Bulk, Ack::Hop);
+        assert!(matches!(mesh.ended.get(&first), Some(Outcome::Sent { .. })), "custody is its end");
+        send(&mut mesh, "2", Class::Telemetry, Ack::End);
+        assert_eq!(kept(&mesh, M), 2);
+        if restarts {
+            mesh.restart(A);
+            mesh.connect(A, M);
+            mesh.run(seconds(HOUR));
+        }
+        send(&mut mesh, "3", Class::Alarm, Ack::Hop);
+        mesh.connect(M, B);
+        mesh.run(seconds(30));
+        let mut came = inbox(&mesh);
+        assert_eq!(came[0], "3", "the most urgent comes first");
+        came.sort();
+        assert_eq!(came, ["1", "2", "3"], "{restarts}");
+        mesh.run(seconds(10 * HOUR));
+        assert_eq!((inbox(&mesh).len(), kept(&mesh, M)), (3, 0));
+    }
+}

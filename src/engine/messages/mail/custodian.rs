@@ -22,9 +22,10 @@
 //! Invariants
 //! 1. Mail of a receiver that is revoked is not kept.
 
-use super::{Kept, Stored, key, statements};
+use super::{Kept, key, statements};
 use crate::counter::Counter;
 use crate::delivery::mailbox::Item;
+use crate::engine::api::MailRecord;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
@@ -130,7 +131,7 @@ impl Messages {
                 came: Some((link, data.path.outer)),
             },
         };
-        let value = wire::encode(&Stored::of(&item));
+        let value = wire::encode(&MailRecord::of(&item));
         let Ok((number, gone)) = self.mail.mailbox.enter(item) else {
             core.count(Counter::MailOverQuota, 1);
             return self.mail.state(link, data, CustodyVerdict::OverQuota);
@@ -159,7 +160,7 @@ impl Messages {
         for (number, mailbox) in strangers {
             let Some(owner) = Self::owner_of(core, &mailbox) else { continue };
             if let Some(item) = self.mail.mailbox.adopt(number, owner) {
-                let value = wire::encode(&Stored::of(item));
+                let value = wire::encode(&MailRecord::of(item));
                 core.journal.write(Write::Put { table: Table::Mail, key: key(number), value });
                 self.mail.look_again();
             }

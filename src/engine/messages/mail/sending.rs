@@ -2,7 +2,7 @@
 //!
 //! A message goes as mail if its receiver's card has a prekey, and it has [`TOLERANT`] left. It goes to a router that advertises the receiver's
 //! box, one of its parents, if there is one; otherwise to any custodian, once it has waited for [`AFTER`] for a way. If the card
-//! has none, cards are asked for, at most once in [`CARDS`]: the receiver may have told its issuer one meanwhile.
+//! has none, cards are asked for ([`cards`](super::cards)): the receiver may have told its issuer one meanwhile.
 //!
 //! Invariants
 //! 1. A message goes as mail only if there is no way to its receiver now. That it is in custody is said once for each frame, and ends no
@@ -35,8 +35,6 @@ use core::time::Duration;
 const AFTER: Duration = Duration::from_secs(2);
 /// The least time that a message must have left.
 const TOLERANT: Duration = Duration::from_secs(5);
-/// How often new cards are asked for.
-const CARDS: Duration = Duration::from_secs(600);
 /// How far ahead of time a batch names the handles under which a receipt finds this device.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 /// What mail holds besides its plaintext, as an estimate for its cost.
@@ -106,10 +104,7 @@ impl Messages {
 
     /// Has new cards asked for: the receiver may take mail by now. Where no mailbox is known that is asked for in vain, over links that may cost money.
     fn ask_for_prekey(&mut self, core: &Core) {
-        if self.mail.asked_cards.is_none_or(|asked| asked + CARDS <= core.now.time) {
-            self.mail.asked_cards = Some(core.now.time);
-            self.asks.cards = true;
-        }
+        self.asks.cards |= self.mail.cards.ask(core.now.time);
     }
 
     fn send_as_mail(
