@@ -11,7 +11,7 @@
 //! 2. A holder that brings a wrong chunk is asked for nothing of this blob again.
 //! 3. As long as a holder has the blob and answers now and then, every chunk comes.
 //! - At most [`MAX_HOLDERS`] holders are asked. Drop policy: the newest is left out.
-//! - At most [`MAX_STORING`] chunks wait for the disk: beyond that nothing is asked for.
+//! - At most [`MAX_STORING`] chunks of all blobs wait for the disk, and one more of each: beyond that nothing is asked for.
 
 use super::bits::Bits;
 use super::tree::Shape;
@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most holders that are asked.
 pub const MAX_HOLDERS: usize = 16;
-/// Most chunks that wait for the disk.
-pub const MAX_STORING: usize = 32;
+/// Most chunks that wait for the disk, of all blobs: 8 MiB, so that a sync that takes long does not hold up what comes meanwhile.
+pub const MAX_STORING: usize = 256;
 
 #[derive(Clone, Debug)]
 struct Asked {
@@ -112,6 +112,11 @@ impl Fetch {
         (u64::from(self.have.len()) * CHUNK as u64).min(shape.length())
     }
 
+    /// How many chunks wait for the disk.
+    pub fn storing(&self) -> usize {
+        self.storing.len()
+    }
+
     /// Whether all chunks are there.
     pub fn is_whole(&self) -> bool {
         self.open && self.shape.is_some_and(|shape| self.have.len() == shape.chunks())
@@ -134,9 +139,9 @@ impl Fetch {
         self.holders.is_empty()
     }
 
-    /// The holders that may be asked for something now.
-    pub fn holders_with_room(&self, now: Time) -> Vec<Name> {
-        if !self.open || self.storing.len() >= MAX_STORING || self.peek().is_none() {
+    /// The holders that may be asked for something now, if no more than `most` chunks wait for the disk.
+    pub fn holders_with_room(&self, most: usize, now: Time) -> Vec<Name> {
+        if !self.open || self.storing.len() >= most || self.peek().is_none() {
             return Vec::new();
         }
         let room = |(_, holder): &(&Name, &Holder)| holder.rests <= now && holder.under_way < holder.window.size();
@@ -154,13 +159,14 @@ impl Fetch {
         (self.next..shape.chunks()).find(|chunk| !there(chunk))
     }
 
-    /// Takes the chunks that a holder is to be asked for now, and how many of them were asked for before.
-    pub fn take(&mut self, name: &Name, now: Time) -> (Vec<u32>, u64) {
+    /// Takes the chunks that a holder is to be asked for now, and how many of them were asked for before. No more than `most`
+    /// are to wait for the disk.
+    pub fn take(&mut self, name: &Name, most: usize, now: Time) -> (Vec<u32>, u64) {
         let (mut chunks, mut repeated) = (Vec::new(), 0);
         let Some(holder) = self.holders.get(name) else { return (chunks, 0) };
         let (room, due) = (holder.window.size().saturating_sub(holder.under_way), now + holder.window.patience());
         while chunks.len() < room.min(MAX_WANTED)
-            && self.asked.len() + self.storing.len() < MAX_STORING + MAX_HOLDERS
+            && self.asked.len() + self.storing.len() < most + MAX_HOLDERS
             && let Some(chunk) = self.peek()
         {
             match self.again.remove(&chunk) {
@@ -348,11 +354,11 @@ mod tests {
 
     impl World {
         fn ask(&mut self) {
-            for holder in self.fetch.holders_with_room(self.now) {
-                let (chunks, again) = self.fetch.take(&holder, self.now);
+            for holder in self.fetch.holders_with_room(MAX_STORING, self.now) {
+                let (chunks, again) = self.fetch.take(&holder, MAX_STORING, self.now);
                 // There may be no way to it, and then there is.
                 self.fetch.put_back(&chunks, again);
-                assert_eq!(self.fetch.take(&holder, self.now), (chunks.clone(), again));
+                assert_eq!(self.fetch.take(&holder, MAX_STORING, self.now), (chunks.clone(), again));
                 for chunk in chunks {
                     let twice = self.fetch.have.contains(chunk) || self.fetch.storing.contains(&chunk);
                     assert!(!twice, "asked for what is there");
@@ -409,7 +415,7 @@ mod tests {
                         world.fetch.lied(&first.0);
                         world.under_way.retain(|(of, _)| *of != first.0);
                         prop_assert!(!world.fetch.add_holder(&first.0, world.now));
-                        prop_assert!(!world.fetch.holders_with_room(world.now).contains(&first.0));
+                        prop_assert!(!world.fetch.holders_with_room(MAX_STORING, world.now).contains(&first.0));
                         prop_assert!(!world.fetch.wants(&first.0, first.1));
                     }
                     (Step::Break, Some(first)) => {

@@ -1,7 +1,8 @@
 //! Serve: in which order chunks leave for those who want them.
 //!
 //! **Mechanism.** Each asker has a queue. Its next chunks are loaded from the disk, a few ahead of their departure, and askers
-//! are served in turn, one chunk each, so that one that asks for much takes nothing from the others.
+//! are served in turn, one chunk each, so that one that asks for much takes nothing from the others. What is wanted by an asker to
+//! whom there is no way is parked until there is one, which costs no memory for its bytes.
 //!
 //! Invariants
 //! 1. Askers are served in turn.
@@ -44,6 +45,8 @@ struct Queue {
     loaded: VecDeque<Loaded>,
     /// What was sent before, for the count of what is sent again.
     sent: VecDeque<(BlobHash, Bits)>,
+    /// There is no way to the asker.
+    parked: bool,
 }
 
 impl Queue {
@@ -92,9 +95,10 @@ impl Serving {
         dropped
     }
 
-    /// Forgets an asker that wants nothing at the moment, if there is one.
+    /// Forgets an asker that wants nothing at the moment, or to whom there is no way, if there is one.
     fn make_room(&mut self) -> bool {
-        let idle = self.turn.iter().position(|name| self.queues.get(name).is_none_or(Queue::is_idle));
+        let needless = |queue: &Queue| queue.is_idle() || queue.parked;
+        let idle = self.turn.iter().position(|name| self.queues.get(name).is_none_or(needless));
         let idle = idle.and_then(|at| self.turn.remove(at));
         idle.is_some_and(|name| self.queues.remove(&name).is_some())
     }
@@ -111,6 +115,7 @@ impl Serving {
         for name in &self.turn {
             let Some(queue) = self.queues.get_mut(name) else { continue };
             while room > 0
+                && !queue.parked
                 && queue.in_memory() < AHEAD
                 && let Some(next) = queue.wanted.pop_front()
             {
@@ -129,8 +134,10 @@ impl Serving {
             queue.loading.swap_remove(at);
             Some(queue)
         });
-        if let (Some(queue), Some((bytes, proof))) = (queue, found) {
-            queue.loaded.push_back(Loaded { hash, chunk, bytes, proof });
+        match (queue, found) {
+            (Some(queue), Some(_)) if queue.parked => queue.wanted.push_front((hash, chunk)),
+            (Some(queue), Some((bytes, proof))) => queue.loaded.push_back(Loaded { hash, chunk, bytes, proof }),
+            (None, _) | (_, None) => {}
         }
     }
 
@@ -167,11 +174,25 @@ impl Serving {
         }
     }
 
-    /// There is no way to an asker: what waits for it is dropped. It asks again when there is one.
-    pub fn clear(&mut self, name: &Name) {
-        if let Some(queue) = self.queues.get_mut(name) {
-            *queue = Queue { sent: core::mem::take(&mut queue.sent), ..Queue::default() };
+    /// There is no way to an asker: what waits for it is loaded when there is one.
+    pub fn park(&mut self, name: &Name) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        queue.parked = true;
+        while let Some(loaded) = queue.loaded.pop_back() {
+            queue.wanted.push_front((loaded.hash, loaded.chunk));
         }
+    }
+
+    /// There may be a way to an asker.
+    pub fn unpark(&mut self, name: &Name) {
+        if let Some(queue) = self.queues.get_mut(name) {
+            queue.parked = false;
+        }
+    }
+
+    /// There may be ways to all askers.
+    pub fn unpark_all(&mut self) {
+        self.queues.values_mut().for_each(|queue| queue.parked = false);
     }
 
     /// Forgets an asker.
@@ -234,6 +255,31 @@ mod tests {
         assert!(serving.ready().is_empty());
     }
 
+    #[test]
+    fn what_is_parked_is_not_in_memory_and_leaves_when_there_is_a_way() {
+        let mut serving = Serving::default();
+        serving.want(&name("a"), HASH, &[0, 1, 2, 3, 4, 5]);
+        let loads = serving.loads();
+        for (hash, chunk) in &loads[1..] {
+            serving.loaded(*hash, *chunk, Some((vec![*chunk as u8], vec![])));
+        }
+        serving.park(&name("a"));
+        // One that was being loaded comes only now.
+        serving.loaded(HASH, 0, Some((vec![0], vec![])));
+        assert!(serving.ready().is_empty() && serving.loads().is_empty());
+        assert_eq!(serving.want(&name("a"), HASH, &[2, 9]), 0);
+        serving.unpark(&name("b"));
+        assert!(serving.loads().is_empty());
+        serving.unpark(&name("a"));
+        let mut left = Vec::new();
+        while !serving.is_idle() {
+            load(&mut serving);
+            left.extend(serving.peek(&name("a")).map(|loaded| loaded.chunk));
+            serving.left(&name("a"));
+        }
+        assert_eq!(left, [0, 1, 2, 3, 4, 5, 9]);
+    }
+
     /// Invariant 2.
     #[test]
     fn queues_are_bounded() {
@@ -245,6 +291,8 @@ mod tests {
         }
         assert_eq!(serving.want(&name("late"), HASH, &[1, 2]), 2, "all others wait for something");
         assert!(serving.loads().len() <= MAX_LOADED);
+        serving.park(&name("n7"));
+        assert_eq!(serving.want(&name("later"), HASH, &[1, 2]), 0, "one is out of reach");
         serving.withdraw(&HASH);
         assert_eq!(serving.want(&name("late"), HASH, &[1, 2]), 0);
         assert_eq!((serving.queues.len(), serving.turn.len()), (MAX_ASKERS, MAX_ASKERS));

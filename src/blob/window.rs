@@ -1,9 +1,13 @@
 //! Window: how many chunks may be on their way from one holder.
 //!
 //! **Mechanism.** This is the delay-based control of LEDBAT (RFC 6817): the window grows while chunks wait in queues for less
-//! than [`TARGET`], and shrinks when they wait for more, so that a transfer takes what others leave. How long chunks wait is
-//! the time from asking for one to its arrival, less the shortest such time of the last two minutes. The window begins at two chunks and
-//! doubles each round until chunks wait for half the target (slow start). A chunk that does not come halves it.
+//! than a target, and shrinks when they wait for more, so that a transfer takes what others leave. How long chunks wait is
+//! the time from asking for one to its arrival, less the shortest such time of the last two minutes. The target is a part of that
+//! shortest time, and [`MOST_TARGET`] at most: what is on its way when a path breaks is sent again, so the window is no larger than
+//! the path is long. The window begins at one chunk and doubles each round until chunks wait for half the target (slow start). A
+//! chunk that does not come halves it.
+//!
+//! On a path on which a chunk takes less than [`SHORT`] the window is one chunk: that is fast enough, and a cut costs one chunk.
 //!
 //! The time after which a chunk is taken for lost follows RFC 6298, and doubles while none comes.
 //!
@@ -13,13 +17,16 @@
 use crate::time::Time;
 use core::time::Duration;
 
-/// How long chunks may wait in queues: less than what a link's queue holds, so that it is never full of them, and a path that
-/// breaks has few of them on it.
-pub const TARGET: Duration = Duration::from_millis(40);
+/// How long chunks may wait in queues at most: less than what a link's queue holds, so that it is never full of them.
+pub const MOST_TARGET: Duration = Duration::from_millis(40);
+/// The shortest time of a path on which more than one chunk is on its way: one at a time is 6.5 MB/s there.
+const SHORT: Duration = Duration::from_millis(5);
+/// The part of the shortest time that chunks may wait in queues.
+const TARGET_PART: u64 = 3;
 /// Most chunks on their way from one holder.
 pub const MOST: u32 = 32;
 /// The window at the beginning.
-const FIRST: u32 = 2;
+const FIRST: u32 = 1;
 /// Parts of a chunk in which the window is kept.
 const PARTS: i64 = 1_024;
 /// How long a shortest time counts before it is taken anew.
@@ -74,15 +81,18 @@ impl Window {
             None => (took, took / 2),
             Some((mean, deviation)) => ((mean * 7 + took) / 8, (deviation * 3 + mean.abs_diff(took)) / 4),
         });
-        let waited = took.saturating_sub(self.base.0.min(self.base.1));
-        let target = i64::try_from(TARGET.as_micros()).unwrap_or(i64::MAX);
+        let base = self.base.0.min(self.base.1);
+        let waited = took.saturating_sub(base);
+        let target = u128::from(base / TARGET_PART).clamp(1, MOST_TARGET.as_micros());
+        let target = i64::try_from(target).unwrap_or(i64::MAX);
         let off = target.saturating_sub_unsigned(waited).clamp(-target, target);
         self.slow_start &= off > target / 2;
         let step = match self.slow_start {
             true => PARTS,
             false => PARTS * off / target * PARTS / self.parts.max(PARTS),
         };
-        self.parts = (self.parts + step).clamp(PARTS, i64::from(MOST) * PARTS);
+        let most = if u128::from(base) < SHORT.as_micros() { 1 } else { MOST };
+        self.parts = (self.parts + step).clamp(PARTS, i64::from(most) * PARTS);
     }
 
     /// A chunk has not come in time.
@@ -110,7 +120,7 @@ mod tests {
     #[test]
     fn it_takes_what_others_leave() {
         let (mut window, mut now) = (Window::new(Time(0)), Time(0));
-        assert_eq!((window.size(), window.patience()), (2, FIRST_PATIENCE));
+        assert_eq!((window.size(), window.patience()), (FIRST as usize, FIRST_PATIENCE));
         for _ in 0..100 {
             now = now + ms(20);
             window.came(ms(20), now);
@@ -127,6 +137,29 @@ mod tests {
             window.came(ms(20), now);
         }
         assert!(window.size() > 16, "and it comes back");
+    }
+
+    #[test]
+    fn a_short_path_has_one_chunk_on_it() {
+        let (mut window, mut now) = (Window::new(Time(0)), Time(0));
+        for at in 0..2_000_u64 {
+            let took = Duration::from_micros(1_000 + at * 37 % 500);
+            now = now + took;
+            window.came(took, now);
+            assert_eq!(window.size(), 1);
+        }
+    }
+
+    /// A path whose length is ten chunks at its rate: the window fills it, and little more.
+    #[test]
+    fn a_long_path_is_filled() {
+        let (mut window, mut now) = (Window::new(Time(0)), Time(0));
+        for _ in 0..2_000 {
+            let took = ms(100).max(ms(10) * u32::try_from(window.size()).unwrap_or(1));
+            now = now + took;
+            window.came(took, now);
+        }
+        assert!((10..=14).contains(&window.size()), "{}", window.size());
     }
 
     #[test]

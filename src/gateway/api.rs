@@ -128,18 +128,19 @@ pub(super) async fn request<R>(
 ) -> Result<Json<Outcome>, ApiError> {
     let Json(body) = body?;
     let RequestBody { to, service, payload, payload_base64, class, policy, timeout, repeat, .. } = body;
-    let RequestBody { not_before, spread, wait, .. } = body;
+    let RequestBody { not_before, spread, wait, id, .. } = body;
     let (payload, class, lifetime) = (bytes(payload, payload_base64)?, class.into(), timeout.0);
+    let id = id.as_deref().map(send_id).transpose()?;
     let command = match to.strip_prefix(ANY) {
         Some(_) if service.is_some() => return Err(ApiError::Request(format!("{to} names the service already"))),
         Some(any) => {
-            let (service, kind) = (any.to_owned(), AnycastKind::Request { repeat });
+            let (service, kind) = (any.to_owned(), AnycastKind::Request { repeat, id });
             Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind })
         }
         None if repeat => return Err(ApiError::Request("`repeat` is for requests to any:SERVICE".into())),
         None => {
             let (to, ack) = (name(&to)?, Default::default());
-            let send = Send { to, payload, ack, class, policy, lifetime, id: None, latest: None };
+            let send = Send { to, payload, ack, class, policy, lifetime, id, latest: None };
             Command::Request { send, service }
         }
     };

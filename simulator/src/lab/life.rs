@@ -192,6 +192,7 @@ impl Life {
             policy,
             timeout: Span(lifetime),
             repeat: false,
+            id: None,
         };
         let (client, ledger, device) = (self.client.clone(), self.ledger.clone(), self.device);
         let task = tokio::spawn(async move {

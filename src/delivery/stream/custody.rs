@@ -58,6 +58,11 @@ impl<T> Stream<T> {
         core::mem::replace(&mut self.kept, later).into_iter().map(|(_, sequence)| sequence).collect()
     }
 
+    /// How many messages others keep.
+    pub(in crate::delivery) fn kept(&self) -> usize {
+        self.kept.iter().filter(|(_, sequence)| self.slot(*sequence).is_some()).count()
+    }
+
     /// When [`Self::take_kept`] has something.
     pub(super) fn next_kept(&self) -> Option<Time> {
         self.kept.first().map(|(at, _)| *at)

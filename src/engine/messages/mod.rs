@@ -10,6 +10,7 @@ pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
 pub(super) mod mail;
+pub(in crate::engine) mod named_requests;
 pub(super) mod objectives;
 pub(super) mod outbox;
 pub(super) mod outcomes;
@@ -50,6 +51,8 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
+    /// Requests that the application has named.
+    pub(super) named_requests: named_requests::NamedRequests,
     /// What goes to any device that offers a service.
     pub(super) anycasts: anycast::Anycasts,
     pub(super) blobs: blobs::Blobs,
@@ -128,6 +131,7 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
+            named_requests: named_requests::NamedRequests::load(store)?,
             anycasts: anycast::Anycasts::default(),
             blobs: blobs::Blobs::load(store, settings.blob_quota, now)?,
             mail: mail::Mail::load(store, settings.mail_quota, now)?,

@@ -9,7 +9,7 @@
 
 use crate::blob::bits::Bits;
 use crate::blob::disk::Order;
-use crate::blob::fetch::{Fetch, Took};
+use crate::blob::fetch::{Fetch, MAX_STORING, Took};
 use crate::blob::shelf::{Entry, NoRoom};
 use crate::blob::tree::Shape;
 use crate::counter::Counter;
@@ -277,12 +277,15 @@ impl Messages {
             self.say_now(core, neighbours, routing, name, &Said::Ask(*ask), Lsn(0));
         }
         let hashes: Vec<BlobHash> = self.blobs.fetches.keys().copied().collect();
+        let storing: usize = self.blobs.fetches.values().map(|fetching| fetching.fetch.storing()).sum();
+        let free = MAX_STORING.saturating_sub(storing);
         let mut said = !asks.is_empty();
         for hash in hashes {
             let Some(fetching) = self.blobs.fetches.get(&hash) else { continue };
-            for name in fetching.fetch.holders_with_room(now) {
+            let most = (fetching.fetch.storing() + free).max(1);
+            for name in fetching.fetch.holders_with_room(most, now) {
                 let Some(fetching) = self.blobs.fetches.get_mut(&hash) else { continue };
-                let (chunks, again) = fetching.fetch.take(&name, now);
+                let (chunks, again) = fetching.fetch.take(&name, most, now);
                 if chunks.is_empty() {
                     continue;
                 }

@@ -197,12 +197,14 @@ impl Blobs {
                     false => fetching.fetch.rest(&name, now),
                 }
             }
+            self.serving.unpark(&name);
             for sending in self.sends.values_mut().filter(|sending| sending.kept.to == name) {
                 sending.hurry(now);
             }
         }
         if core::mem::take(&mut self.all_paths) {
             self.fetches.values_mut().for_each(|fetching| fetching.fetch.wake(now));
+            self.serving.unpark_all();
             self.sends.values_mut().for_each(|sending| sending.hurry(now));
         }
     }

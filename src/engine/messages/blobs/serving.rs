@@ -54,8 +54,7 @@ impl Messages {
                     return true;
                 }
                 Sent::Blocked => {}
-                // It asks again when there is a way.
-                Sent::NoWay => self.blobs.serving.clear(&name),
+                Sent::NoWay => self.blobs.serving.park(&name),
             }
         }
         loading

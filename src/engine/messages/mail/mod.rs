@@ -19,7 +19,7 @@
 //! recognised by the receiver. A message that asks for less has ended with custody.
 //!
 //! - `cards`: how often cards with prekeys are asked for; `custodian`: what is kept here, and for whom; `handing`: how it goes on; `statements`: what is said and heard of
-//!   custody; `sending`, `receiving`: the two ends.
+//!   custody; `notices`: what the sender is told of it; `sending`, `receiving`: the two ends.
 //!
 //! Invariants
 //! 1. Custody is stated no earlier than the mail is durable.
@@ -31,6 +31,7 @@ pub(in crate::engine) mod awaited;
 mod cards;
 mod custodian;
 mod handing;
+mod notices;
 mod receiving;
 mod sending;
 mod statements;
@@ -69,6 +70,10 @@ pub(in crate::engine) struct Mail {
     shunned: BTreeMap<(Name, Pseudonym), Shunned>,
     /// Whether and when new cards are asked for again, since a receiver's has no prekey.
     pub(in crate::engine) cards: Cards,
+    /// What custodians have said last of mail of this device, by receiver.
+    said: notices::Said,
+    /// When cards were asked for last, since mail came of a device without one.
+    strangers_came: Option<Time>,
 }
 
 /// Until when a custodian is not asked, for mail of this class and less urgent mail.
@@ -110,6 +115,8 @@ impl Mail {
             unproved: VecDeque::new(),
             shunned: BTreeMap::new(),
             cards: Cards::default(),
+            said: notices::Said::default(),
+            strangers_came: None,
         })
     }
 

@@ -9,7 +9,7 @@
 //!    message that asks for the receiver's confirmation.
 
 use super::awaited::{Entry, Held};
-use super::statements::seal_of;
+use super::statements::{MAX_SHUNNED, seal_of};
 use crate::counter::Counter;
 use crate::delivery::departure::Departure;
 use crate::delivery::lane::Lane;
@@ -83,7 +83,12 @@ impl Messages {
             }
             let policy = lane.send_policy.policy.clone();
             let (asked, bytes) = ((lane.class, &policy), next.bytes + AROUND);
-            let Some(way) = self.way_to_custodian(core, neighbours, routing, name, asked, bytes) else { continue };
+            let Some(way) = self.way_to_custodian(core, neighbours, routing, name, asked, bytes) else {
+                // One that has refused may take it later.
+                let again = self.shunning(name, lane.class, core.now.time).map(|(_, until)| until).min();
+                again.into_iter().for_each(|again| self.sends.look_again_by(again));
+                continue;
+            };
             let busy = neighbours.links.get(way.link).is_none_or(|link| !link.takes(lane.class))
                 || neighbours.is_busy(core, way.link, lane.class);
             if busy {
@@ -159,7 +164,8 @@ impl Messages {
             return false;
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return false };
-        let entry = Entry { to: Some(name.clone()), seal: seal_of(data.sealed), held: Held::Own, class, expiry };
+        let (to, handle) = (Some(name.clone()), data.header.to);
+        let entry = Entry { to, handle, seal: seal_of(data.sealed), held: Held::Own, class, expiry };
         self.mail.awaited.insert(way.path.outer, entry);
         let until = of_use_until(expiry, core.now);
         neighbours.send_data(core, Leaving { link: way.link, class, frame: frame.into(), after, until: Some(until) });
@@ -215,6 +221,9 @@ impl Messages {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let wants = Wants { policy: policy.clone(), time: None, bytes };
         let shunned = self.shunned_for(name, class, core.now.time);
+        if shunned.len() >= MAX_SHUNNED {
+            return None;
+        }
         let parents = routing.parents_of(core, name);
         let route = routing.route_to_custodian(core, neighbours, None, &wants, (&parents, &shunned))?;
         let end = route.nodes.last().copied()?;
