@@ -52,7 +52,6 @@ fn a_clock_that_was_days_ahead_locks_nobody_out() {
         mesh.run(seconds(5_000));
         mesh.skew.insert(who, days * 86_400);
         mesh.handle(who, Input::Timeout);
-        assert_eq!(mesh.nodes[who].engine.links().count(), 0);
         mesh.run(seconds(1_500));
         mesh.restart(who);
         mesh.run(seconds(4_500));
