@@ -1,8 +1,9 @@
 //! `subscribe`: prints publications as they come.
 
+use super::exec::{Question, Response, execute};
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, arguments, offer};
+use super::{Verdict, arguments};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{Done, Missed, Payload, PublicationAnswerBody, Published, Span, SubscribeQuery};
 use serde::{Deserialize, Serialize};
@@ -99,8 +100,13 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
 async fn answer(shell: &Shell, client: &Client, exec: &[OsString], published: &Published) -> Result<(), Failure> {
     let (Some(to), Some(request)) = (&published.from, &published.request) else { return Ok(()) };
     let variables = [("M2MESH_FROM", to.as_str()), ("M2MESH_TOPIC", &published.topic), ("M2MESH_MESSAGE_ID", request)];
-    let answer = match offer::execute(exec, &variables, published.payload.clone()).await {
-        Ok(answer) => Payload::new(answer),
+    let answer = match published.payload.clone().into_bytes() {
+        Ok(question) => execute(exec, &variables, Question::Bytes(question), None).await,
+        Err(reason) => Err(reason),
+    };
+    let answer = match answer {
+        Ok(Response::Bytes(answer)) => Payload::new(answer),
+        Ok(Response::Blob(_)) => return Ok(()),
         Err(reason) => {
             shell.note(format_args!("{to} is not answered: {}", super::shell::visible(reason.as_bytes())));
             return Ok(());

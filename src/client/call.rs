@@ -11,8 +11,8 @@
 use super::principal::Right;
 use super::state::{Peer, Status};
 use crate::engine::api::{
-    self, Anycast, BlobCommand, BlobProgress, BlobView, Broadcast, Contact, GroupRequest, InboxRecord, Load, Missed,
-    OfferView, Outcome, Past, Published, Refused, Send, Timing,
+    self, Anycast, Attached, BlobCommand, BlobProgress, BlobView, Broadcast, Contact, GroupRequest, InboxRecord, Load,
+    Missed, OfferView, Outcome, Past, Published, Refused, Send, Timing,
 };
 use crate::engine::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
 use crate::id::{InnerId, Name};
@@ -207,8 +207,8 @@ impl Command {
             | Self::LiftQuarantine
             | Self::Bulletin { .. }
             | Self::Rotate { .. } => Right::Administer,
-            Self::Blob(BlobCommand::Put { .. } | BlobCommand::Send(_)) => Right::Send,
-            Self::Blob(BlobCommand::Get { .. }) => Right::Receive,
+            Self::Blob(BlobCommand::Put { .. } | BlobCommand::Send(_) | BlobCommand::Request(_)) => Right::Send,
+            Self::Blob(BlobCommand::Get { .. } | BlobCommand::Respond { .. }) => Right::Receive,
             Self::Blob(BlobCommand::Remove { .. }) => Right::Administer,
             Self::Blob(BlobCommand::List)
             | Self::FollowLog
@@ -371,6 +371,15 @@ pub enum Reply {
         /// Time from command to reply.
         latency: Duration,
     },
+    /// The response of a service that is a blob, which is whole here.
+    BlobResponse {
+        /// Who answered.
+        from: Name,
+        /// The response.
+        blob: Attached,
+        /// Time from command to reply.
+        latency: Duration,
+    },
     /// A publication to a topic that the filter matches.
     Published(Published),
     /// Publications to a topic that the filter matches that were missed at the end of a publisher's stream.
@@ -434,6 +443,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Ready => Self::Ready,
             api::Reply::Outcome(outcome) => Self::Outcome(outcome),
             api::Reply::Response { from, payload, latency } => Self::Response { from, payload, latency },
+            api::Reply::BlobResponse { from, blob, latency } => Self::BlobResponse { from, blob, latency },
             api::Reply::Published(published) => Self::Published(published),
             api::Reply::Missed(missed) => Self::Missed(missed),
             api::Reply::Call(call) => Self::Call(call),

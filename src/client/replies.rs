@@ -238,6 +238,7 @@ mod tests {
             from: Name::new("a").expect("a name"),
             id: InnerId { stream: StreamId([0; 16]), sequence: number },
             payload: vec![],
+            blob: None,
         })
     }
 

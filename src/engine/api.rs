@@ -16,7 +16,7 @@ mod refused;
 
 pub use crate::delivery::held::Start;
 pub use anycast::{Anycast, AnycastKind, Broadcast, GroupRequest, OfferView};
-pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
+pub use blobs::{Attached, BlobCommand, BlobProgress, BlobRequest, BlobSend, BlobView};
 pub use inbox::{InboxMessage, InboxRecord};
 pub use refused::Refused;
 
@@ -259,6 +259,15 @@ pub enum Reply {
         /// The time from command to reply.
         latency: Duration,
     },
+    /// A service's response that is a blob, which is whole here.
+    BlobResponse {
+        /// The device that answered.
+        from: Name,
+        /// The response.
+        blob: Attached,
+        /// The time from command to reply.
+        latency: Duration,
+    },
     /// A message to a topic that the subscription's filter matches.
     Published(Published),
     /// Messages of a publisher to a topic that the filter matches are missing, and none comes after them, or it is
@@ -428,8 +437,10 @@ pub struct Call {
     pub from: Name,
     /// The lasting identity of the call's message: a repeated call has the same.
     pub id: InnerId,
-    /// The payload.
+    /// The payload; empty if it is a blob.
     pub payload: Vec<u8>,
+    /// The blob that the question consists of, which is whole here.
+    pub blob: Option<Attached>,
 }
 
 /// A device that this device can address.

@@ -71,6 +71,35 @@ pub struct ChunkHead {
     pub proof: Vec<u8>,
 }
 
+/// What a request or a response is that consists of a blob of the device that says it: the payload of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The blob.
+    pub hash: BlobHash,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+impl Reference {
+    /// Bytes of it.
+    pub const LEN: usize = BlobHash::LEN + 8;
+
+    /// Its bytes: the hash, and the length in 64 bits, big endian.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..BlobHash::LEN].copy_from_slice(self.hash.as_bytes());
+        bytes[BlobHash::LEN..].copy_from_slice(&self.length.to_be_bytes());
+        bytes
+    }
+
+    /// Reads it; `None` if it is none, or names a blob that is longer than any may be.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (hash, length) = bytes.split_at_checked(BlobHash::LEN)?;
+        let length = u64::from_be_bytes(length.try_into().ok()?);
+        Some(Self { hash: BlobHash::from_slice(hash)?, length }).filter(|of| of.length <= MAX_LENGTH)
+    }
+}
+
 /// Offers a blob that is sent to the receiver; repeated until the sender is told that the receiver has it, or the time is
 /// over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +264,15 @@ mod tests {
             assert!(matches!(said, Said::Chunk(..)) || Said::parse(&plain[1..plain.len() - 1]).is_err());
         }
         assert!(Said::parse(&[]).is_err() && Said::parse(&[6]).is_err());
+    }
+
+    #[test]
+    fn a_reference_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let reference = Reference { hash: HASH, length: MAX_LENGTH };
+        let bytes = reference.to_bytes();
+        assert_eq!(Reference::parse(&bytes), Some(reference));
+        assert_eq!(Reference::parse(&Reference { hash: HASH, length: MAX_LENGTH + 1 }.to_bytes()), None);
+        assert!(Reference::parse(&bytes[1..]).is_none() && Reference::parse(&[&bytes[..], &[0]].concat()).is_none());
     }
 
     /// Invariant 1.

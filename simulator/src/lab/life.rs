@@ -181,6 +181,7 @@ impl Life {
         };
         let Send { to, payload, class, policy, lifetime, .. } = send;
         let body = RequestBody {
+            blob: None,
             not_before: None,
             spread: None,
             wait: None,
@@ -308,7 +309,7 @@ impl Listener {
         while let Some(ServiceCall { call, payload, .. }) = calls.next().await? {
             self.ledger.handle_received(self.device, &bytes(payload.clone()), 0);
             let Payload { payload, payload_base64 } = payload;
-            let body = AnswerBody { failure: None, payload, payload_base64 };
+            let body = AnswerBody { payload, payload_base64, ..AnswerBody::default() };
             match self.client.post::<Done>(&format!("/v1/calls/{call}"), &body).await {
                 // The caller has given up.
                 Ok(Done {}) | Err(ClientError::Api(_)) => {}

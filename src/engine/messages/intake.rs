@@ -248,6 +248,7 @@ impl Messages {
                 let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
                     Purpose::Request => self.handle_call(core, from, id, message, ends),
+                    Purpose::BlobRequest => self.handle_blob_call(core, from, id, message, ends),
                     Purpose::Heard => {
                         self.note_heard(core, from, message);
                         Verdict::Delivered
@@ -259,6 +260,10 @@ impl Messages {
                     }
                     Purpose::Reply | Purpose::Failure | Purpose::Interrupted => {
                         self.handle_answer(core, from, message);
+                        Verdict::Delivered
+                    }
+                    Purpose::BlobReply => {
+                        self.handle_blob_answer(core, from, message);
                         Verdict::Delivered
                     }
                 };

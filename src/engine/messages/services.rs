@@ -14,6 +14,8 @@
 //! - A service is offered by one stream at a time.
 //! - At most [`MAX_REQUESTS`] requests wait for responses. Drop policy: the newest is refused (`Full`).
 
+mod unfinished;
+
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::message::{Content, Submission};
@@ -135,6 +137,12 @@ impl Services {
         self.calls.values().filter(|call| call.service == service).count()
     }
 
+    /// Why no more requests are taken, if so many wait.
+    pub(super) fn refuses_requests(&self) -> Option<Refused> {
+        let full = || Refused::Full(format!("{MAX_REQUESTS} requests are waiting for responses already"));
+        (self.requests.len() >= MAX_REQUESTS).then(full)
+    }
+
     /// Waits for the response to a request.
     pub(in crate::engine) fn awaits(&mut self, id: InnerId, token: Token, to: Name, since: Time, deadline: Time) {
         self.requests.insert(id, Request { token, to, since, deadline });
@@ -217,7 +225,7 @@ impl Messages {
         let deadline = core.now.time + left;
         self.services.calls.insert(call, Waiting { from: from.clone(), id, service: service.clone(), offer, deadline });
         let payload = message.payload.to_vec();
-        self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload }));
+        self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload, blob: None }));
         Verdict::Delivered
     }
 
@@ -273,7 +281,7 @@ impl Messages {
         self.submit(core, token, to, message).is_some()
     }
 
-    fn forget_call(&mut self, core: &mut Core, call: u64) {
+    pub(super) fn forget_call(&mut self, core: &mut Core, call: u64) {
         self.services.calls.remove(&call);
         core.journal.write(Write::Delete { table: Table::Calls, key: key(call) });
     }
@@ -427,9 +435,8 @@ impl Messages {
         service: Option<String>,
         timing: &Timing,
     ) {
-        if self.services.requests.len() >= MAX_REQUESTS {
-            let reason = format!("{MAX_REQUESTS} requests are waiting for responses already");
-            return core.finish(token, Reply::Refused(Refused::Full(reason)));
+        if let Some(full) = self.services.refuses_requests() {
+            return core.finish(token, Reply::Refused(full));
         }
         let to = send.to.clone();
         if !self.may_send(core, token, &send.payload) {

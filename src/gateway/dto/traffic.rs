@@ -1,6 +1,6 @@
 //! Messages: what is sent, how it ended, and what arrives through subscriptions and offers.
 
-use super::{Ack, Class, Outcome, Payload, Span, Start, is_zero};
+use super::{Ack, AttachedBlob, Class, Outcome, Payload, Span, Start, is_zero};
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -125,6 +125,9 @@ pub struct RequestBody {
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,
+    /// Hash of a blob of this node that is the request, in place of a payload; to one device, and without `not_before`, `spread` and `wait`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
     /// With `any:SERVICE`: whether another device may be given the request although one before may have executed it.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub repeat: bool,
@@ -327,25 +330,29 @@ pub struct ServiceCall {
     pub from: String,
     /// The message's lasting id. A repeated call has the same one.
     pub id: String,
-    /// The payload.
+    /// The payload; empty if it is a blob.
     #[serde(flatten)]
     pub payload: Payload,
+    /// The blob that the request consists of, to be read at `/v1/blobs/{hash}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<AttachedBlob>,
 }
 
 impl From<api::Call> for ServiceCall {
     fn from(call: api::Call) -> Self {
-        let api::Call { call, service, from, id, payload } = call;
+        let api::Call { call, service, from, id, payload, blob } = call;
         Self {
             call,
             service,
             from: from.to_string(),
             id: format!("{}/{}", id.stream, id.sequence),
             payload: Payload::new(payload),
+            blob: blob.map(AttachedBlob::from),
         }
     }
 }
 
-/// Body of `POST /v1/calls/{id}`: a payload, or a failure.
+/// Body of `POST /v1/calls/{id}`: a payload, a blob, or a failure.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
@@ -358,4 +365,7 @@ pub struct AnswerBody {
     /// The response in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
+    /// Hash of a blob of this node that is the response. If present, there must be no payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
 }

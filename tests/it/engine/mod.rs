@@ -4,6 +4,7 @@ mod air;
 mod allowances;
 mod anycast;
 mod areas;
+mod blob_calls;
 mod blobs;
 mod bounds;
 mod broadcast;

@@ -93,7 +93,7 @@ async fn an_offer_brings_calls_and_takes_their_answers() {
     offer.replies.push(Reply::Ready).expect("heard");
     let mut calls = asked.await.expect("no panic").expect("it stands");
     let id = InnerId { stream: StreamId([1; 16]), sequence: 9 };
-    let call = Call { call: 4, service: "adder".into(), from: name("meter"), id, payload: b"1 2".to_vec() };
+    let call = Call { call: 4, service: "adder".into(), from: name("meter"), id, payload: b"1 2".to_vec(), blob: None };
     offer.replies.push(Reply::Call(call)).expect("heard");
     let call: dto::ServiceCall = calls.next().await.expect("a stream").expect("a call");
     assert_eq!((call.call, call.from.as_str()), (4, "meter"));

@@ -64,7 +64,7 @@ choices! {
     Class: Alarm Control Telemetry Bulk;
     Form: Session Opener Mail Answer;
     Ack: None Hop End;
-    Purpose: Request Reply Failure Enquiry Reservation Offer Interrupted;
+    Purpose: Request Reply Failure Enquiry Reservation Offer Interrupted BlobRequest BlobReply;
     Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
     CustodyVerdict: Kept OverQuota NotStored NoSuchBox;
     Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable KeyTaken;

@@ -31,6 +31,8 @@ impl Messages {
                 self.get_blob(core, neighbours, token, hash, from, (shared, lifetime));
             }
             BlobCommand::Send(send) => self.check_and_send(core, neighbours, routing, token, send),
+            BlobCommand::Request(request) => self.request_blob(core, neighbours, routing, token, request),
+            BlobCommand::Respond { call, hash } => self.respond_blob(core, token, call, &hash),
             BlobCommand::List => core.finish(token, Reply::Blobs(self.list_blobs())),
             BlobCommand::Remove { hash } => self.remove_blob(core, token, hash),
         }
