@@ -146,6 +146,8 @@ pub enum State {
     NotStored,
     /// What came is not the blob.
     Damaged,
+    /// The receiver only pushes: it takes nothing.
+    PushOnly,
 }
 
 /// What is said, with its parts borrowed from the plaintext.

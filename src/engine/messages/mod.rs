@@ -14,6 +14,7 @@ pub(super) mod objectives;
 pub(super) mod outbox;
 pub(super) mod outcomes;
 mod patience;
+pub(super) mod push_only;
 pub(super) mod reading;
 pub(super) mod receipts;
 pub(super) mod receiving;
@@ -44,6 +45,8 @@ pub(super) struct Messages {
     /// Everything on its way out.
     pub(super) sends: Sends<Sender, (Token, Name), NoRoute>,
     sender_clocks: sender_clocks::SenderClocks,
+    /// The contacts that take nothing.
+    pushers: push_only::Pushers,
     /// What is not to leave yet.
     pub(super) held: held::HeldMessages,
     pub(super) strangers: strangers::Strangers,
@@ -118,6 +121,7 @@ impl Messages {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
             sender_clocks: sender_clocks::SenderClocks::default(),
+            pushers: push_only::Pushers::default(),
             held: held::HeldMessages::default(),
             strangers: strangers::Strangers::default(),
             outcomes: outcomes::Outcomes::load(store)?,

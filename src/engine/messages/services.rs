@@ -445,7 +445,7 @@ impl Messages {
         if core.membership.contacts().get(&to).is_none() {
             return self.submit_after_pull(core, token, to, later(timing, Command::Request { send, service }));
         }
-        if self.refuse_revoked(core, token, &to) {
+        if self.refuse_contact(core, token, &to) {
             return;
         }
         let (class, wait) = (send.class, timing.wait);

@@ -40,6 +40,7 @@ mod pieces;
 mod policies;
 mod promises;
 mod publishers;
+mod push_only;
 mod quarantine;
 mod revocation;
 mod rotation;

@@ -65,7 +65,7 @@ choices! {
     Form: Session Opener Mail Answer;
     Ack: None Hop End;
     Purpose: Request Reply Failure Enquiry Reservation Offer Interrupted BlobRequest BlobReply;
-    Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
+    Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored PushOnly;
     CustodyVerdict: Kept OverQuota NotStored NoSuchBox;
     Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable KeyTaken;
 }
@@ -139,7 +139,7 @@ impl<'e> Sample<'e> for EpochLength {
 structs! {
     Signed<'e> { body = bytes, signature }
     InnerId { stream, sequence }
-    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, set_forward = signed }
+    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, set_forward = signed, push_only }
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {

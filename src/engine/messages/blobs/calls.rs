@@ -129,7 +129,7 @@ impl Messages {
             return self.submit_after_pull(core, token, to, Command::Blob(BlobCommand::Request(request)));
         }
         let BlobRequest { hash, to, service, class, policy, lifetime } = request;
-        if self.refuse_revoked(core, token, &to) {
+        if self.refuse_contact(core, token, &to) {
             return;
         }
         let asked = Asked { policy: policy.as_deref(), class, service: service.as_deref(), wait: None };

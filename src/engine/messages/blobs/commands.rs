@@ -131,7 +131,7 @@ impl Messages {
             let (to, command) = (to.clone(), Command::Blob(BlobCommand::Send(send)));
             return self.submit_after_pull(core, token, to, command);
         }
-        if self.refuse_revoked(core, token, to) {
+        if self.refuse_contact(core, token, to) {
             return;
         }
         let asked = Asked { policy: None, class, service: None, wait: None };

@@ -173,6 +173,10 @@ impl Messages {
                     ),
                 }
             }
+            State::PushOnly => {
+                self.pushers.told(from, true, core.now.time);
+                Outcome::Refused { reason: format!("{from} only pushes: it takes nothing from others") }
+            }
             State::NotStored => Outcome::Refused { reason: format!("the disk of {from} takes no blobs at the moment") },
             State::Damaged => Outcome::Refused {
                 reason: format!("what came to {from} is not the blob; `m2mesh log --kind blob-failed` there says more"),
