@@ -218,7 +218,7 @@ structs! {
     GroupHave { flows = some, tell = some }
     GroupWant { flows = some }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
-    Head { stream, floor, base, sent, ack, reply = some, lifetime, error = maybe }
+    Head { stream, floor, base, sent, ack, reply = some, lifetime, error = maybe, push_only }
     Message<'e> {
         offset, purpose, payload = bytes, service = |from: &mut Entropy<'e>| from.maybe(text), replies_to = maybe,
         lifetime = maybe,
