@@ -154,7 +154,8 @@ fn plaintexts() -> Vec<Vector> {
         Message { replies_to: place, ..message(1, Purpose::BlobReply, &response) },
     ]);
     let Batch { stream, floor, base, sent, ack, reply, .. } = one.clone();
-    let head = Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000, error: Some(250_000), push_only: true };
+    let head =
+        Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000, error: Some(250_000), push_only: true };
     let (mut records, mut parcel) = (Vec::new(), Vec::new());
     put_record(&mut records, 0, b"21.5");
     put_record(&mut records, 1_000, b"21.75");
