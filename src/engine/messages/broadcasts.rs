@@ -18,6 +18,9 @@ impl Messages {
     /// Puts a broadcast into the inbox.
     pub(in crate::engine) fn take_broadcast(&mut self, core: &mut Core, published: Published) {
         let Published { payload, from: Some(from), sent, .. } = published else { return };
+        if core.settings.push_only {
+            return core.count(Counter::PushOnlyTurnedDown, 1);
+        }
         let mut records = Vec::new();
         put_record(&mut records, 0, &payload);
         if self.inbox.is_full(&from, 1, records.len()) {

@@ -300,7 +300,7 @@ impl Messages {
     }
 
     /// Ends what waits for blobs and whose time is over, and what stays no longer.
-    pub(super) fn timeout_calls(&mut self, core: &mut Core) {
+    pub(super) fn timeout_calls(&mut self, core: &Core) {
         let (now, calls) = (core.now.time, &mut self.blobs.calls);
         let questions = calls.questions.extract_if(.., |_, question| question.until <= now);
         let mut hashes: Vec<BlobHash> = questions.map(|(_, question)| question.hash).collect();

@@ -213,7 +213,7 @@ impl Blobs {
         }
     }
 
-    fn say(&mut self, to: &Name, said: Said<'static>) {
+    pub(super) fn say(&mut self, to: &Name, said: Said<'static>) {
         self.leaving.push((to.clone(), said, false));
     }
 
