@@ -69,7 +69,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             continue;
         }
         let (topic, from, lost, skipped, payload) = match news {
-            News::Message(Published { topic, from, sent: _, lost, skipped, request: _, payload }) => {
+            News::Message(Published { topic, from, lost, skipped, payload, .. }) => {
                 (topic, from, lost, skipped, Some(payload))
             }
             News::Missed(Missed { topic, from, lost, uncertain, skipped }) => {

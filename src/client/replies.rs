@@ -228,7 +228,15 @@ mod tests {
     fn published(text: &str, size: usize) -> Reply {
         let mut payload = text.as_bytes().to_vec();
         payload.resize(size.max(text.len()), b' ');
-        Reply::Published(Published { topic: "a/b".into(), payload, from: None, sent: Unix(0), lost: 0, request: None })
+        Reply::Published(Published {
+            topic: "a/b".into(),
+            payload,
+            from: None,
+            sent: Unix(0),
+            sent_error: None,
+            lost: 0,
+            request: None,
+        })
     }
 
     fn call(number: u64) -> Reply {

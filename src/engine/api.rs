@@ -389,6 +389,8 @@ pub struct Published {
     pub from: Option<Name>,
     /// When it was published, by the sender's clock.
     pub sent: Unix,
+    /// By how many microseconds that is wrong at most, as the sender says; `None` if it does not know.
+    pub sent_error: Option<u64>,
     /// The number of messages of its publisher to this topic that this subscription has missed just before it.
     pub lost: u64,
     /// What to name in an [answer](Command::Answer), if it is a request.

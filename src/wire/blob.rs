@@ -116,6 +116,9 @@ pub struct Offer {
     pub sent: u64,
     /// Until when it is of use: the sender's clock, in unix microseconds.
     pub expiry: u64,
+    /// By how many microseconds `sent` is wrong at most, as far as the sender knows; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u64>,
 }
 
 /// What has become of an offer.
@@ -248,7 +251,15 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard() {
-        let offer = Offer { id: OfferId([1; 16]), hash: HASH, length: 9, name: "a.bin".into(), sent: 1, expiry: 2 };
+        let offer = Offer {
+            id: OfferId([1; 16]),
+            hash: HASH,
+            length: 9,
+            name: "a.bin".into(),
+            sent: 1,
+            expiry: 2,
+            error: Some(3),
+        };
         let all = [
             Said::Ask(Ask { hash: HASH }),
             Said::Holds(Holds { hash: HASH, length: None }),
@@ -282,7 +293,7 @@ mod tests {
     fn what_is_beyond_its_bound_is_refused() {
         let long = vec![0; CHUNK + 1];
         let name = "x".repeat(MAX_NAME + 1);
-        let offer = Offer { id: OfferId([1; 16]), hash: HASH, length: 9, name, sent: 1, expiry: 2 };
+        let offer = Offer { id: OfferId([1; 16]), hash: HASH, length: 9, name, sent: 1, expiry: 2, error: None };
         let cut = ChunkHead { proof: vec![1; 33], ..head(0) };
         let bad = [
             Said::Chunk(head(1), &long),

@@ -287,7 +287,8 @@ fn a_subscription_prints_payloads_until_there_are_enough() {
         for payload in ["one", "two", "three"] {
             let from = Some(Name::new("meter").expect("a name"));
             let (topic, sent) = ("plant/a".to_owned(), Unix::from_seconds(1));
-            let published = Published { topic, payload: payload.into(), from, sent, lost: 0, request: None };
+            let published =
+                Published { topic, payload: payload.into(), from, sent, sent_error: None, lost: 0, request: None };
             call.replies.push(Reply::Published(published)).expect("heard");
         }
         standing.push(call);

@@ -252,6 +252,7 @@ impl Groups {
             messages: messages.collect(),
             pause: out.sealed.map_or(0, |sealed| millis(core.now.time.since(sealed))),
             asks: false,
+            error: None,
         };
         let (send_policy, of) = (out.send_policy.clone(), (&out.sender.tag(), out.sender.segment()));
         let next_hops = self.next_hops(core, neighbours, routing, of, None, &send_policy.policy);

@@ -63,12 +63,13 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
         payload: vec![0xff],
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
+        sent_error: Some(1_500),
         lost: 2,
         request: None,
     };
     pinned(
         &Published::new(published, 1),
-        r#"{"topic":"plant/a","from":"meter","sent":"1970-01-01T00:00:01.000Z","lost":2,"skipped":1,"payload_base64":"/w=="}"#,
+        r#"{"topic":"plant/a","from":"meter","sent":"1970-01-01T00:00:01.000Z","sent_error_us":1500,"lost":2,"skipped":1,"payload_base64":"/w=="}"#,
     );
     let missed = api::Missed { topic: "plant/a".into(), from: None, lost: 2, uncertain: true };
     pinned(&Missed::new(missed, 0), r#"{"topic":"plant/a","lost":2,"uncertain":true}"#);

@@ -263,6 +263,9 @@ pub struct Published {
     pub from: Option<String>,
     /// When it was published by the sender's clock, as RFC 3339.
     pub sent: String,
+    /// By how many microseconds that is wrong at most, as the sender says; absent if it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_error_us: Option<u64>,
     /// Messages of this sender to this topic that were lost in the mesh before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
@@ -279,11 +282,12 @@ pub struct Published {
 
 impl Published {
     pub(in crate::gateway) fn new(published: api::Published, skipped: u64) -> Self {
-        let api::Published { topic, payload, from, sent, lost, request } = published;
+        let api::Published { topic, payload, from, sent, sent_error, lost, request } = published;
         Self {
             topic,
             from: from.map(|name| name.to_string()),
             sent: sent.to_string(),
+            sent_error_us: sent_error,
             lost,
             skipped,
             request: request.map(|id| format!("{}/{}", id.stream, id.sequence)),

@@ -121,6 +121,7 @@ impl Plant {
             messages,
             pause: 0,
             asks: false,
+            error: None,
         };
         let frame = GroupFrame {
             epoch,

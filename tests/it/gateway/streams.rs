@@ -25,6 +25,7 @@ fn published(text: &str) -> Reply {
         payload: text.into(),
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
+        sent_error: None,
         lost: 0,
         request: None,
     })

@@ -82,6 +82,7 @@ impl Rig {
             messages: vec![],
             pause: 0,
             asks: false,
+            error: None,
         };
         let sealed = sender.seal(&batch, at, at);
         let signed: Signed<'_> = decode(&sealed).expect("signed");

@@ -242,6 +242,7 @@ fn groups() -> Vec<Vector> {
         ],
         pause: 250,
         asks: true,
+        error: Some(250_000),
     };
     let end = GroupBatch {
         first: 3,
@@ -249,6 +250,7 @@ fn groups() -> Vec<Vector> {
         messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: false }],
         pause: 3_600_000,
         asks: false,
+        error: None,
         ..inner.clone()
     };
     let flow = Flow {
