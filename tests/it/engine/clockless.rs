@@ -1,8 +1,10 @@
 //! Devices whose machine does not know the time: they learn it from members and the issuer, and nobody leads them below the floor.
 
 use super::mesh::Mesh;
+use super::multicast::publish;
 use super::{outcome, seconds};
 use m2mesh::counter::Counter;
+use m2mesh::engine::api::{Command, Reply};
 use m2mesh::engine::{Input, Settings};
 use m2mesh::event_log::{Event, Logged};
 use m2mesh::id::CredentialHash;
