@@ -20,7 +20,8 @@ use std::time::Duration;
   m2mesh subscribe 'plant/+/temperature'
   m2mesh subscribe 'plant/#' --count 10 --json
   m2mesh subscribe 'plant/#' --since 10m
-  m2mesh subscribe 'plant/+/alarm' --last 5")]
+  m2mesh subscribe 'plant/+/alarm' --last 5
+  m2mesh subscribe 'tank/+/level' --latest")]
 pub(super) struct Arguments {
     /// The topics, as in MQTT: `+` matches one level, `#` all that follow; the first level names the group and cannot
     /// be a wildcard
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// Print the latest of the earlier publications, this many at most, up to 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     last: Option<u32>,
+    /// While this output is not read, keep only the newest of each topic and publisher
+    #[arg(long)]
+    latest: bool,
 }
 
 /// An event of the subscription.
@@ -48,8 +52,8 @@ enum News {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { filter, count, exec, since, last } = arguments;
-    let query = SubscribeQuery { filter: filter.clone(), since: since.map(Span), last };
+    let Arguments { filter, count, exec, since, last, latest } = arguments;
+    let query = SubscribeQuery { filter: filter.clone(), since: since.map(Span), last, latest };
     let client = shell.client()?;
     let mut events = client.events("/v1/subscribe", &query).await?;
     shell.note(format_args!("listens to {filter}"));

@@ -83,6 +83,8 @@ pub enum Command {
         filter: String,
         /// Which earlier publications to deliver as well.
         past: Past,
+        /// Whether only the newest of each topic and publisher waits for a client that does not take them in time.
+        latest: bool,
     },
     /// Offers a service: [`Reply::Ready`], then a stream of [`Reply::Call`].
     Offer {
@@ -172,7 +174,7 @@ pub enum Command {
 impl Command {
     /// A subscription to future publications only.
     pub fn subscribe(filter: impl Into<String>) -> Self {
-        Self::Subscribe { filter: filter.into(), past: Past::default() }
+        Self::Subscribe { filter: filter.into(), past: Past::default(), latest: false }
     }
 
     /// The command with a timing; the command itself if the timing says nothing.
@@ -295,7 +297,7 @@ impl Command {
             Self::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 api::Command::Publish { topic, payload, policy, lifetime, confirm, latest }
             }
-            Self::Subscribe { filter, past } => api::Command::Subscribe { filter, past },
+            Self::Subscribe { filter, past, latest: _ } => api::Command::Subscribe { filter, past },
             Self::Offer { service, capacity } => api::Command::Offer { service, capacity },
             Self::Respond { call, answer } => api::Command::Respond { call, answer },
             Self::Receive { consumer, live } => api::Command::Receive { consumer, live },

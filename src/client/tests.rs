@@ -43,7 +43,7 @@ fn commands() -> Vec<(Command, Right)> {
         (publish.clone(), Right::Publish),
         (publish.at(later.clone()), Right::Publish),
         (Command::Send(send).at(later), Right::Send),
-        (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
+        (Command::Subscribe { filter: "a/#".into(), past: Past::default(), latest: false }, Right::Subscribe),
         (Command::Offer { service: "adder".into(), capacity: None }, Right::Receive),
         (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
         (Command::Receive { consumer: String::new(), live: true }, Right::Receive),

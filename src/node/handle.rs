@@ -326,7 +326,14 @@ impl Node {
     /// Subscribes as [`Self::subscribe`] does, and also delivers earlier publications that have not expired and are
     /// still kept within reach.
     pub async fn subscribe_from(&self, filter: &str, past: Past) -> Result<Publications, CallError> {
-        let command = Command::Subscribe { filter: filter.to_owned(), past };
+        let command = Command::Subscribe { filter: filter.to_owned(), past, latest: false };
+        Ok(Publications(stand(self.start(command).await?).await?))
+    }
+
+    /// Subscribes as [`Self::subscribe`] does, for a program that wants values and not their history: while it does not take
+    /// them, only the newest of each topic and publisher waits.
+    pub async fn subscribe_latest(&self, filter: &str) -> Result<Publications, CallError> {
+        let command = Command::Subscribe { filter: filter.to_owned(), past: Past::default(), latest: true };
         Ok(Publications(stand(self.start(command).await?).await?))
     }
 

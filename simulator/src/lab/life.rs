@@ -250,7 +250,7 @@ impl Listener {
         let inbox = self.client.events("/v1/inbox/follow", &InboxFollowQuery::default()).await?;
         let mut subscriptions = Vec::new();
         for (number, topic) in &listening.topics {
-            let query = SubscribeQuery { filter: topic.clone(), since: None, last: None };
+            let query = SubscribeQuery { filter: topic.clone(), since: None, last: None, latest: false };
             let heard = self.client.events("/v1/subscribe", &query).await?;
             subscriptions.push(self.hear(self.ledger.handle_subscribed(self.device, *number), heard));
         }

@@ -219,6 +219,10 @@ pub struct SubscribeQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 1000)]
     pub last: Option<u32>,
+    /// Whether only the newest publication of each topic and publisher waits while the client does not read: those whose place
+    /// it takes count as `skipped`.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub latest: bool,
 }
 
 /// Query of `GET /v1/offers/{service}`.

@@ -35,7 +35,7 @@ fn published(text: &str) -> Reply {
 async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query = dto::SubscribeQuery { filter: "plant/+/#".into(), since: None, last: None };
+    let query = dto::SubscribeQuery { filter: "plant/+/#".into(), since: None, last: None, latest: false };
     let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
     let call = rig.call().await;
     assert_eq!(call.command, Command::subscribe("plant/+/#"));
@@ -52,7 +52,7 @@ async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
 async fn a_slow_reader_is_told_how_much_it_missed() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query = dto::SubscribeQuery { filter: "plant/#".into(), since: None, last: None };
+    let query = dto::SubscribeQuery { filter: "plant/#".into(), since: None, last: None, latest: false };
     let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
     let call = rig.call().await;
     call.replies.push(Reply::Ready).expect("heard");
