@@ -2,7 +2,7 @@
 //!
 //! **Mechanism.** This is the delay-based control of LEDBAT (RFC 6817): the window grows while chunks wait in queues for less
 //! than a target, and shrinks when they wait for more, so that a transfer takes what others leave. How long chunks wait is
-//! the time from asking for one to its arrival, less the shortest such time of the last two minutes. The target is a part of that
+//! the time from asking for one to its arrival, less the shortest such time of the last five to ten minutes. The target is a part of that
 //! shortest time, and [`MOST_TARGET`] at most: what is on its way when a path breaks is sent again, so the window is no larger than
 //! the path is long. The window begins at one chunk and doubles each round until chunks wait for half the target (slow start). A
 //! chunk that does not come halves it.
@@ -30,7 +30,7 @@ const FIRST: u32 = 1;
 /// Parts of a chunk in which the window is kept.
 const PARTS: i64 = 1_024;
 /// How long a shortest time counts before it is taken anew.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY: Duration = Duration::from_secs(300);
 /// After how long a chunk is lost before any has come.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// The bounds of how long a chunk may take.
@@ -42,7 +42,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(60);
 pub struct Window {
     parts: i64,
     slow_start: bool,
-    /// The shortest times of this minute and of the one before, in microseconds.
+    /// The shortest times of these five minutes and of those before, in microseconds.
     base: (u64, u64),
     since: Time,
     smoothed: Option<(u64, u64)>,

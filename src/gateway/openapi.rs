@@ -1,6 +1,6 @@
 //! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
-use super::{api, blobs, dto, error, groups, identity, mailbox, offers, stream};
+use super::{api, blobs, calls, dto, error, groups, identity, mailbox, offers, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
