@@ -63,7 +63,6 @@ impl Engine {
                 metrics: Metrics::default(),
                 usable: true,
                 forwarding: false,
-                push_only: false,
                 area: 0,
                 process: None,
                 tags: LeafTags::default(),

@@ -146,10 +146,11 @@ impl Neighbours {
             self.formers.insert(link, former);
         }
         let meets = forwarding && (!neighbour.forwarding || neighbour.area != area || restarted);
-        (neighbour.forwarding, neighbour.area, neighbour.push_only) = (forwarding, area, push_only);
+        (neighbour.forwarding, neighbour.area) = (forwarding, area);
         neighbour.tags = LeafTags { services, groups };
         self.links_changed |= news;
         let key = neighbour.peer.body.key;
+        self.sleepers.note_pusher(link, push_only);
         Some(Announced { neighbour: key, fresh_groups: fresh, restarted, meets })
     }
 

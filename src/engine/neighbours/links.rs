@@ -48,8 +48,6 @@ pub(in crate::engine) struct Link {
     pub usable: bool,
     /// Whether the neighbour forwards for others, as it says.
     pub forwarding: bool,
-    /// Whether the neighbour only pushes, as it says.
-    pub push_only: bool,
     /// The area that the neighbour is in, as it says.
     pub area: u32,
     /// The number of the neighbour's process, once it has announced it.

@@ -47,6 +47,8 @@ pub(in crate::engine) struct Sleepers {
     pub(in crate::engine) boxes: BTreeSet<Tag>,
     /// Until when neighbours with links are away that are about to end.
     leaving: BTreeMap<LinkId, Time>,
+    /// The links to neighbours that only push.
+    pushers: BTreeSet<LinkId>,
 }
 
 impl Sleepers {
@@ -68,6 +70,14 @@ impl Sleepers {
     /// Whether this device is the parent of that one.
     pub(in crate::engine) fn is_child(&self, name: &Name) -> bool {
         self.children.contains(name)
+    }
+
+    /// A neighbour has said whether it only pushes.
+    pub(in crate::engine) fn note_pusher(&mut self, link: LinkId, pushes: bool) {
+        match pushes {
+            true => self.pushers.insert(link),
+            false => self.pushers.remove(&link),
+        };
     }
 
     /// How many there are.
@@ -131,7 +141,7 @@ impl Neighbours {
     /// A link has ended: a neighbour that has gone to rest is not dialled before it wakes.
     pub(in crate::engine) fn rest_after(&mut self, core: &mut Core, id: LinkId, link: &Link) {
         // One that only pushes comes by itself.
-        let pushes = link.push_only.then(|| core.now.time + PUSHES);
+        let pushes = self.sleepers.pushers.remove(&id).then(|| core.now.time + PUSHES);
         let Some(until) = self.sleepers.leaving.remove(&id).or(pushes) else { return };
         let rest = until.since(core.now.time);
         if !rest.is_zero() {
