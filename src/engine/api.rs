@@ -442,7 +442,7 @@ pub struct Call {
     /// The payload; empty if it is a blob.
     pub payload: Vec<u8>,
     /// The blob that the question consists of, which is whole here.
-    pub blob: Option<Attached>,
+    pub blob: Option<Box<Attached>>,
 }
 
 /// A device that this device can address.

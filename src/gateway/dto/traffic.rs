@@ -355,7 +355,7 @@ impl From<api::Call> for ServiceCall {
             from: from.to_string(),
             id: format!("{}/{}", id.stream, id.sequence),
             payload: Payload::new(payload),
-            blob: blob.map(AttachedBlob::from),
+            blob: blob.map(|blob| AttachedBlob::from(*blob)),
         }
     }
 }

@@ -175,7 +175,7 @@ impl Messages {
         }
         let Some((offer, mut call)) = self.services.withhold() else { return verdict };
         call.payload = Vec::new();
-        call.blob = Some(Attached { hash: of.hash, length: of.length, name: String::new() });
+        call.blob = Some(Box::new(Attached { hash: of.hash, length: of.length, name: String::new() }));
         let until = core.now.time + ends.map_or(CALL_LIFETIME, |ends| ends.since(core.now.unix));
         let (number, questions) = (call.call, &mut self.blobs.calls.questions);
         let own = questions.values().filter(|question| question.call.from == *from).count();
