@@ -5,6 +5,7 @@
 //! error with what to do next, as one JSON object under `--json`. Verbs that talk to a running node are clients of its
 //! local API ([`gateway::client`](crate::gateway::client)) and of nothing else.
 
+mod allocator;
 mod arguments;
 mod bench;
 mod blob;

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::shell::{self, Shell};
-use super::{Verdict, passphrase};
+use super::{Verdict, allocator, passphrase};
 use crate::node::handle::Builder;
 use crate::node::handle::Node;
 use futures_timer::Delay;
@@ -46,6 +46,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     if let Some(parent) = parent {
         end_with(parent)?;
     }
+    allocator::return_large_blocks();
     let dir = shell.node_directory()?;
     let keys = passphrase.keyring(&dir)?;
     // Signals are caught from here on: a node that is told to stop while it starts stops once it has started, or when

@@ -217,6 +217,7 @@ impl Engine {
             self.neighbours.links.handle_clock_step(by);
             self.groups.shelf.handle_clock_step(by);
             self.groups.multicast.streams.handle_clock_step(by);
+            self.groups.publishing.streams.handle_clock_step(by);
             self.neighbours.announce_again(&mut self.core);
             self.member.renewal.handle_clock_step();
             self.start_epoch();

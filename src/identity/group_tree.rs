@@ -12,7 +12,7 @@
 //!
 //! Invariants
 //! 1. A cover reaches every assigned leaf that is not excluded, and no excluded one.
-//! - Leaves are allocated in order and never reused, so no device ever knows a node key that another had before.
+//! - Leaves are allocated in order and never reused, so no device ever knows the key of a leaf that another had before.
 
 use crate::id::Tag;
 use crate::identity::kdf::{self, Secret, label};
@@ -140,12 +140,34 @@ pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
     })
 }
 
-/// Of the first `leaves` leaves those that a version left out: they had been assigned when it was made, and no node of its cover
-/// stands above them.
-pub(super) fn left_out(version: &GroupVersion, leaves: u32) -> BTreeSet<u32> {
-    let nodes: BTreeSet<u32> = version.cover.iter().map(|cover| cover.node).collect();
-    let reached = |leaf: u32| node_of(leaf).is_some_and(|bottom| (0..=DEPTH).any(|up| nodes.contains(&(bottom >> up))));
-    (0..version.leaves.min(leaves)).filter(|leaf| !reached(*leaf)).collect()
+/// The leaves that a version of a key reaches.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    nodes: BTreeSet<u32>,
+    leaves: u32,
+}
+
+impl Reached {
+    /// Reads them from its document.
+    pub fn of(version: &GroupVersion) -> Self {
+        Self { nodes: version.cover.iter().map(|cover| cover.node).collect(), leaves: version.leaves }
+    }
+
+    /// Whether a node of its cover stands above a leaf.
+    pub fn holds(&self, leaf: u32) -> bool {
+        node_of(leaf).is_some_and(|bottom| (0..=DEPTH).any(|up| self.nodes.contains(&(bottom >> up))))
+    }
+
+    /// Whether it was made before a leaf was assigned, and is for all who come later.
+    pub fn is_before(&self, leaf: u32) -> bool {
+        leaf >= self.leaves
+    }
+
+    /// Whether it is for listed readers alone. Who makes the next version of such a key, with fewer readers, has to make it for readers
+    /// again: any other is granted to all who come later.
+    pub fn is_for_readers(&self) -> bool {
+        self.leaves == LEAVES
+    }
 }
 
 /// The fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`, in
@@ -186,12 +208,9 @@ pub fn cover_of(leaves: &BTreeSet<u32>) -> Vec<u32> {
     nodes
 }
 
-/// Of the first `leaves` leaves those that a version for readers reaches; `None` for one that is not for readers alone. Who makes the next
-/// version of such a key, with fewer readers, has to make it for readers again: any other is granted to all who come later.
-pub fn readers_of(version: &GroupVersion, leaves: u32) -> Option<BTreeSet<u32>> {
-    let nodes: BTreeSet<u32> = version.cover.iter().map(|cover| cover.node).collect();
-    let reached = |leaf: &u32| (0..=DEPTH).any(|up| nodes.contains(&((LEAVES + leaf) >> up)));
-    (version.leaves == LEAVES).then(|| (0..leaves.min(LEAVES)).filter(reached).collect())
+/// Whether the document of a version is longer than [`LONG_DOCUMENT`].
+pub fn is_long(version: &GroupVersion) -> bool {
+    version.cover.len() * SEAL_BYTES > LONG_DOCUMENT
 }
 
 /// How the bulletin names a version that is sealed with from then on (unix seconds).
@@ -206,6 +225,10 @@ pub const FORMAT: u8 = 1;
 pub const DEPTH: u32 = 20;
 /// Number of leaves of the tree.
 pub const LEAVES: u32 = 1 << DEPTH;
+/// A document of more bytes is one to do something about: it goes to every device of the realm.
+pub const LONG_DOCUMENT: usize = 16_000;
+/// Bytes of a seal of a cover, with the number of its node.
+const SEAL_BYTES: usize = 4 + 32 + seal::TAG;
 /// Bytes of the keys of a path.
 pub const PATH_BYTES: usize = 32 * (DEPTH as usize + 1);
 
@@ -323,11 +346,12 @@ mod tests {
                 assert_eq!(opens(leaf, &version), readers.contains(&leaf), "leaf {leaf} of {readers:?}");
             }
             assert_eq!(version.leaves, LEAVES, "no leaf is a later one");
-            assert_eq!(readers_of(&version, 1_000), Some(readers));
+            let reached = Reached::of(&version);
+            assert!(reached.is_for_readers() && (0..1_000).all(|leaf| reached.holds(leaf) == readers.contains(&leaf)));
         }
         assert_eq!(cover_of(&(0..64).collect()).len(), 1, "a whole subtree is one seal");
         let open = tree().seal_version(&mut rng(), (None, 1), &Secret::new([9; 32]), 3, &BTreeSet::new());
-        assert_eq!(readers_of(&open, 1_000), None);
+        assert!(!Reached::of(&open).is_for_readers());
     }
 
     proptest! {

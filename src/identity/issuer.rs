@@ -16,10 +16,10 @@
 //!    certified; then the credential is signed. The answer holds sealed ids and signatures only; the device assembles
 //!    the rest itself. So are the permits of the groups that it may publish to ([`permit`](super::permit)).
 
-use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::certified::EPOCH_KEYS;
-use crate::identity::group_tree::{GroupTree, open_version};
+use crate::identity::group_tree::{GroupTree, Reached};
 use crate::identity::handle::DayKey;
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
@@ -33,8 +33,8 @@ use crate::wire::contact::ContactCard;
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
 use crate::wire::enrol_relay::{CONTEXT as PIECE_CONTEXT, EnrolAnswer, PIECE};
 use crate::wire::enrolment::{
-    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, PathKeys, Refusal,
-    Request, SignedRequest,
+    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, Refusal, Request,
+    SignedRequest,
 };
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use crate::wire::{codec::decode_within, decode, encode};
@@ -43,12 +43,12 @@ use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use serde_bytes::ByteBuf;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use x25519_dalek::StaticSecret;
 
 mod permits;
 mod revoking;
+mod versions;
 
 pub use permits::publishing_generation;
 pub use revoking::{LEAD, RevokeError, Revoking};
@@ -134,36 +134,6 @@ impl Issuer {
         (0..pieces).zip(reply.chunks(PIECE)).map(piece).collect()
     }
 
-    /// Makes a version of a group's key that reaches all of the first `leaves` devices except the excluded ones, for
-    /// the operator to name in the bulletin.
-    pub fn seal_group(
-        &self,
-        rng: &mut ChaCha20Rng,
-        version: (Option<Tag>, u32),
-        key: &Secret,
-        leaves: u32,
-        excluded: &BTreeSet<u32>,
-    ) -> GroupVersion {
-        self.tree.seal_version(rng, version, key, leaves, excluded)
-    }
-
-    /// Makes a version of a group's key that reaches these leaves, and none that is assigned later, for the operator to name in the
-    /// bulletin.
-    pub fn seal_group_to(
-        &self,
-        rng: &mut ChaCha20Rng,
-        version: (Option<Tag>, u32),
-        key: &Secret,
-        readers: &BTreeSet<u32>,
-    ) -> GroupVersion {
-        self.tree.seal_version_to(rng, version, key, readers)
-    }
-
-    /// Lets only those publish to whom a permit of this generation is given, under a version of a group's key that was sealed here.
-    pub fn restrict_group(&self, version: &mut GroupVersion, key: &Secret, generation: u32) {
-        self.tree.restrict(version, key, generation);
-    }
-
     /// Steps 1 and 2.
     fn open(&self, hello: &EnrolHello) -> Result<Asked, Refusal> {
         if hello.realm != self.realm || hello.issuer != self.id {
@@ -239,7 +209,7 @@ impl Issuer {
             roles: device.roles.to_be_bytes(),
             epochs: self.sign_epochs(request, &device, key, epochs, bulletin, rng)?,
             bulletin: bulletin.signed().to_vec(),
-            group_keys: self.group_keys(&path, bulletin),
+            group_keys: self.group_keys(&device, bulletin),
             documents: if request.keys.is_some() { documents(bulletin) } else { Vec::new() },
             path,
             cards,
@@ -369,12 +339,12 @@ impl Issuer {
         DayKey::first(&self.resolve, device.device, device.generation).at(day)
     }
 
-    /// Returns the keys of all versions that this leaf is entitled to, so that a device has them at once, whatever
-    /// documents it has yet to fetch. A leaf that had been assigned when a version was made, and that the version does
+    /// Returns the keys of all versions that a device is entitled to, so that it has them at once, whatever
+    /// documents it has yet to fetch. A device whose leaf had been assigned when a version was made, and that the version does
     /// not reach, was excluded.
-    fn group_keys(&self, path: &PathKeys, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
+    fn group_keys(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
         let grant = |document: &GroupVersion| {
-            let entitled = path.leaf >= document.leaves || open_version(path, document).is_some();
+            let entitled = device.may_have(&Reached::of(document));
             let key = self.tree.open(document).filter(|_| entitled)?;
             let restriction = document.group.zip(document.restriction.as_ref());
             let publishing = restriction

@@ -14,8 +14,12 @@
 
 mod revoking;
 
+pub use contacts::Contacts;
+pub use leaves::FormerLeaves;
 pub use revoking::{Reach, RevocationRecord};
 
+mod contacts;
+pub mod leaves;
 mod publishers;
 mod segments;
 
@@ -75,6 +79,13 @@ pub trait Ledger {
 
     /// All devices by leaf, those that are revoked among them.
     fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError>;
+
+    /// Numbers the leaves of all devices in force anew, unless that has been begun and is not over; see [`leaves`]. Returns until when they
+    /// hold two leaves (unix seconds), if it has begun now.
+    ///
+    /// # Errors
+    /// There are not as many leaves left, or the ledger cannot be read or written.
+    fn number_anew(&mut self, now: Unix) -> Result<Option<u64>, LedgerError>;
 }
 
 /// Why the ledger does not do what it is asked.
@@ -123,38 +134,6 @@ pub struct TicketRecord {
     pub contacts: Contacts,
 }
 
-/// The devices that a device was invited to be a contact of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredContacts", into = "StoredContacts")]
-pub enum Contacts {
-    /// All devices, present and future.
-    All,
-    /// These devices only.
-    Some(Vec<DeviceId>),
-}
-
-/// [`Contacts`] as they are written: the codec takes no map whose key is a name. Without a list it means everybody.
-#[derive(Serialize, Deserialize)]
-struct StoredContacts {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    devices: Option<Vec<DeviceId>>,
-}
-
-impl From<Contacts> for StoredContacts {
-    fn from(contacts: Contacts) -> Self {
-        match contacts {
-            Contacts::All => Self { devices: None },
-            Contacts::Some(devices) => Self { devices: Some(devices) },
-        }
-    }
-}
-
-impl From<StoredContacts> for Contacts {
-    fn from(stored: StoredContacts) -> Self {
-        stored.devices.map_or(Self::All, Self::Some)
-    }
-}
-
 /// A device as the issuer knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
@@ -166,6 +145,9 @@ pub struct DeviceRecord {
     pub ticket: Pseudonym,
     /// The device's leaf in the group key tree.
     pub leaf: u32,
+    /// The leaves that it had before.
+    #[serde(default, skip_serializing_if = "FormerLeaves::is_empty")]
+    pub former: FormerLeaves,
     /// Generation of the device's resolution-key chain.
     pub generation: u32,
     /// The device's static contact key.
@@ -300,7 +282,8 @@ impl Book {
         self.tickets.values().filter(move |ticket| ticket.expires >= now && !self.by_ticket.contains_key(&ticket.key))
     }
 
-    /// All devices in the order of their leaves, which is the order of their enrolment.
+    /// All devices in the order of their leaves: for those in force, and those that were revoked before leaves were numbered anew, the order
+    /// of their enrolment.
     pub fn devices(&self) -> Vec<&DeviceRecord> {
         let mut devices: Vec<_> = self.devices.values().collect();
         devices.sort_by_key(|device| device.leaf);
@@ -378,6 +361,7 @@ impl Ledger for Book {
             name: ticket.name.clone(),
             ticket: ticket.key,
             leaf: self.next_leaf,
+            former: FormerLeaves::default(),
             generation: 0,
             contact: keys.contact,
             renewal: keys.renewal,
@@ -479,6 +463,10 @@ impl Ledger for Book {
 
     fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError> {
         Ok(self.devices().into_iter().cloned().collect())
+    }
+
+    fn number_anew(&mut self, now: Unix) -> Result<Option<u64>, LedgerError> {
+        self.give_other_leaves(now)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::ledger::{
     Book, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted, RevocationRecord, TicketRecord,
 };
+use crate::time::Unix;
 use crate::wire::{decode, encode};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -240,6 +241,10 @@ impl Ledger for LedgerDir {
 
     fn every_device(&mut self) -> Result<Vec<DeviceRecord>, LedgerError> {
         self.locked(|book, _| book.every_device())
+    }
+
+    fn number_anew(&mut self, now: Unix) -> Result<Option<u64>, LedgerError> {
+        self.devices_changed(|book| book.number_anew(now))
     }
 }
 

@@ -133,7 +133,7 @@ pub const PACKET: usize = 1_500;
 /// The most that may be stated as the overhead of a packet, in bytes.
 pub const MAX_OVERHEAD: u32 = 10_000;
 /// How many milliseconds a piece takes,
-const PIECE_MS: u64 = 40;
+const PIECE_MS: u64 = 32;
 /// but it has so many bytes at least: in shorter ones, too much would be headers.
 const LEAST_PIECE: usize = 512;
 /// The idle time of a free link over datagrams: shorter than address translators keep a mapping in practice.
@@ -365,10 +365,10 @@ mod tests {
     #[test]
     fn a_piece_takes_a_moment_on_any_bearer() {
         let of = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.piece();
-        assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 1_280, 25_000, 100]);
+        assert_eq!([of(10, LARGEST), of(256, LARGEST), of(5_000, LARGEST), of(256, 100)], [512, 1_024, 20_000, 100]);
         assert_eq!([of(u32::MAX, LARGEST), of(1_000_000, LARGEST)], [LARGEST as usize; 2]);
         let burst = |rate, mtu| Profile { rate, mtu, ..Profile::default() }.burst();
-        assert_eq!([burst(10, LARGEST), burst(256, LARGEST), burst(1, 140), burst(256, 100)], [512, 1_280, 560, 600]);
+        assert_eq!([burst(10, LARGEST), burst(256, LARGEST), burst(1, 140), burst(256, 100)], [512, 1_024, 560, 600]);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //!  frames that wait for a link, by class   4,096; 1,024 of bulk                node::stalled        overtaken
 //!  outbox of each lane, by class           50 ms of the lane's pace            net::outbox          overtaken
 //!  ──────────────────────────────────────── from here on nothing is overtaken ────────────────────────────────
-//!  piece that is being written             40 ms of the bearer's rate,         Profile::piece       one
+//!  piece that is being written             32 ms of the bearer's rate,         Profile::piece       one
 //!                                          512 bytes at least
 //!  Yamux, Noise, QUIC, socket, modem       what the bearer is behind by:       this module          LATE
 //!                                          10 ms at most

@@ -7,8 +7,9 @@ use crate::cli::passphrase::Source;
 use crate::cli::shell::{self, Shell};
 use crate::id::Name;
 use crate::identity::bulletin::VerifiedBulletin;
-use crate::keystore::realm_dir::groups::{GroupEntry, LONG_DOCUMENT, Made, Readers, Rekey};
+use crate::keystore::realm_dir::groups::{GroupEntry, Made, Readers, Rekey};
 use crate::keystore::realm_dir::publishers::Change;
+use crate::time::Unix;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -171,16 +172,22 @@ pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Resul
         }
     };
     let made = made.map_err(operator::failed)?;
-    tell(shell, name.as_deref(), &made, realm.bulletin().version())?;
+    let shortened = realm.shorten(&made, now).map_err(|error| operator::failed(error.into()))?;
+    tell(shell, name.as_deref(), (&made, shortened), realm.bulletin().version())?;
     Ok(Some(realm.bulletin().clone()))
 }
 
-fn tell(shell: &Shell, name: Option<&str>, made: &Made, bulletin: u64) -> Result<(), Failure> {
+fn tell(
+    shell: &Shell,
+    name: Option<&str>,
+    (made, shortened): (&Made, Option<Unix>),
+    bulletin: u64,
+) -> Result<(), Failure> {
     let Made { version, from, seals, bytes } = made;
     if shell.json {
         shell.object(&serde_json::json!({
             "group": name, "version": version, "from": from.to_string(), "seals": seals, "bytes": bytes,
-            "bulletin": bulletin,
+            "bulletin": bulletin, "numbered_anew_until": shortened.map(|until| until.to_string()),
         }))?;
     } else {
         let what = name.map_or_else(|| "the realm's root".to_owned(), |name| shell::visible(name.as_bytes()));
@@ -188,11 +195,10 @@ fn tell(shell: &Shell, name: Option<&str>, made: &Made, bulletin: u64) -> Result
             "{what}: key version {version}, sealed with from {from} on; {bytes} bytes, {seals} seals"
         ))?;
     }
-    if *bytes > LONG_DOCUMENT {
+    if let Some(until) = shortened {
         shell.note(format_args!(
-            "the document of this key has {bytes} bytes, and every device fetches it; it is long because readers and excluded devices \
-             lie scattered over the key tree: enrol the devices in force again, one after the other, so that they get \
-             leaves beside each other"
+            "the document of this key has {bytes} bytes, and every device fetches it, since readers and excluded devices lie scattered over the \
+             key tree. All devices get leaves beside each other with their next credentials; documents that are made after {until} are short again"
         ));
     }
     Ok(())

@@ -16,6 +16,7 @@ use std::sync::Arc;
 impl Engine {
     /// The credential of the present epoch may be under another pseudonym than the one in force.
     pub(super) fn plan_rotation(&mut self) {
+        let witnessed = self.member.witnessed_time(&self.core);
         let (core, rotation) = (&mut self.core, &mut self.member.rotation);
         if core.clock.is_sure() {
             rotation.forget_told();
@@ -28,10 +29,12 @@ impl Engine {
         if present.pseudonym() == core.own {
             return;
         }
-        // A credential of another time, by a clock that has been set, is accepted by nobody, as one that has lapsed.
-        let accepted = core.credential().and_then(|own| acceptance(&own.body));
-        let accepted = accepted.filter(|(from, until)| (*from..*until).contains(&core.now.unix));
-        let left = accepted.map_or(Duration::ZERO, |(_, until)| until.since(core.now.unix));
+        // By what neighbours have confirmed: they accept it also where this clock has leaped. A credential of another time is accepted by nobody, as
+        // one that has lapsed.
+        let own = core.membership.credential_under(&core.own, witnessed);
+        let accepted = own.and_then(|own| acceptance(&own.body));
+        let accepted = accepted.filter(|(from, until)| (*from..*until).contains(&witnessed));
+        let left = accepted.map_or(Duration::ZERO, |(_, until)| until.since(witnessed));
         rotation.begin(core.skew(), core.now.time + left, core.now.time, &mut core.rng);
     }
 

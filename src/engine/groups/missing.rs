@@ -3,7 +3,7 @@
 //! **Gaps.** Each message carries its number within its topic. The messages between it and the last one of that topic
 //! that was heard here were missed; the subscriptions that had begun when that last one was published are told their
 //! number together with the message. A subscription that began before the stream is told the gap from the stream's
-//! first message on. The end of a stream says how far it had got. Messages of a stream that come after its successor
+//! first message on. The end of a stream says how far it had got, and so does a stream that rests and may go on. Messages of a stream that come after its successor
 //! has been heard are reported as missed, one by one.
 //!
 //! **Doubt.** A stream whose successor has been heard, but whose end has not come within [`GRACE`], may have gone on
@@ -22,9 +22,9 @@ use crate::counter::Counter;
 use crate::engine::Output;
 use crate::engine::api::{Missed, Reply};
 use crate::engine::core::Core;
-use crate::engine::groups::Groups;
 use crate::engine::groups::multicast::Subscription;
 use crate::engine::groups::streams::{Incoming, Key, MARGIN, Received, late};
+use crate::engine::groups::{Groups, lag};
 use crate::id::{Lsn, Name};
 use crate::time::{Time, Unix};
 use crate::wire::group::{GroupBatch, GroupMessage};
@@ -35,7 +35,7 @@ use core::time::Duration;
 pub(in crate::engine) const GRACE: Duration = Duration::from_secs(15);
 
 impl Groups {
-    /// Handles the end of a stream: tells subscriptions which messages they have missed before it.
+    /// Handles the frame that says how far a stream has come: tells subscriptions which messages they have missed before it. The stream may go on.
     pub(in crate::engine) fn end_stream(
         &mut self,
         core: &mut Core,
@@ -44,13 +44,12 @@ impl Groups {
         batch: &GroupBatch<'_>,
     ) {
         for message in &batch.messages {
-            let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
-            let known = Known::of(stream, message.topic);
+            let known = self.note_topic(core, key, message, frame);
             // The number that the next message of the topic would have.
             let number = message.number.saturating_add(1);
             self.tell_missed(core, frame, message.topic, |since| known.gap_before(number, since));
         }
-        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key).filter(|_| !batch.rests) {
             stream.ended = true;
             if stream.closed {
                 self.multicast.streams.forget_topics(&key);
@@ -143,6 +142,14 @@ impl Groups {
         let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
         let least = known.map(|stream| stream.behind).min().unwrap_or(0);
         frame.came - late(self.behind(core, frame), least)
+    }
+
+    /// The same, without a usual transit time as well: what was published before a subscription began must not look as if
+    /// it had been published after that.
+    pub(in crate::engine) fn published_at_the_latest(&self, core: &Core, key: &Key, frame: &Received) -> Time {
+        let behind = self.behind(core, frame);
+        let usual = if lag::is_usual(behind) { behind } else { 0 };
+        self.published_at(core, key, frame) - Duration::from_micros(usual.unsigned_abs())
     }
 
     /// Tells the subscriptions that match a topic what they have missed of it.

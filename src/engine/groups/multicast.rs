@@ -141,7 +141,7 @@ impl Groups {
     /// Whether this device may listen or publish to a group, besides those that it listens or publishes to.
     pub(in crate::engine) fn has_room_for_group(&self, group: &str) -> bool {
         let listened = &self.multicast.by_group;
-        let besides = self.tree.published().filter(|published| !listened.contains_key(*published)).count();
+        let besides = self.tree.lately_published().filter(|published| !listened.contains_key(*published)).count();
         listened.len() + besides < MAX_GROUPS || listened.contains_key(group) || self.tree.publishes(group)
     }
 

@@ -2,14 +2,17 @@
 //!
 //! **Mechanism.** A device's messages to a group under one credential form a stream, numbered from 1; those to each
 //! topic are numbered within it. A stream ends with a frame that gives the last number of each topic, so that no loss
-//! at its end goes unnoticed. It ends at the turn of an epoch, when it has [`MAX_TOPICS`] topics, or when the group has
-//! not been published to for a while. Streams of different epochs are not tied to each other; whoever has a card of the
+//! at its end goes unnoticed. It ends at the turn of an epoch and when it has [`MAX_TOPICS`] topics. When the group has
+//! not been published to for a while, it *rests*: such a frame says how far it has come, and the next publication goes on behind it. So what a
+//! device publishes once an hour stays one stream, of whose order and gaps every subscriber can tell; and the device stays in the group's tree, so
+//! that the end at the turn of the epoch reaches all. Streams of different epochs are not tied to each other; whoever has a card of the
 //! publisher knows that they belong to the same one. A node that is stopped in good order writes down where its streams
 //! were, and the next process sends their ends.
 //!
 //! Invariants
 //! 1. A number that is announced as the last of a topic was the last; after a crash no end is announced.
 //! - A group has one stream at a time, under the credential and the key of the present epoch.
+//! - At most [`MAX_RESTING`] streams rest. Drop policy: the one that has rested longest ends; the group's next publication begins another.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
@@ -36,6 +39,8 @@ const ENDS_KEY: &[u8] = b"stream-ends";
 /// Most topics in all streams whose ends are kept while the node is stopped. Drop policy: the ends of the others are
 /// not announced, and subscribers are told that they may have missed messages.
 const MAX_ENDS: usize = 4_096;
+/// Most streams that rest.
+const MAX_RESTING: usize = 256;
 /// The lifetime of the frame that ends a stream, at least and at most.
 const LEAST_END_LIFETIME: Duration = Duration::from_secs(5);
 const MOST_END_LIFETIME: Duration = Duration::from_secs(3_600);
@@ -53,6 +58,8 @@ pub(in crate::engine) struct OutStream {
     pub(in crate::engine) send_policy: Arc<SendPolicy>,
     /// The last number in each topic.
     topics: BTreeMap<String, u64>,
+    /// Whether its last frame said how far it has come.
+    rests: bool,
 }
 
 /// The end of a stream, kept while the node is stopped.
@@ -107,9 +114,24 @@ impl OutStreams {
         }
     }
 
+    /// Handles a step of this device's clock, forward by `by` microseconds: the streams are as old as before.
+    pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
+        for out in self.out.values_mut() {
+            out.began = Unix(out.began.0.saturating_add_signed(by));
+        }
+    }
+
     /// Puts a stream that [`Groups::stream_to`] has taken out back into the table.
     pub(in crate::engine) fn put_back(&mut self, group: &str, stream: OutStream) {
         self.out.insert(group.to_owned(), stream);
+    }
+
+    /// Keeps a stream that rests, so that it can go on. Returns the one that is to end for it, with its group.
+    fn rest(&mut self, group: &str, out: OutStream) -> Option<(String, OutStream)> {
+        self.out.insert(group.to_owned(), out);
+        let resting = || self.out.iter().filter(|(_, out)| out.rests);
+        let oldest = resting().min_by_key(|(_, out)| out.sealed).map(|(group, _)| group.clone());
+        oldest.filter(|_| resting().count() > MAX_RESTING).and_then(|group| self.out.remove_entry(&group))
     }
 
     /// Returns the write that keeps the ends of all streams while the node is stopped.
@@ -151,10 +173,19 @@ impl Groups {
         let mut id = [0; StreamId::LEN];
         core.rng.fill_bytes(&mut id);
         let (id, began) = (ordinals::mark(id, ordinal, continues), core.now.unix);
-        OutStream { sender, id, began, next: 1, sealed: None, send_policy: Arc::default(), topics: BTreeMap::new() }
+        OutStream {
+            sender,
+            id,
+            began,
+            next: 1,
+            sealed: None,
+            send_policy: Arc::default(),
+            topics: BTreeMap::new(),
+            rests: false,
+        }
     }
 
-    /// Ends the streams of an epoch that is over, and those to groups that are no longer published to.
+    /// Ends the streams of an epoch that is over.
     pub(in crate::engine) fn end_streams(
         &mut self,
         core: &mut Core,
@@ -162,15 +193,32 @@ impl Groups {
         routing: &mut Routing,
     ) {
         let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
-        let published: Vec<String> = self.tree.published().map(str::to_owned).collect();
-        let over = |(group, out): &(&String, &OutStream)| out.sender.epoch() != epoch || !published.contains(group);
+        let over = |(_, out): &(&String, &OutStream)| out.sender.epoch() != epoch;
         let over: Vec<String> =
             self.publishing.streams.out.iter().filter(over).map(|(group, _)| group.clone()).collect();
         for group in over {
             if let Some(mut out) = self.publishing.streams.out.remove(&group) {
-                self.send_end(core, neighbours, routing, &mut out);
+                self.send_end(core, neighbours, routing, &mut out, false);
+                self.tree.note_stream_over(&group, core.now.time);
             }
         }
+    }
+
+    /// Has the stream to a group that has not been published to for a while rest. Returns whether there is one.
+    pub(in crate::engine) fn rest_stream(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        group: &str,
+    ) -> bool {
+        let Some(mut out) = self.publishing.streams.out.remove(group) else { return false };
+        self.send_end(core, neighbours, routing, &mut out, true);
+        if let Some((oldest, mut out)) = self.publishing.streams.rest(group, out) {
+            self.send_end(core, neighbours, routing, &mut out, false);
+            self.tree.note_stream_over(&oldest, core.now.time);
+        }
+        true
     }
 
     /// Takes the stream for publications to these topics of a group out of the table: the open one, or one that begins
@@ -192,9 +240,10 @@ impl Groups {
             let of = &out.sender;
             let fits = (of.epoch(), of.version(), of.credential()) == now;
             if fits && out.has_room_for(topics) {
+                out.rests = false;
                 return Some(out);
             }
-            self.send_end(core, neighbours, routing, &mut out);
+            self.send_end(core, neighbours, routing, &mut out, false);
             if fits {
                 return Some(self.begin_stream(core, group, out.sender));
             }
@@ -233,12 +282,22 @@ impl Groups {
             core,
             neighbours,
             routing,
-            &mut OutStream { sender, id, began, next, sealed: None, send_policy: Arc::default(), topics },
+            &mut OutStream { sender, id, began, next, sealed: None, send_policy: Arc::default(), topics, rests: false },
+            false,
         );
     }
 
-    /// Sends the frame that ends a stream.
-    fn send_end(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing, out: &mut OutStream) {
+    /// Sends the frame that says how far a stream has come, and whether it ends or only rests there.
+    fn send_end(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        out: &mut OutStream,
+        rests: bool,
+    ) {
+        out.rests = rests;
+        let pause = out.pause(core.now.time);
         let mut room = MAX_GROUP_FRAME - FRAME_OVERHEAD;
         let messages = out.topics.iter().map_while(|(topic, number)| {
             room = room.checked_sub(MESSAGE_OVERHEAD + topic.len())?;
@@ -250,10 +309,12 @@ impl Groups {
             began: out.began.0,
             ends: true,
             messages: messages.collect(),
-            pause: out.sealed.map_or(0, |sealed| millis(core.now.time.since(sealed))),
+            pause,
             asks: false,
+            rests,
             error: None,
         };
+        out.next += 1;
         let (send_policy, of) = (out.send_policy.clone(), (&out.sender.tag(), out.sender.segment()));
         let next_hops = self.next_hops(core, neighbours, routing, of, None, &send_policy.policy);
         // The frame is of use for as long as anybody accepts a frame of this epoch.

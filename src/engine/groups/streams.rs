@@ -244,7 +244,7 @@ impl Groups {
         }
         let barred = self.heard.barred(&key.0);
         let age = Duration::from_micros(frame.sent.0.saturating_sub(opened.0));
-        let start = frame.came - age;
+        let start = self.published_at_the_latest(core, &key, frame) - age;
         let began = self.multicast.listens_since(&frame.group).filter(|since| start > *since + MARGIN).map(|_| start);
         let order = if began.is_some() { Reorder::whole() } else { Reorder::joined() };
         let (topics, now) = (BTreeMap::new(), core.now.time);

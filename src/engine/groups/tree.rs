@@ -61,7 +61,7 @@ pub(in crate::engine) const MAX_TREES: usize = 2_048;
 const SETTLE: Duration = Duration::from_millis(200);
 /// With how many neighbouring routers a publisher begins that the tree has not reached yet.
 const AT_HAND: usize = 3;
-/// How long a device counts as a member of a group after it has published to it.
+/// How long a device counts as a member of a group after it has published to it, at least; as long as its stream rests.
 const LINGER: Duration = Duration::from_secs(600);
 
 /// A neighbour that a frame is pushed to, and the link to it; `None` if no link may carry the frame.
@@ -123,12 +123,12 @@ pub(in crate::engine) struct GroupTrees {
     places: BTreeMap<Tag, Place>,
     due: Option<Time>,
     /// The groups that this device has published to, and until when it counts as a member of each.
-    publishing: BTreeMap<String, Time>,
+    publishing: BTreeMap<String, Option<Time>>,
 }
 
 impl GroupTrees {
     pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
-        [self.due, self.publishing.values().min().copied()].into_iter().flatten().min()
+        self.publishing.values().flatten().copied().chain(self.due).min()
     }
 
     /// Returns the groups in whose trees this node is.
@@ -141,7 +141,19 @@ impl GroupTrees {
         self.places.contains_key(group)
     }
 
-    /// Returns the groups that count as published to by this device.
+    /// The stream to a group has ended: the device is a member for a while, and no longer for the sake of a stream that rests.
+    pub(in crate::engine) fn note_stream_over(&mut self, group: &str, now: Time) {
+        if let Some(until @ None) = self.publishing.get_mut(group) {
+            *until = Some(now + LINGER);
+        }
+    }
+
+    /// Returns the groups that have been published to lately, and count as such.
+    pub(in crate::engine) fn lately_published(&self) -> impl Iterator<Item = &str> {
+        self.publishing.iter().filter(|(_, until)| until.is_some()).map(|(group, _)| group.as_str())
+    }
+
+    /// Returns the groups that count as published to by this device, those whose streams rest among them.
     pub(in crate::engine) fn published(&self) -> impl Iterator<Item = &str> {
         self.publishing.keys().map(String::as_str)
     }
@@ -334,10 +346,16 @@ impl Groups {
         routing: &mut Routing,
     ) {
         let now = core.now.time;
-        let before = self.tree.publishing.len();
-        self.tree.publishing.retain(|_, until| *until > now);
-        if self.tree.publishing.len() < before {
-            self.end_streams(core, neighbours, routing);
+        let due = self.tree.publishing.iter().filter(|(_, until)| until.is_some_and(|until| until <= now));
+        let due: Vec<String> = due.map(|(group, _)| group.clone()).collect();
+        for group in &due {
+            if self.rest_stream(core, neighbours, routing, group) {
+                self.tree.publishing.insert(group.clone(), None);
+            } else {
+                self.tree.publishing.remove(group);
+            }
+        }
+        if !due.is_empty() {
             self.update_groups(core, neighbours);
         }
         if self.tree.due.is_some_and(|due| due <= now) {
@@ -406,7 +424,7 @@ impl Groups {
         group: &str,
     ) {
         let until = core.now.time + LINGER;
-        if self.tree.publishing.insert(group.to_owned(), until).is_none() {
+        if self.tree.publishing.insert(group.to_owned(), Some(until)).is_none() {
             self.update_groups(core, neighbours);
             self.grow_trees(core, neighbours, routing);
         }

@@ -8,6 +8,9 @@
 //! clock, plus the time that has passed since by the monotonic clock. Only a neighbour whose clock is equally wrong
 //! shows such a credential to a clock that is wrong by days; so the keys of that device wait until its clock is right.
 //!
+//! Links lapse by the *witnessed* time, which is the same without regard to this clock: a clock that leaps by hours, and may be right again
+//! in seconds, costs no link.
+//!
 //! Invariants
 //! 1. Keys are erased by the sure time, never by the time of a clock that no neighbour has confirmed.
 
@@ -52,6 +55,11 @@ impl Member {
         }
     }
 
+    /// The time by what neighbours have last confirmed; by this clock if none has.
+    pub(in crate::engine) fn witnessed_time(&self, core: &Core) -> Unix {
+        self.epochs.witnessed.map_or(core.now.unix, |at| at.unix + core.now.time.since(at.time))
+    }
+
     /// Returns the sure time: no later than this clock's, and 0 if no neighbour has confirmed it.
     pub(in crate::engine) fn sure_time(&self, core: &Core) -> Unix {
         let shown = self.epochs.witnessed.map(|at| at.unix + core.now.time.since(at.time));
@@ -63,7 +71,7 @@ impl Member {
         if !core.clock.is_sure() {
             return;
         }
-        let (unix, bulletin) = (core.now.unix, core.membership.bulletin().clone());
+        let (unix, bulletin) = (self.witnessed_time(core), core.membership.bulletin().clone());
         let lapsed: Vec<LinkId> = neighbours
             .links
             .iter()

@@ -32,6 +32,7 @@ fn batch() -> GroupBatch<'static> {
         messages,
         pause: 0,
         asks: false,
+        rests: false,
         error: None,
     }
 }

@@ -140,13 +140,9 @@ impl MemoryRealm {
         let newest = newest.filter_map(|(_, document)| document).max_by_key(|document| document.version);
         let missing = || LedgerError::Storage(format!("the group {name} has no key of its own"));
         let newest = newest.ok_or_else(missing)?.clone();
-        let leaves = self.book.devices().last().map_or(1, |device| device.leaf.saturating_add(1));
-        let (version, key) = ((group, newest.version + 1), seal::random(rng));
-        let mut document = match group_tree::readers_of(&newest, leaves) {
-            Some(readers) => self.issuer.seal_group_to(rng, version, &key, &readers),
-            None => self.issuer.seal_group(rng, version, &key, leaves, &group_tree::left_out(&newest, leaves)),
-        };
-        if let Some(generation) = generation(version.1) {
+        let key = seal::random(rng);
+        let mut document = self.issuer.seal_next(rng, (&newest, &key), &self.book.devices(), now);
+        if let Some(generation) = generation(document.version) {
             self.issuer.restrict_group(&mut document, &key, generation);
         }
         let named = group_tree::reference(&document, from.seconds());

@@ -21,7 +21,7 @@
 use super::Issuer;
 use crate::id::{DeviceId, Tag};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
-use crate::identity::group_tree::{self, left_out};
+use crate::identity::group_tree;
 use crate::identity::handle::{DayKey, day_of};
 use crate::identity::ledger::{DeviceRecord, Ledger, LedgerError, RevocationRecord};
 use crate::identity::realm::Operator;
@@ -67,7 +67,7 @@ pub enum RevokeError {
     },
     /// A document that is too long.
     #[error(
-        "too many devices have been cut off from a group for one document of its key; found a new realm for those that remain"
+        "the document of a group's key would be too long; its readers lie scattered over the key tree, and are numbered anew by and by: try again in a week"
     )]
     Cover,
 }
@@ -112,6 +112,12 @@ impl Revoking<'_> {
         let bulletin = issuer.revoke(operator, before, &all, now, rng)?;
         write(&bulletin)?;
         ledger.publish(bulletin.version()).map_err(RevokeError::from)?;
+        // What has to be sealed around devices that are gone comes to lie beside what has not.
+        let is_new = |named: &GroupReference| before.document(&named.hash).is_none();
+        let made = bulletin.group_versions().filter(|(named, _)| is_new(named));
+        if made.filter_map(|(_, document)| document).any(group_tree::is_long) {
+            ledger.number_anew(now).map_err(RevokeError::from)?;
+        }
         Ok(bulletin)
     }
 }
@@ -182,8 +188,7 @@ impl Issuer {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<GroupVersion>, RevokeError> {
-        let leaves = devices.iter().map(|device| device.leaf.saturating_add(1)).max().unwrap_or(0).max(1);
-        let revoked: BTreeSet<u32> = devices.iter().filter(|device| device.revoked).map(|device| device.leaf).collect();
+        let devices: Vec<&DeviceRecord> = devices.iter().collect();
         let groups: BTreeSet<Option<Tag>> = body.groups.iter().map(|named| named.group).collect();
         let opens = |named: &GroupReference| still_opens(&before.body().groups, named, now, body.epoch_length.skew());
         body.groups.retain(opens);
@@ -192,16 +197,8 @@ impl Issuer {
             let versions = before.group_versions().filter(|(named, _)| named.group == group);
             let Some((named, last)) = versions.max_by_key(|(named, _)| named.version) else { continue };
             let last = last.ok_or(RevokeError::Document(named.version))?;
-            let excluded: BTreeSet<u32> = left_out(last, leaves).union(&revoked).copied().collect();
-            let version = (group, named.version.saturating_add(1));
             let key = seal::random(rng);
-            let mut document = match group_tree::readers_of(last, leaves) {
-                // For readers again: any other would be granted to all who come later.
-                Some(readers) => {
-                    self.seal_group_to(rng, version, &key, &readers.difference(&revoked).copied().collect())
-                }
-                None => self.seal_group(rng, version, &key, leaves, &excluded),
-            };
+            let mut document = self.seal_next(rng, (last, &key), &devices, now);
             // Permits of who is cut off are worth nothing without a credential; those of the others last.
             if let Some(restriction) = &last.restriction {
                 self.restrict_group(&mut document, &key, restriction.generation);

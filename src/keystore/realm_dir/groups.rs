@@ -22,9 +22,9 @@ use super::publishers::at_once;
 use super::{RealmDir, RealmDirError};
 use crate::id::{DeviceId, Name, Tag};
 use crate::identity::group::name_tag;
-use crate::identity::group_tree;
+use crate::identity::group_tree::{self, LONG_DOCUMENT};
 use crate::identity::issuer::publishing_generation;
-use crate::identity::ledger::Book;
+use crate::identity::ledger::{Book, Ledger, leaves};
 use crate::identity::realm::Operator;
 use crate::identity::seal;
 use crate::keystore::private_file::{self, FileError};
@@ -191,7 +191,7 @@ impl RealmDir {
             let may = publishers.iter().flatten().copied().collect();
             realm.ledger.assign_publishers(tag, &may)?;
             let generation = publishers.is_some().then_some(version);
-            let document = realm.seal((Some(tag), version), readers.as_deref(), generation, rng)?;
+            let document = realm.seal((Some(tag), version), readers.as_deref(), generation, now, rng)?;
             let from = if generation.is_some() { at_once(body, now) } else { now + after };
             Ok(put(body, &document, from))
         })
@@ -239,7 +239,7 @@ impl RealmDir {
                     made
                 }
             };
-            let document = realm.seal((tag, version), readers.as_deref(), generation, rng)?;
+            let document = realm.seal((tag, version), readers.as_deref(), generation, now, rng)?;
             Ok(put(body, &document, now + after))
         })
     }
@@ -263,6 +263,17 @@ impl RealmDir {
         })
     }
 
+    /// Numbers the leaves of all devices anew if a document that was made is long. Returns until when documents are sealed to two leaves of each.
+    ///
+    /// # Errors
+    /// The ledger cannot be written, or has no leaves left.
+    pub fn shorten(&mut self, made: &Made, now: Unix) -> Result<Option<Unix>, RealmDirError> {
+        if made.bytes <= LONG_DOCUMENT {
+            return Ok(None);
+        }
+        Ok(self.ledger.number_anew(now)?.map(Unix::from_seconds))
+    }
+
     /// A fresh key, sealed to all members in force, or to those of these that are; restricted to who has a permit of the generation, if
     /// there is one.
     pub(super) fn seal(
@@ -270,6 +281,7 @@ impl RealmDir {
         version: (Option<Tag>, u32),
         readers: Option<&[DeviceId]>,
         generation: Option<u32>,
+        now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<GroupVersion, AmendError> {
         let key = seal::random(rng);
@@ -277,12 +289,11 @@ impl RealmDir {
         let mut document = match readers {
             Some(readers) => {
                 let in_force = readers.iter().filter_map(|id| book.get(id)).filter(|device| !device.revoked);
-                let leaves = in_force.map(|device| device.leaf).collect();
-                self.issuer.seal_group_to(rng, version, &key, &leaves)
+                self.issuer.seal_group_to(rng, version, &key, &leaves::leaves_of(in_force, now))
             }
             None => {
-                let (leaves, excluded) = assigned(book);
-                self.issuer.seal_group(rng, version, &key, leaves, &excluded)
+                let (given, excluded) = assigned(book, now);
+                self.issuer.seal_group(rng, version, &key, given, &excluded)
             }
         };
         if let Some(generation) = generation {
@@ -331,11 +342,12 @@ pub(super) fn entry<'a>(stored: &'a mut Vec<Stored>, name: &str) -> &'a mut Stor
     &mut stored[at]
 }
 
-/// How many leaves are assigned, at least one, and which of them are those of revoked devices.
-fn assigned(book: &Book) -> (u32, BTreeSet<u32>) {
+/// How many leaves are assigned, at least one, and which of them no device in force holds.
+fn assigned(book: &Book, now: Unix) -> (u32, BTreeSet<u32>) {
     let devices = book.devices();
-    let leaves = devices.last().map_or(1, |device| device.leaf.saturating_add(1));
-    (leaves, devices.iter().filter(|device| device.revoked).map(|device| device.leaf).collect())
+    let held = leaves::leaves_of(devices.iter().filter(|device| !device.revoked).copied(), now);
+    let given = leaves::given(devices);
+    (given, (0..given).filter(|leaf| !held.contains(leaf)).collect())
 }
 
 /// Names a document in the bulletin.
@@ -357,8 +369,6 @@ pub(super) fn not_listed(name: &str) -> AmendError {
     ))
 }
 
-/// A document of more bytes is one to do something about: it goes to every device of the realm.
-pub const LONG_DOCUMENT: usize = 16_000;
 const READERS: &str = "group-readers";
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl RealmDir {
                 return Ok((Changed { publishers, new: true, made: None }, Vec::new()));
             }
             let generation = planned.restricted.then_some(version);
-            let document = realm.seal((Some(tag), version), readers.as_deref(), generation, rng)?;
+            let document = realm.seal((Some(tag), version), readers.as_deref(), generation, now, rng)?;
             let (made, documents) = put(body, &document, at_once(body, now));
             Ok((Changed { publishers, new: true, made: Some(made) }, documents))
         })

@@ -1,7 +1,7 @@
 //! Clocks that are set while links stand: what is on time is heard, and what is late is not.
 
 use super::mesh::Mesh;
-use super::multicast::{all, heard, publish, row, seconds};
+use super::multicast::{all, heard, missed, publish, row, seconds, subscribe};
 use m2mesh::engine::Input;
 use m2mesh::engine::api::Outcome;
 use m2mesh::wire::batch::Ack;
@@ -92,6 +92,30 @@ fn a_publication_that_is_late_is_not_handed_over_whoever_s_clock_was_set() {
         // What follows a gap waits for ten seconds for it.
         mesh.run(seconds(15));
         assert_eq!(heard(&mesh, 2, listens), [(0, 0), (2, 1)], "the clock of {device} is {ahead} s ahead");
+    }
+}
+
+/// Invariant 1 of engine::groups::missing.
+#[test]
+fn who_comes_after_the_beginning_of_a_stream_misses_nothing_though_its_publisher_s_clock_was_set() {
+    for ahead in [20, -20] {
+        let (mut mesh, _) = row();
+        mesh.run(seconds(900));
+        // Only another group is listened to.
+        mesh.skew.insert(0, ahead);
+        mesh.run(seconds(1));
+        for number in 0..3 {
+            publish(&mut mesh, 0, "mill/x", number, seconds(5));
+            mesh.run(seconds(1));
+        }
+        mesh.skew.insert(0, 0);
+        mesh.run(seconds(9));
+        let listens = subscribe(&mut mesh, 2, "mill/x");
+        mesh.run(seconds(5));
+        publish(&mut mesh, 0, "mill/x", 3, seconds(5));
+        mesh.run(seconds(15));
+        assert_eq!(heard(&mesh, 2, listens), [(3, 0)], "the clock was {ahead} s ahead");
+        assert!(missed(&mesh, 2, listens).is_empty(), "the clock was {ahead} s ahead");
     }
 }
 

@@ -91,6 +91,7 @@ fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &
         messages,
         pause: 0,
         asks: false,
+        rests: false,
         error: None,
     };
     frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))

@@ -121,6 +121,7 @@ impl Plant {
             messages,
             pause: 0,
             asks: false,
+            rests: false,
             error: None,
         };
         let frame = GroupFrame {

@@ -120,6 +120,7 @@ fn a_clock_that_leaps_over_epochs_and_back_keeps_nobody_out() {
         mesh.skew.remove(&1);
         for _ in 0..60 {
             mesh.run(seconds(1));
+            mesh.handle(1, Input::Timeout);
             for (at, to) in [(0, 1), (1, 2)] {
                 let is_met = mesh.admits(at, to).is_ok() && mesh.admits(to, at).is_ok();
                 if mesh.link(at, to).is_none() && is_met {
@@ -137,6 +138,39 @@ fn a_clock_that_leaps_over_epochs_and_back_keeps_nobody_out() {
             !identity(&mut mesh, 1, Command::Identity).changing,
             "{ahead} s for {meanwhile} s: a turn is under way"
         );
+    }
+}
+
+/// One whose clock leaps over several epochs and is right again in the same one keeps its links and its pseudonym.
+#[test]
+fn a_clock_that_leaps_and_is_right_again_in_the_same_epoch_costs_no_link() {
+    for ahead in [10_800, -10_800] {
+        let mut mesh = rotating(&["a", "b", "c"], |_| true);
+        row(&mut mesh, 3);
+        let left = HOUR - mesh.now.unix.seconds() % HOUR;
+        mesh.run(seconds(left + 900));
+        (0..2)
+            .filter(|at| mesh.link(*at, at + 1).is_none())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|at| mesh.connect(at, at + 1));
+        mesh.run(seconds(30));
+        let before = (mesh.nodes[1].own, mesh.link(0, 1), mesh.link(1, 2));
+        assert!(before.1.is_some() && before.2.is_some());
+        mesh.skew.insert(1, ahead);
+        // It has something to do meanwhile.
+        mesh.send(1, "c", b"of another time", Ack::End, 60);
+        mesh.run(seconds(60));
+        let stepped = |event: &Event| matches!(event, Event::ClockStepped { .. });
+        assert!(mesh.events(1).iter().any(stepped), "{ahead} s: it notices");
+        mesh.skew.remove(&1);
+        mesh.handle(1, Input::Timeout);
+        mesh.run(seconds(60));
+        mesh.nodes[1].own = mesh.nodes[1].engine.pseudonym();
+        assert_eq!((mesh.nodes[1].own, mesh.link(0, 1), mesh.link(1, 2)), before, "{ahead} s");
+        let token = mesh.send(0, "c", b"through it", Ack::End, 30);
+        mesh.run(seconds(5));
+        assert!(mesh.ended.get(&token).is_some_and(Outcome::is_success), "{ahead} s: {:?}", mesh.ended.get(&token));
     }
 }
 

@@ -99,6 +99,7 @@ fn a_group_frame_of_another_segment_is_not_taken() {
             messages,
             pause: 0,
             asks: false,
+            rests: false,
             error: None,
         };
         frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + Duration::from_secs(30)))

@@ -73,6 +73,52 @@ fn who_comes_after_a_restart_is_told_nothing_of_what_was_published_before_it() {
     assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty());
 }
 
+/// Invariant 1 of engine::groups::missing.
+#[test]
+fn who_comes_while_the_beginning_of_a_stream_is_under_way_is_told_nothing_of_it() {
+    let (mut mesh, _) = row();
+    for (number, under_way) in [(0, 9_000), (2, 1_900)] {
+        let group = format!("mill-{number}");
+        let waiting = subscribe(&mut mesh, 2, &format!("{group}/y"));
+        mesh.run(seconds(5));
+        mesh.stop(1);
+        // The first of them is of no use any more when b goes on.
+        publish(&mut mesh, 0, &format!("{group}/x"), number, seconds(1));
+        publish(&mut mesh, 0, &format!("{group}/x"), number + 1, seconds(60));
+        mesh.run(millis(under_way - 1_400));
+        let listens = subscribe(&mut mesh, 2, &format!("{group}/x"));
+        mesh.run(millis(1_400));
+        mesh.go_on(1);
+        mesh.run(seconds(15));
+        assert_eq!(heard(&mesh, 2, listens), [(number + 1, 0)], "{under_way} ms");
+        // It may be told that there may be some: a frame that has come late does not say by how much.
+        assert!(missed(&mesh, 2, listens).iter().all(|missed| missed.lost == 0), "{under_way} ms");
+        assert!(missed(&mesh, 2, waiting).is_empty(), "{under_way} ms");
+    }
+}
+
+/// A publisher that says something every quarter of an hour has one stream: what was published while the way was cut is heard in order once it is there.
+#[test]
+fn what_is_published_seldom_is_heard_in_order_after_a_time_without_a_link() {
+    let (mut mesh, listens) = row();
+    for number in 0..3 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(7_200));
+        mesh.run(seconds(900));
+    }
+    assert_eq!(heard(&mesh, 2, listens), all(0..3));
+    mesh.disconnect(1, 2);
+    for number in 3..7 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(if number == 4 { 60 } else { 7_200 }));
+        mesh.run(seconds(if number == 6 { 60 } else { 250 }));
+    }
+    mesh.connect(1, 2);
+    mesh.run(seconds(20));
+    // One is of no use any more.
+    assert_eq!(heard(&mesh, 2, listens), [(0, 0), (1, 0), (2, 0), (3, 0), (5, 1), (6, 0)]);
+    mesh.run(seconds(900));
+    assert!(missed(&mesh, 2, listens).is_empty(), "and nothing is told twice");
+}
+
 fn subscribe_from(mesh: &mut Mesh, at: usize, filter: &str, past: Past) -> Token {
     mesh.command(at, Command::Subscribe { filter: filter.into(), past })
 }

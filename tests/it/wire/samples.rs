@@ -212,7 +212,7 @@ structs! {
     Receipts { receipts = some }
     Receipt { stream, verdict, ranges = some, visited = some, at }
     GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes, permit = maybe }
-    GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks, error = maybe }
+    GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks, rests, error = maybe }
     GroupMessage<'e> { topic = text, number, payload = bytes, request }
     Flow { group, sender, salt = array, ranges = some }
     GroupHave { flows = some, tell = some }

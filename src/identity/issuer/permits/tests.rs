@@ -82,6 +82,7 @@ impl Rig {
             messages: vec![],
             pause: 0,
             asks: false,
+            rests: false,
             error: None,
         };
         let sealed = sender.seal(&batch, at, at);

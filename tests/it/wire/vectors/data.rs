@@ -242,6 +242,7 @@ fn groups() -> Vec<Vector> {
         ],
         pause: 250,
         asks: true,
+        rests: false,
         error: Some(250_000),
     };
     let end = GroupBatch {
@@ -250,6 +251,7 @@ fn groups() -> Vec<Vector> {
         messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: false }],
         pause: 3_600_000,
         asks: false,
+        rests: false,
         error: None,
         ..inner.clone()
     };
