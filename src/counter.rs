@@ -107,6 +107,8 @@ counters! {
     AirDroppedMesh: Frames = "air_dropped_mesh",
     /// Frames of class telemetry held until their bearer may carry them, beyond the bound.
     AirDroppedTelemetry: Frames = "air_dropped_telemetry",
+    /// Answers to named requests to groups that were handed over and not kept, since there were too many.
+    AnswersNotKept: Answers = "answers_not_kept",
     /// Messages and requests to services that were refused because as many as may look for a device already.
     AnycastsRefused: Messages = "anycasts_refused",
     /// Messages of streams or batches beyond what a contact may have open here.
@@ -163,6 +165,8 @@ counters! {
     CredentialsRefused: Credentials = "credentials_refused",
     /// Credentials handed over by neighbours that this node does not wait for.
     CredentialsUnasked: Credentials = "credentials_unasked",
+    /// Mailboxes of which it was forgotten that they keep nothing for a receiver, since these were too many; they are asked again.
+    CustodiansForgotten: Routers = "custodians_forgotten",
     /// Statements of custody that nothing waits for, or whose signature or maker is not accepted.
     CustodyRefused: Frames = "custody_refused",
     /// Data frames whose time was over when they came, or when the link that they waited for took more.
@@ -333,6 +337,8 @@ counters! {
     MailNotOpened: Frames = "mail_not_opened",
     /// Mail of this device that a custodian does not keep, or keeps no more.
     MailNotTaken: Frames = "mail_not_taken",
+    /// Mail for this device of devices without a card: cards are asked for.
+    MailOfStrangers: Frames = "mail_of_strangers",
     /// Mail for this device that was opened.
     MailOpened: Frames = "mail_opened",
     /// Mail for others that was refused, since the quota of its box is used up.
@@ -395,6 +401,8 @@ counters! {
     RefusedFullControl: Messages = "refused_full_control",
     /// Messages of class telemetry of this device that were not taken, since no more may wait.
     RefusedFullTelemetry: Messages = "refused_full_telemetry",
+    /// Responses to named requests that were kept no more, since there were too many.
+    ResponsesForgotten: Requests = "responses_forgotten",
     /// Responses to requests that nobody waits for any more.
     ResponsesUnasked: Messages = "responses_unasked",
     /// Sessions under which nothing opened that came, so that the other end was told.

@@ -75,7 +75,7 @@ pub const METRICS: &[Metric] = &[
     of_messages(
         "sent",
         Unit::Count,
-        "messages handed over to a node; a publication counts once for each subscriber that was on",
+        "messages handed over to a node; a publication or broadcast counts once for each receiver that was on",
     ),
     of_messages("delivered", Unit::Share, "of those, the share that reached the application at the other end"),
     of_messages("delivered.count", Unit::Count, "how many reached it"),
@@ -183,6 +183,11 @@ pub const METRICS: &[Metric] = &[
         "from the end of the last fault until all links stood that could; 0 without faults",
     ),
     of_all("attached.max", Unit::Count, "links of one device that came up within a second, the most"),
+    of_all(
+        "dials.peak",
+        Unit::Count,
+        "connections that devices began to make within a second, the most after the warm-up",
+    ),
     of_all("links.lost", Unit::Count, "links that went down after the warm-up, other than by a change of pseudonym"),
     of_all(
         "turn.links",
@@ -231,6 +236,16 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         "messages to one device that did not come in time, though some way to it was open for a minute of their time",
     ),
+    of_all(
+        "groups.pushed",
+        Unit::Count,
+        "frames of publications and broadcasts that devices gave to neighbours, also before the warm-up was over",
+    ),
+    of_all("broadcasts.narrowed", Unit::Count, "broadcasts that did not go over every link, as their nodes say"),
+    of_all("broadcasts.unicasts", Unit::Count, "of those, the ones that went to the only other device"),
+    of_all("broadcasts.transmissions", Unit::Count, "what those cost, as their nodes say"),
+    of_all("broadcasts.flood", Unit::Count, "what they would have cost over every link"),
+    of_all("broadcasts.share", Unit::Share, "the one by the other"),
     of_all("queue.max", Unit::Count, "messages on their way out at one node, the most seen"),
     of_all(
         "dropped",

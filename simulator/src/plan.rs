@@ -16,17 +16,21 @@ use m2mesh::net::emulation::Recovery;
 use m2mesh::net::emulation::Shape;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::time::{EpochLength, Unix};
-use m2mesh::wire::batch::Ack;
-use m2mesh::wire::data::Class;
 use m2mesh::wire::lsa;
 use std::time::Duration;
 
 mod daily;
+mod flow;
 mod layout;
+mod post;
+mod schedule;
 mod track;
 
 pub use daily::{DAY, Daily};
+pub use flow::{Flow, FlowKind, Pattern, Traced};
 pub use layout::{Keyed, Layout, Segment};
+pub use post::{LEAST_AWAKE, MOST_TOLD, Post};
+pub use schedule::{Schedule, wakings};
 pub use track::place;
 
 /// The plan of one run.
@@ -192,12 +196,20 @@ pub struct Device {
     pub work: Duration,
     /// The time from the start of its node until its application listens to topics and offers its service.
     pub start_up: Duration,
+    /// The time from the start of its node within which it begins to dial, at a random moment.
+    pub start_within: Duration,
     /// The number of links that it seeks among members of which it hears, in addition to those of its edges.
     pub target_links: u32,
     /// Whether it forwards for others. A device that does is a router, and one that does not is a leaf.
     pub forwarding: bool,
     /// The area whose link state it shares.
     pub area: u32,
+    /// The roles that the operator gives it, as a bit map.
+    pub roles: u16,
+    /// What becomes of its mail, and of that of others.
+    pub post: Post,
+    /// The services that it offers, besides the one that answers requests to it alone.
+    pub offers: Vec<String>,
 }
 
 /// A point of a track.
@@ -209,19 +221,6 @@ pub struct Waypoint {
     pub x: f64,
     /// The position in metres north.
     pub y: f64,
-}
-
-/// A schedule of a radio: the device is awake for `awake` in every period `every`, for the first time at `phase`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// The time from one awakening to the next.
-    pub every: Duration,
-    /// The time for which it stays on.
-    pub awake: Duration,
-    /// The time of its first awakening after the warm-up; it is on before.
-    pub phase: Duration,
-    /// The time for which it stays on after the end of the warm-up, having awoken before.
-    pub left: Duration,
 }
 
 /// Two devices that can link over a bearer, as far as reach, windows and faults allow.
@@ -237,82 +236,6 @@ pub struct Edge {
     pub shapes: [Shape; 2],
     /// Whether `a` knows the address of `b` from the start. Otherwise they link only after one has heard of the other.
     pub known: bool,
-}
-
-/// A flow of messages of one kind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Flow {
-    /// The flow's name, such as `readings`; names are unique.
-    pub name: String,
-    /// The indices of the senders.
-    pub from: Vec<usize>,
-    /// The kind of messages, with their receivers.
-    pub kind: FlowKind,
-    /// The times at which messages are sent.
-    pub pattern: Pattern,
-    /// The factors by which the rate of a Poisson process differs over the day; `None` if it does not.
-    pub daily: Option<Daily>,
-    /// The size of the payload in bytes.
-    pub size: usize,
-    /// The confirmation that senders ask for; ignored for publications and requests.
-    pub ack: Ack,
-    /// The class of the messages.
-    pub class: Class,
-    /// The name of the messages' policy.
-    pub policy: Option<String>,
-    /// The time after which a message is of no use.
-    pub deadline: Duration,
-    /// The start of the flow, after the warm-up.
-    pub begin: Duration,
-    /// The end of the flow, after the warm-up.
-    pub end: Duration,
-}
-
-/// The kind of a flow's messages, with their receivers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FlowKind {
-    /// A message to one receiver, drawn for each message from the list of its sender (by the sender's index in `from`).
-    Send(Vec<Vec<usize>>),
-    /// A request to one receiver, drawn as for `Send`, which an echo answers.
-    Request(Vec<Vec<usize>>),
-    /// Publications, each sender using the topics in turn; all subscribers subscribe to all topics.
-    Publish {
-        /// The topics, such as `plant/temperature`; at least one.
-        topics: Vec<String>,
-        /// The indices of the subscribers.
-        subscribers: Vec<usize>,
-    },
-}
-
-/// The times at which each sender sends its messages.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Pattern {
-    /// At equal intervals, the first at a random time.
-    Periodic(Duration),
-    /// As a Poisson process with this rate a second.
-    Poisson(f64),
-    /// Several messages at once, at equal intervals, all senders at the same times.
-    Burst {
-        /// The number of messages in a burst.
-        count: u32,
-        /// The time from one burst to the next.
-        every: Duration,
-    },
-    /// At the times of these entries.
-    Trace(Vec<Traced>),
-}
-
-/// A message of a trace file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traced {
-    /// The time after the warm-up.
-    pub at: Duration,
-    /// The index of the sender.
-    pub from: usize,
-    /// The index of the receiver; `None` for the flow's own choice.
-    pub to: Option<usize>,
-    /// The size of the payload in bytes.
-    pub size: usize,
 }
 
 /// A fault, with the time in which it is in effect.

@@ -14,6 +14,8 @@ use std::time::Duration;
 ///
 /// A request to one device, and a response, of more than 60 KiB travel as blobs, up to 1 GiB; --timeout should give them enough time.
 ///
+/// If the node goes away meanwhile, it is asked again when it is back: the request is not made twice.
+///
 /// `group:TOPIC` are all who listen to a topic: each line is a device and its answer, until as many have come as --answers says, or the time is over.
 ///
 /// `any:SERVICE` is one of the devices that offer the service: the one with the best path, and of several that are nearly as
@@ -90,11 +92,19 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         policy: None,
         timeout: Span(timeout),
         repeat,
+        id: Some(send::new_id()?),
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: None,
     };
-    let outcome: Outcome = client.post("/v1/request", &body).await?;
+    let outcome: Outcome = match body.blob.is_some() {
+        // It does not outlive its node, so it is asked once.
+        true => client.post("/v1/request", &body).await?,
+        false => {
+            let (asked, patience) = (("/v1/request", &body), timeout + send::GRACE);
+            send::insist(&shell, &client, asked, Some(patience), Some(&to), |away| away).await?
+        }
+    };
     match outcome {
         Outcome::Replied { blob: Some(response), .. } if !shell.json => {
             blob::write_out(&client, &response.hash).await?;
@@ -127,8 +137,12 @@ async fn ask_group(
 ) -> Result<Verdict, Failure> {
     let Payload { payload, payload_base64 } = arguments::payload(payload)?;
     let (topic, timeout, policy) = (topic.to_owned(), Span(timeout), None);
-    let body = GroupRequestBody { topic: topic.clone(), payload, payload_base64, policy, timeout, most };
-    let GroupAnswers { answers, outcome } = shell.client()?.post("/v1/group-requests", &body).await?;
+    let (id, patience) = (Some(send::new_id()?), timeout.0 + send::GRACE);
+    let body = GroupRequestBody { topic, payload, payload_base64, policy, timeout, most, id };
+    let client = shell.client()?;
+    let away = |outcome| GroupAnswers { answers: Vec::new(), outcome };
+    let asked = ("/v1/group-requests", &body);
+    let GroupAnswers { answers, outcome } = send::insist(shell, &client, asked, Some(patience), None, away).await?;
     let verdict = Verdict::of(outcome.is_success());
     if shell.json {
         shell.object(&GroupAnswers { answers, outcome })?;

@@ -8,6 +8,8 @@ use super::lines;
 use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{self, Outcome, Payload, SendBody, SendLinesQuery, Span, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -120,26 +122,41 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         wait: wait.map(Span),
         latest,
     };
+    let (asked, patience) = (("/v1/send", &body), confirmed.then_some(patience));
+    let outcome = insist(&shell, &client, asked, patience, Some(&to), |away| away).await?;
+    tell(&shell, &outcome, &to)
+}
+
+/// Asks the node what becomes of something. What has a name is not done twice under it, so the node can be asked again when it has gone and
+/// is back within `patience`; `away` is the answer if it is not. Standard error is told why messages to `to` wait.
+pub(super) async fn insist<Body: Serialize, Answer: DeserializeOwned>(
+    shell: &Shell,
+    client: &Client,
+    (path, body): (&str, &Body),
+    patience: Option<Duration>,
+    to: Option<&str>,
+    away: impl FnOnce(Outcome) -> Answer,
+) -> Result<Answer, Failure> {
     let mut gone: Option<Instant> = None;
-    let outcome = loop {
-        match patiently(&shell, &client, Some(&to), client.post("/v1/send", &body)).await {
-            Ok(outcome) => break outcome,
-            // A message under the same name is not sent twice, so the node can be asked again when it is back.
-            Err(ClientError::Broken(_)) if confirmed && gone.is_none() => {
+    loop {
+        match patiently(shell, client, to, client.post(path, body)).await {
+            Ok(answer) => return Ok(answer),
+            Err(ClientError::Broken(_)) if patience.is_some() && gone.is_none() => {
                 shell.note("the node has gone; it is asked again when it is back");
                 gone = Some(Instant::now());
             }
             Err(ClientError::Broken(_) | ClientError::NotRunning(_) | ClientError::Connect { .. })
-                if gone.is_some_and(|since| since.elapsed() < patience) => {}
+                if gone.zip(patience).is_some_and(|(since, patience)| since.elapsed() < patience) => {}
             Err(_) if gone.is_some() => {
-                let reason = format!("the node went away and was not back within {} s", patience.as_secs());
-                break Outcome::Unreachable { reason };
+                let seconds = patience.unwrap_or_default().as_secs();
+                return Ok(away(Outcome::Unreachable {
+                    reason: format!("the node went away and was not back within {seconds} s"),
+                }));
             }
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(RETRY).await;
-    };
-    tell(&shell, &outcome, &to)
+    }
 }
 
 /// Waits for an answer of the node. If it is long in coming, standard error is told why messages wait: those to this device,
@@ -182,7 +199,7 @@ pub(super) fn new_id() -> Result<String, Failure> {
 }
 
 /// How long after a message's deadline its node may still come back and report the outcome.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// How long an answer may take before the node is asked why.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause between two attempts to reach the node.

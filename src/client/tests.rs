@@ -26,11 +26,11 @@ fn commands() -> Vec<(Command, Right)> {
     let publish =
         Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
     let later = Timing { start: Some(Start::After(lifetime)), ..Timing::default() };
-    let kind = AnycastKind::Request { repeat: false };
+    let kind = AnycastKind::Request { repeat: false, id: None };
     let (class, policy) = (send.class, None);
     let anycast = Anycast { service: "adder".into(), payload: vec![1], class, policy, lifetime, kind };
     let request = InnerId { stream: StreamId([1; 16]), sequence: 1 };
-    let asked = GroupRequest { topic: "a/b".into(), payload: vec![1], policy: None, lifetime, most: 3 };
+    let asked = GroupRequest { topic: "a/b".into(), payload: vec![1], policy: None, lifetime, most: 3, id: None };
     let broadcast = Broadcast { payload: vec![1], ack: Ack::None, policy: None, lifetime };
     vec![
         (Command::Send(send.clone()), Right::Send),

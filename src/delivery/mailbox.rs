@@ -205,6 +205,20 @@ impl<F> Mailbox<F> {
         Some(item)
     }
 
+    /// Moves a mail from the box that all share to that of its receiver, which has become known, unless it is under way or there is no room
+    /// for it. Returns the mail if it was moved.
+    pub fn adopt(&mut self, number: u64, owner: Name) -> Option<&Item<F>> {
+        self.items.get(&number).filter(|item| item.owner.is_none() && !self.handed.contains_key(&number))?;
+        let mut item = self.release(number)?;
+        item.owner = Some(owner);
+        let fits = self.room_for(&item).is_some_and(|gone| gone.is_empty());
+        if !fits {
+            item.owner = None;
+        }
+        self.put(number, item);
+        self.items.get(&number).filter(|_| fits)
+    }
+
     /// The number under which the same sealed bytes are kept.
     pub fn known(&self, seal: &[u8; 32]) -> Option<u64> {
         self.seals.get(seal).copied()

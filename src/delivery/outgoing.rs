@@ -318,6 +318,12 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
+    /// The destinations for which others keep messages, and how many.
+    pub fn kept(&self) -> impl Iterator<Item = (&Name, usize)> {
+        let kept = |streams: &[Stream<T>]| streams.iter().map(Stream::kept).sum();
+        self.streams.iter().map(move |(name, streams)| (name, kept(streams))).filter(|(_, kept)| *kept > 0)
+    }
+
     /// Nobody keeps a frame, or not any more: its messages are queued again.
     pub fn handle_let_go(&mut self, to: &Name, frame: &OuterId) -> bool {
         let mut streams = self.streams.get_mut(to).into_iter().flatten();

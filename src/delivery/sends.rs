@@ -138,6 +138,11 @@ impl<C: Clone, U, W> Sends<C, U, W> {
         self.outgoing.full_since(to)
     }
 
+    /// The destinations for which others keep messages, and how many.
+    pub fn kept(&self) -> impl Iterator<Item = (&Name, usize)> {
+        self.outgoing.kept()
+    }
+
     /// How many messages to a destination are to be confirmed and have not ended.
     pub fn open_to(&self, to: &Name) -> usize {
         self.outgoing.open_to(to)

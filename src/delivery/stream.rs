@@ -23,11 +23,14 @@ use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH};
 use crate::wire::codec::encode_into;
+use crate::wire::data::Class;
 use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
 use core::time::Duration;
+use entrusted::Entrusted;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod custody;
+mod entrusted;
 mod waiting;
 
 /// The most bytes that a call adds to a batch besides its payload and service name.
@@ -44,7 +47,8 @@ pub(super) struct Stream<T> {
     queues: BTreeMap<Lane, VecDeque<u64>>,
     under_way: UnderWay,
     retry: Retry,
-    headroom: Headroom,
+    /// By class: what is urgent overtakes what is not, and says nothing of how long that takes.
+    headroom: [Headroom; Class::ALL.len()],
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
     /// For each frame that the next hop is to acknowledge, or that is mail, its messages. Bounded by the window: each has a
     /// message.
@@ -53,6 +57,8 @@ pub(super) struct Stream<T> {
     put_off: PutOff,
     /// The messages that others keep for the receiver, by when they are sent again.
     kept: BTreeSet<(Time, u64)>,
+    /// The messages that have ended here because others keep them.
+    entrusted: Entrusted,
     /// The bytes of payload in all slots.
     bytes: usize,
     /// The last message of each key of which only the latest is to wait. Bounded by the window: each has a message.
@@ -71,11 +77,12 @@ impl<T> Stream<T> {
             queues: BTreeMap::new(),
             under_way: UnderWay::default(),
             retry: Retry::default(),
-            headroom: Headroom::default(),
+            headroom: Default::default(),
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
             kept: BTreeSet::new(),
+            entrusted: Entrusted::default(),
             bytes: 0,
             latest: BTreeMap::new(),
             closed: false,
@@ -250,7 +257,7 @@ impl<T> Stream<T> {
         }
         let base = *taken.iter().min()?;
         let reply = if ack == Ack::None { Vec::new() } else { departure.reply.to_vec() };
-        let (stream, floor, sent) = (self.id, self.floor, departure.now.unix.0);
+        let (stream, floor, sent) = (self.id, self.told_floor(departure.now.unix), departure.now.unix.0);
         if calls {
             let messages = taken.iter().filter_map(|&sequence| self.call(sequence, base, sent)).collect();
             out.push(PLAIN_BATCH);
@@ -343,9 +350,10 @@ impl<T> Stream<T> {
     /// Handles a receipt that confirms a message: the time it took determines how long to wait for others.
     pub(super) fn confirmed(&mut self, sequence: u64, now: Time) {
         let Some(slot) = self.slot(sequence).filter(|slot| !slot.again && !slot.far) else { return };
+        let class = slot.message.lane.class as usize;
         if let Some((departed, _)) = slot.departed {
             self.retry.measured(now.since(departed));
-            self.headroom.confirmed(now.since(departed));
+            self.headroom[class].confirmed(now.since(departed));
         }
     }
 
@@ -397,9 +405,9 @@ impl<T> Stream<T> {
         }
         for sequence in &due[from..] {
             let slot = self.slot(*sequence);
-            let missed = slot.and_then(|slot| Some((now.since(slot.departed?.0), slot.message.lifetime)));
-            if let Some((left, lifetime)) = missed {
-                self.headroom.missed(left, lifetime);
+            let missed = slot.and_then(|slot| Some((now.since(slot.departed?.0), &slot.message)));
+            if let Some((left, message)) = missed {
+                self.headroom[message.lane.class as usize].missed(left, message.lifetime);
             }
         }
     }

@@ -12,12 +12,14 @@
 mod anycast;
 mod blobs;
 mod inbox;
+mod mail;
 mod refused;
 
 pub use crate::delivery::held::Start;
 pub use anycast::{Anycast, AnycastKind, Broadcast, GroupRequest, OfferView};
 pub use blobs::{Attached, BlobCommand, BlobProgress, BlobRequest, BlobSend, BlobView};
 pub use inbox::{InboxMessage, InboxRecord};
+pub use mail::MailRecord;
 pub use refused::Refused;
 
 use super::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};

@@ -115,6 +115,12 @@ impl Core {
         self.timeout_log();
     }
 
+    /// Lets the log report once an interval who keeps mail of this device, or does not and why.
+    pub(super) fn note_custody(&mut self, to: &str, by: &str, refused: Option<&str>) {
+        self.log.note_custody(to, by, refused);
+        self.timeout_log();
+    }
+
     /// Gives a reply that others may follow.
     pub(super) fn reply(&mut self, token: Token, reply: Reply) {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });

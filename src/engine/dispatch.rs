@@ -151,7 +151,8 @@ impl Engine {
             | self.messages.withdraw(&mut self.core, token)
             | self.messages.cancel_blob(token)
             | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
-        if !known {
+        // A named request goes on: who has asked may ask again.
+        if !known && !self.messages.named_requests.is_named(token) {
             self.messages.services.forget_request(token);
             self.messages.cancel_anycast(&self.core, token);
             self.groups.answers.forget(token);
@@ -217,15 +218,9 @@ impl Engine {
         let Some(whole) = self.neighbours.handle_fragment(&mut self.core, link, body) else { return };
         let mut frames = Frames(&whole);
         match (frames.next(), frames.next()) {
-            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => self.messages.handle_data(
-                &mut self.core,
-                &mut self.neighbours,
-                &mut self.routing,
-                link,
-                frame.flags,
-                frame.body,
-                &whole,
-            ),
+            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
+                self.messages.handle_data(&mut self.core, &mut self.neighbours, &mut self.routing, link, &frame, &whole)
+            }
             (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
                 Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
                 _ => self.neighbours.note_malformed(&mut self.core, link, Counter::DataMalformed),
@@ -255,8 +250,7 @@ impl Engine {
                     &mut self.neighbours,
                     &mut self.routing,
                     id,
-                    frame.flags,
-                    frame.body,
+                    &frame,
                     buffer,
                 ),
                 Some(kind) if kind.is_control() && !self.neighbours.may_ask(&mut self.core, id, Asked::Frame) => {}

@@ -41,6 +41,7 @@
 //!   names without a card yet; `departures`: sealing and sending in turn; `patience`: what could leave and does not yet; `waiting`: why messages wait, for people; `endings`: what became of messages;
 //!   `outcomes`: the same by name; `outbox`: through a restart; `sessions` and `seals`: how they are sealed and opened;
 //!   `sender`: who waits for the end.
+//!   `named_requests`: requests by name, through a restart;
 //! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
 //!   inbox are told; `services`: offers and calls.
 //! - **Anycast.** `anycast`: messages and requests to any device that offers a service: whom to ask, by `choosing`, and in
@@ -142,7 +143,7 @@ impl Engine {
             neighbours: Neighbours::load(&settings, store, now)?,
             routing: Routing::new(own, settings.area),
             messages: Messages::load(store, &settings, now)?,
-            groups: Groups::load(store)?,
+            groups: Groups::load(store, now)?,
             member: Member::new(issuer),
             core: Core {
                 now,
@@ -169,6 +170,7 @@ impl Engine {
         if clock.is_unset() {
             engine.member.heed_machine(&mut engine.core, &mut engine.neighbours, Change::Unset, machine);
         }
+        engine.messages.restore_requests(&engine.core);
         engine.messages.restore_outgoing(&mut engine.core, store)?;
         engine.messages.restore_held(&mut engine.core, store)?;
         engine.messages.end_interrupted_calls(&mut engine.core, store)?;

@@ -3,10 +3,10 @@
 use super::Engine;
 use crate::blob::{serve, shelf as blob_shelf};
 use crate::delivery::mailbox;
-use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
+use crate::engine::groups::{answers, group_frames, multicast, shelf, streams, tree, wanted};
 use crate::engine::messages::blobs::taking;
 use crate::engine::messages::mail::awaited;
-use crate::engine::messages::{anycast, inbox, services};
+use crate::engine::messages::{anycast, inbox, named_requests, services};
 use crate::engine::neighbours::{fragments, peer_credentials, quarantine, sleepers};
 use crate::engine::routing::{flights, forward, routes};
 use crate::routing::lsdb;
@@ -29,6 +29,7 @@ impl Engine {
         let partial = fragments::MAX_PARTIAL * self.neighbours.links.iter().count();
         let waiting = self.groups.multicast.waiting.iter().map(group_frames::Waiting::size).sum();
         vec![
+            table("answers kept, bytes", self.groups.answers.bytes(), answers::MAX_BYTES),
             table("anycasts", self.messages.anycasts.open(), anycast::MAX_OPEN),
             table("blobs", self.messages.blobs.shelf.len(), blob_shelf::MAX_BLOBS),
             table("blob offers", self.messages.blobs.takes.len(), taking::MAX_TAKES),
@@ -51,6 +52,7 @@ impl Engine {
             table("offenders", self.neighbours.quarantine.len(), quarantine::MAX_OFFENDERS),
             table("offers of others", self.messages.anycasts.known(), anycast::MAX_KNOWN),
             table("places kept for callers", self.messages.anycasts.places(), anycast::MAX_PLACES),
+            table("responses kept, bytes", self.messages.named_requests.bytes(), named_requests::MAX_BYTES),
             table("routers", self.routing.link_state.lsdb.len(), lsdb::MAX_ROUTERS),
             table("routes", self.routing.routes.chosen.len(), routes::MAX_ROUTES),
             table("sleepers", self.neighbours.sleepers.len(), sleepers::MAX_SLEEPERS),

@@ -126,11 +126,11 @@ impl Engine {
                 // What waits for a route is looked at anew when the routes are.
                 Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
                 Timer::Held => messages.held.next_wake(core.now),
-                Timer::Services => messages.services.next_wake(),
+                Timer::Services => first(&[messages.services.next_wake(), messages.named_requests.next_wake(core.now)]),
                 Timer::Anycast => messages.anycasts.next_wake(),
                 Timer::Blobs => messages.blobs.next_wake(core.now),
                 Timer::Mail => messages.mail.next_wake(core.now),
-                Timer::Confirmations => first(&[groups.confirmations.next_wake(), groups.answers.next_wake()]),
+                Timer::Confirmations => first(&[groups.confirmations.next_wake(), groups.answers.next_wake(core.now)]),
                 Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
                 Timer::LinkState => routing.link_state.next_wake(core.now),
                 Timer::Locating => routing.next_question(),
@@ -174,7 +174,7 @@ impl Engine {
 
     /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
     pub(super) fn end_turn(&mut self) -> bool {
-        if self.routing.settle_routing(&mut self.core, &mut self.neighbours, self.messages.wait()) {
+        if self.routing.settle_routing(&mut self.core, &mut self.neighbours, self.messages.want_routes()) {
             self.groups.regrow(&self.core);
         }
         self.pass_on();

@@ -375,6 +375,28 @@ events! {
         /// The transmissions that a flood would take.
         flood: u64,
     } => "a broadcast to {receivers} devices goes as {to}: {transmissions} transmissions instead of {flood}";
+
+    /// A mailbox keeps mail of this device for a receiver that is away.
+    MailTaken = "mail-taken" {
+        /// The receiver.
+        to: String,
+        /// The mailbox.
+        by: String,
+        /// How many mails, each of which may hold several messages.
+        count: u64,
+    } => "{mails} for {to} kept by {by} until it is there", mails = Plural(*count, "mail");
+
+    /// A mailbox does not keep mail of this device, or keeps it no more. It goes another way, or is sent again.
+    MailNotTaken = "mail-not-taken" {
+        /// The receiver.
+        to: String,
+        /// The mailbox.
+        by: String,
+        /// The reason.
+        reason: String,
+        /// How many mails, each of which may hold several messages.
+        count: u64,
+    } => "{mails} for {to} not kept by {by}: {reason}", mails = Plural(*count, "mail");
 }
 
 /// The longest text in an event, in bytes: enough for an error with the path that it concerns.

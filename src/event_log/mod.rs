@@ -39,7 +39,7 @@ pub use verify::{Broken, Damage, Older, Summary, Verifier, verify, verify_live};
 use crate::time::{Now, Time, Unix};
 use chain::Checkpoint;
 use core::time::Duration;
-use notes::Notes;
+use notes::{Custody, Notes};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -115,6 +115,12 @@ impl EventLog {
     /// Counts a message that ended without being delivered.
     pub fn note_failed(&mut self, to: &str, outcome: &str, reason: &str) {
         self.notes.failed.note((to.to_owned(), outcome.to_owned(), reason.to_owned()), 1);
+    }
+
+    /// Counts mail that a custodian keeps, or does not, and why.
+    pub fn note_custody(&mut self, to: &str, by: &str, refused: Option<&str>) {
+        let refused = refused.map(str::to_owned);
+        self.notes.custody.note(Custody { to: to.to_owned(), by: by.to_owned(), refused }, 1);
     }
 
     /// Records what was counted and is due, and removes records that are too old. To be called after notes and at

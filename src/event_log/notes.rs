@@ -21,6 +21,17 @@ pub const OTHERS: &str = "others";
 /// A failed message: destination, outcome, reason.
 pub type Failure = (String, String, String);
 
+/// What a custodian says of mail: the receiver, the custodian, and why it does not keep it; `None` if it does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Custody {
+    /// The receiver.
+    pub to: String,
+    /// The custodian.
+    pub by: String,
+    /// Why it does not keep it.
+    pub refused: Option<String>,
+}
+
 /// The tallies.
 #[derive(Debug)]
 pub struct Notes {
@@ -30,6 +41,8 @@ pub struct Notes {
     pub dropped: Tally<String>,
     /// Messages that failed.
     pub failed: Tally<Failure>,
+    /// Mail of this device that custodians keep, or do not.
+    pub custody: Tally<Custody>,
     ready: Vec<Event>,
 }
 
@@ -56,6 +69,12 @@ impl Name for String {
 impl Name for Failure {
     fn blurred(self) -> Self {
         (OTHERS.to_owned(), self.1, "several reasons".to_owned())
+    }
+}
+
+impl Name for Custody {
+    fn blurred(self) -> Self {
+        Self { to: OTHERS.to_owned(), by: OTHERS.to_owned(), refused: self.refused }
     }
 }
 
@@ -95,6 +114,7 @@ impl Notes {
             refused: Tally::new(interval),
             dropped: Tally::new(interval),
             failed: Tally::new(interval),
+            custody: Tally::new(interval),
             ready: Vec::new(),
         }
     }
@@ -105,7 +125,8 @@ impl Notes {
             let refused = self.refused.take_due(now);
             let dropped = self.dropped.take_due(now);
             let failed = self.failed.take_due(now);
-            self.ready = events(refused, dropped, failed);
+            self.ready = custody_events(self.custody.take_due(now));
+            self.ready.extend(events(refused, dropped, failed));
         }
         self.ready.pop()
     }
@@ -117,7 +138,7 @@ impl Notes {
 
     /// When [`poll`](Self::poll) next returns an event; `None` if nothing is counted.
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.refused.due(), self.dropped.due(), self.failed.due()].into_iter().flatten().min()
+        [self.refused.due(), self.dropped.due(), self.failed.due(), self.custody.due()].into_iter().flatten().min()
     }
 }
 
@@ -138,6 +159,15 @@ fn events(
         events.push(Event::Refused { reasons: counts(refused) });
     }
     events
+}
+
+/// The events of custody, in reverse order.
+fn custody_events(custody: BTreeMap<Custody, u64>) -> Vec<Event> {
+    let event = |(Custody { to, by, refused }, count)| match refused {
+        None => Event::MailTaken { to, by, count },
+        Some(reason) => Event::MailNotTaken { to, by, reason, count },
+    };
+    custody.into_iter().rev().map(event).collect()
 }
 
 fn counts(tally: BTreeMap<String, u64>) -> Vec<Count> {

@@ -1,7 +1,7 @@
 //! Routes about services: requests to those of other devices, and answers to the calls of one's own.
 
 use super::Context;
-use super::api::{ANY, broken, bytes, done, name, outcome};
+use super::api::{ANY, broken, bytes, done, name, outcome, send_id};
 use super::dto::{AnswerBody, Done, Outcome, RequestBody, blob_hash, timing};
 use super::error::{ApiError, ErrorBody};
 use crate::client::Command;
@@ -21,7 +21,8 @@ pub(super) async fn request<R>(
 ) -> Result<Json<Outcome>, ApiError> {
     let Json(body) = body?;
     let RequestBody { to, service, payload, payload_base64, class, policy, timeout, repeat, .. } = body;
-    let RequestBody { not_before, spread, wait, blob, .. } = body;
+    let RequestBody { not_before, spread, wait, id, blob, .. } = body;
+    let id = id.as_deref().map(send_id).transpose()?;
     let (payload, class, lifetime) = (bytes(payload, payload_base64)?, class.into(), timeout.0);
     if let Some(hash) = blob {
         let hash = blob_hash(&hash).map_err(ApiError::Request)?;
@@ -42,13 +43,13 @@ pub(super) async fn request<R>(
     let command = match to.strip_prefix(ANY) {
         Some(_) if service.is_some() => return Err(ApiError::Request(format!("{to} names the service already"))),
         Some(any) => {
-            let (service, kind) = (any.to_owned(), AnycastKind::Request { repeat });
+            let (service, kind) = (any.to_owned(), AnycastKind::Request { repeat, id });
             Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind })
         }
         None if repeat => return Err(ApiError::Request("`repeat` is for requests to any:SERVICE".into())),
         None => {
             let (to, ack) = (name(&to)?, Default::default());
-            let send = Send { to, payload, ack, class, policy, lifetime, id: None, latest: None };
+            let send = Send { to, payload, ack, class, policy, lifetime, id, latest: None };
             Command::Request { send, service }
         }
     };

@@ -1,7 +1,7 @@
 //! Routes about requests to groups.
 
 use super::Context;
-use super::api::{done, name};
+use super::api::{done, name, send_id};
 use super::dto::{Done, GroupAnswer, GroupAnswers, GroupRequestBody, Payload, PublicationAnswerBody};
 use super::error::{ApiError, ErrorBody};
 use crate::client::{Command, Reply, hear};
@@ -20,10 +20,11 @@ pub(super) async fn ask_group<R>(
     State(mut context): State<Context<R>>,
     body: Result<Json<GroupRequestBody>, JsonRejection>,
 ) -> Result<Json<GroupAnswers>, ApiError> {
-    let Json(GroupRequestBody { topic, payload, payload_base64, policy, timeout, most }) = body?;
+    let Json(GroupRequestBody { topic, payload, payload_base64, policy, timeout, most, id }) = body?;
     let payload = Payload { payload, payload_base64 }.into_bytes().map_err(ApiError::Request)?;
     let (lifetime, most) = (timeout.0, most.unwrap_or(u32::MAX));
-    let request = GroupRequest { topic, payload, policy, lifetime, most };
+    let id = id.as_deref().map(send_id).transpose()?;
+    let request = GroupRequest { topic, payload, policy, lifetime, most, id };
     let mut listener = context.caller.start(Command::GroupRequest(request)).await?;
     let mut answers = Vec::new();
     loop {

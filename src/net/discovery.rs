@@ -41,6 +41,7 @@
 mod detour;
 mod entry;
 mod multicast;
+mod pause;
 mod shunned;
 mod solitude;
 mod sought;
@@ -72,8 +73,8 @@ pub(crate) struct Discovery {
     /// Addresses at which members were met, the latest first.
     met: VecDeque<Multiaddr>,
     sorter: Arc<Sorter>,
-    /// Whether the device sleeps.
-    asleep: bool,
+    /// Whether nothing is dialled now.
+    pause: pause::Pause,
     /// The links that are up: the peer and the bearer of each.
     links: BTreeMap<LinkId, (PeerId, u8)>,
     solitude: Solitude,
@@ -150,7 +151,7 @@ impl Discovery {
             addresses: BTreeMap::new(),
             met: VecDeque::new(),
             sorter,
-            asleep: false,
+            pause: pause::Pause::default(),
             links: BTreeMap::new(),
             solitude: Solitude::new(),
             tellers: Tellers::default(),
@@ -366,7 +367,7 @@ impl Discovery {
         while self.changed || self.timer.poll_unpin(cx).is_ready() {
             let now = Instant::now();
             let dialing = self.addresses.values().filter(|entry| entry.state == State::Dialing).count();
-            self.changed = dialing < MAX_DIALS && !self.asleep;
+            self.changed = dialing < MAX_DIALS && !self.pause.asleep;
             if !self.changed {
                 // The end of a dial sets `changed`, and so does waking.
                 self.timer.reset(LASTING);
@@ -439,7 +440,7 @@ impl Discovery {
             return false;
         }
         let bearer = self.sorter.carrying(&address, None);
-        let state = State::Idle(Instant::now());
+        let state = State::Idle(self.pause.after(Instant::now()));
         self.addresses.insert(address, Entry { told_by, ..Entry::new(bootstrap, state, bearer) });
         self.changed = true;
         !full

@@ -106,6 +106,10 @@ pub struct NetConfig {
     pub permits_per_source: u32,
     /// How many members may get a link in a second, after a burst; others are told when their turn is.
     pub admissions: u32,
+    /// Within which time after its start a node begins to dial, at a random moment: `5s` where many devices get their power
+    /// at once; at once without.
+    #[serde(with = "duration")]
+    pub start_within: Duration,
     /// How long each half of a connection's set-up may take, unless its bearer needs longer.
     #[serde(with = "duration")]
     pub setup_time: Duration,
@@ -162,6 +166,7 @@ impl Default for NetConfig {
             inbound_permits: 64,
             permits_per_source: 16,
             admissions: 20,
+            start_within: Duration::ZERO,
             setup_time: Duration::from_secs(10),
             ping_after: Duration::from_secs(30),
             dead_after: Duration::from_secs(90),

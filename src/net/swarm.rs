@@ -127,7 +127,8 @@ impl<G: Gatekeeper> Network<G> {
             gatekeeper,
             swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
             links,
-            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter.clone(), seed),
+            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter.clone(), seed)
+                .beginning_within(config.start_within),
             sorter,
             requests,
             counters,

@@ -266,7 +266,7 @@ impl Node {
         timeout: Duration,
         repeat: bool,
     ) -> Result<(Name, Vec<u8>), CallError> {
-        let kind = AnycastKind::Request { repeat };
+        let kind = AnycastKind::Request { repeat, id: None };
         let (service, payload, class, lifetime) = (service.to_owned(), payload.into(), Class::Telemetry, timeout);
         let anycast = Anycast { service, payload, class, policy: None, lifetime, kind };
         let mut listener = self.start(Command::Anycast(anycast)).await?;

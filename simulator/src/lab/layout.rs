@@ -13,7 +13,7 @@
 //! 2. Each pair of devices has at most one edge, and all edges are known from the start and within reach.
 
 use super::measured::is_measured;
-use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan};
+use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan, Post};
 use crate::scenario::Problem;
 use crate::world::ledger::LEAST_SIZE;
 use m2mesh::id::Name;
@@ -65,6 +65,7 @@ pub fn lay_out(plan: Plan, most: Option<Duration>) -> Result<Layout, Problem> {
     let kept = layout.settle_edges();
     layout.settle_policies();
     layout.settle_realm();
+    layout.settle_flows();
     layout.settle_faults(&kept);
     layout.settle_expectations();
     layout.settle_texts();
@@ -101,11 +102,14 @@ impl Layout {
         let devices = &mut self.plan.devices;
         let areas = devices.iter().any(|device| device.area != devices[0].area);
         type Which = fn(&crate::plan::Device) -> bool;
-        let kinds: [(Which, &str, &'static str); 8] = [
+        let kinds: [(Which, &str, &'static str); 11] = [
             (|device| device.track.len() > 1, "move", "they stay where they are at the start"),
             (|device| !device.schedules.is_empty(), "sleep", "they are always awake"),
+            (|device| device.post.takes, "take mail", "nobody keeps any for them"),
+            (|device| device.roles != 0, "have roles", "they have none"),
             (|device| device.battery.is_some(), "have batteries", "they never run out"),
             (|device| !device.work.is_zero(), "work on what they are sent", "they take it at once"),
+            (|device| !device.start_within.is_zero(), "wait before they dial", "they dial at once"),
             (|device| !device.start_up.is_zero(), "have applications that start later", "they start at once"),
             (|device| !device.forwarding, "are leaves", "they forward as all others do"),
             (|device| device.area != 0, "are in areas", "all are in one"),
@@ -123,6 +127,7 @@ impl Layout {
         for device in devices.iter_mut() {
             device.track.truncate(1);
             device.schedules.clear();
+            (device.roles, device.post) = (0, Post::default());
             (device.battery, device.forwarding, device.area, device.target_links) = (None, true, 0, 0);
         }
         found.into_iter().for_each(|(what, instead)| self.tell(what, instead));
@@ -215,6 +220,31 @@ impl Layout {
         self.tell(format!("the policies {} are the scenario's own", listed(&names)), "the usual ones hold");
     }
 
+    /// Has flows to any device and to all go to devices that are named.
+    fn settle_flows(&mut self) {
+        let (everybody, mut found) = ((0..self.names.len()).collect::<Vec<_>>(), Vec::new());
+        for device in &mut self.plan.devices {
+            device.offers.clear();
+        }
+        for flow in &mut self.plan.flows {
+            let (kind, what, instead) = match &flow.kind {
+                FlowKind::Any { servers, request, .. } => {
+                    let to = vec![servers.clone(); flow.from.len()];
+                    let kind = if *request { FlowKind::Request(to) } else { FlowKind::Send(to) };
+                    (kind, "goes to any device that offers a service", "one of them is drawn for each message")
+                }
+                FlowKind::Broadcast => {
+                    let kind = FlowKind::Publish { topics: vec!["all/devices".into()], subscribers: everybody.clone() };
+                    (kind, "goes to all devices", "it is published to them")
+                }
+                FlowKind::Send(_) | FlowKind::Request(_) | FlowKind::Publish { .. } => continue,
+            };
+            flow.kind = kind;
+            found.push((format!("the flow {} {what}", flow.name), instead));
+        }
+        found.into_iter().for_each(|(what, instead)| self.tell(what, instead));
+    }
+
     fn settle_realm(&mut self) {
         if !std::mem::take(&mut self.plan.layout).is_plain() {
             let what = "the realm has segments, or groups whose readers are listed";
@@ -293,6 +323,7 @@ impl Layout {
                 FlowKind::Publish { topics, subscribers } => {
                     topics.len() * (usize::from(place.is_some()) + usize::from(subscribers.contains(&device)))
                 }
+                FlowKind::Any { .. } | FlowKind::Broadcast => 0,
             }
         });
         1 + flows.sum::<usize>()

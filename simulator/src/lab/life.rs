@@ -193,6 +193,7 @@ impl Life {
             policy,
             timeout: Span(lifetime),
             repeat: false,
+            id: None,
         };
         let (client, ledger, device) = (self.client.clone(), self.ledger.clone(), self.device);
         let task = tokio::spawn(async move {
@@ -254,9 +255,10 @@ impl Listener {
             let heard = self.client.events("/v1/subscribe", &query).await?;
             subscriptions.push(self.hear(self.ledger.handle_subscribed(self.device, *number), heard));
         }
-        let calls = match listening.offers {
-            true => Some(self.client.events(&format!("/v1/offers/{}", escape(SERVICE)), &()).await?),
-            false => None,
+        // A lab's flows to any device are to one that is drawn, so that there is one service.
+        let calls = match listening.offers.is_empty() {
+            false => Some(self.client.events(&format!("/v1/offers/{}", escape(SERVICE)), &()).await?),
+            true => None,
         };
         // At the end of the run there may be no receiver.
         let _ = news.send(News::Listens(self.device)).await;

@@ -154,6 +154,8 @@ mod file_tests;
 #[cfg(test)]
 mod layout_tests;
 #[cfg(test)]
+mod post_tests;
+#[cfg(test)]
 mod radio_tests;
 #[cfg(test)]
 mod tests;

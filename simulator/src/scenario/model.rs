@@ -10,6 +10,7 @@ use super::quantity::{OpenWindow, TimeOfDay, TimesOfDay, Watts};
 use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::credential::Role;
 use m2mesh::wire::data::Class;
 use m2mesh::wire::lsa;
 use serde::Deserialize;
@@ -140,12 +141,23 @@ pub struct Group {
     pub spacing: Option<Spanned<f64>>,
     pub mobility: Option<Spanned<Mobility>>,
     pub sleep: Option<Spanned<Sleeps>>,
+    /// The devices that keep its mail.
+    pub parents: Option<Spanned<Members>>,
+    pub roles: Option<Vec<RoleName>>,
+    /// Whether it takes mail.
+    #[serde(default)]
+    pub mail: bool,
+    /// The services that it offers.
+    pub offers: Option<Spanned<Vec<String>>>,
+    /// The most that it keeps for one receiver.
+    pub mail_quota: Option<Spanned<Size>>,
     pub power: Option<Power>,
     pub battery: Option<Spanned<Energy>>,
     pub flush: Option<Offset>,
     pub processing: Option<Offset>,
     pub work: Option<Offset>,
     pub start_up: Option<Offset>,
+    pub start_within: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
     pub forwarding: Option<bool>,
@@ -181,6 +193,15 @@ pub struct Sleep {
     pub awake: Period,
     /// The time by which it awakes later.
     pub phase: Option<Delay>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleName {
+    Broadcast,
+    Observer,
+    Mailbox,
+    Border,
 }
 
 /// The power that a device takes in addition to its radios' bytes.
@@ -268,6 +289,8 @@ pub struct Traffic {
     pub class: Option<Spanned<ClassName>>,
     pub policy: Option<Spanned<String>>,
     pub partners: Option<Spanned<usize>>,
+    /// Whether a request to any may be executed again.
+    pub repeat: Option<Spanned<bool>>,
     pub deadline: Option<Period>,
     pub begin: Option<Spanned<Offset>>,
     pub end: Option<Spanned<Period>>,
@@ -279,6 +302,7 @@ pub enum TrafficKind {
     Send,
     Request,
     Publish,
+    Broadcast,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -370,6 +394,17 @@ pub enum HostilityName {
     Blackhole,
     Pester,
     Lie,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Broadcast => Self::Broadcast,
+            RoleName::Observer => Self::Observer,
+            RoleName::Mailbox => Self::Mailbox,
+            RoleName::Border => Self::Border,
+        }
+    }
 }
 
 impl From<AckName> for Ack {

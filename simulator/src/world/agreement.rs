@@ -150,8 +150,10 @@ fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
     let (mut least, mut most) = (0, 0);
     let about = about(plan);
     for (id, message) in book.messages.iter().enumerate() {
-        let is_request = matches!(plan.flows[message.flow].kind, FlowKind::Request(_)) && message.to == Some(device);
-        if !is_request || message.received.is_empty() {
+        let requests =
+            matches!(plan.flows[message.flow].kind, FlowKind::Request(_) | FlowKind::Any { request: true, .. });
+        let is_request = requests && message.received.iter().any(|received| received.node == device);
+        if !is_request {
             continue;
         }
         if [message.from, device].iter().any(|node| book.excused.contains_key(node)) {

@@ -114,15 +114,12 @@ impl Application {
     }
 
     /// Answers requests by an echo, one after the other. Further requests come in while it processes one.
-    pub fn offer(&self) {
-        let (mut this, mut worker) = (self.clone(), self.clone());
+    pub fn offer(&self, service: &str) {
+        let (mut this, mut worker, service) = (self.clone(), self.clone(), service.to_owned());
         let (mut take, mut taken) = mpsc::channel(MOST_CALLS);
         executor::spawn(self.owner, async move {
             this.start_up().await;
-            let Some(mut listener) = this.call(Command::Offer { service: SERVICE.to_owned(), capacity: None }).await
-            else {
-                return;
-            };
+            let Some(mut listener) = this.call(Command::Offer { service, capacity: None }).await else { return };
             while let Some(heard) = listener.next().await {
                 if let Reply::Call(api::Call { call, payload, .. }) = heard.reply {
                     let request = this.handle(&payload, 0);
@@ -230,5 +227,5 @@ fn read(reader: &MemoryReader, first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
 
 /// The number of requests that may wait for their turn. Drop policy: those beyond are not answered.
 const MOST_CALLS: usize = 4_096;
-/// The name of the service that devices offer for requests.
+/// The name of the service that devices offer for requests to them alone.
 pub const SERVICE: &str = "echo";

@@ -59,10 +59,14 @@ pub enum Promise {
     RevokedAreOut,
     /// Nothing passes between devices that segments or lists of readers part.
     KeptApart,
+    /// Nobody disturbs a device that has said that it sleeps.
+    RestKept,
+    /// Mail is not lost that a custodian has stated to keep.
+    CustodyKept,
 }
 
 /// The name and the promise of each check.
-const PROMISES: [(&str, &str); 25] = [
+const PROMISES: [(&str, &str); 27] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -97,6 +101,14 @@ const PROMISES: [(&str, &str); 25] = [
         "who has the bulletin has no link with a revoked device, takes nothing from it and gives it nothing",
     ),
     ("kept-apart", "nothing passes between devices that the realm's segments and lists of readers part"),
+    (
+        "rest-kept",
+        "who has said that it sleeps sends and dials nothing, and nobody who was told dials it or sends to it",
+    ),
+    (
+        "custody-kept",
+        "mail is on the disk of whoever has stated to keep it, until another or its receiver has stated the same, or its time is over",
+    ),
 ];
 
 /// The state of all checks of a run.

@@ -13,7 +13,8 @@ use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Engine, Settings};
 use m2mesh::event_log::{HEAD_KEY, verify_live};
-use m2mesh::id::{CredentialHash, IssuerId, Pseudonym};
+use m2mesh::id::{CredentialHash, Handle, IssuerId, Pseudonym};
+use m2mesh::identity::credential::OwnCredential;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
@@ -42,6 +43,7 @@ pub struct Device {
     profiles: Bearers,
     bootstrap: Vec<Multiaddr>,
     target_links: u32,
+    start_within: Duration,
     settings: Settings,
     flush: Duration,
     /// The time for which its application processes each message and call.
@@ -81,6 +83,8 @@ pub struct Making {
     pub bootstrap: Vec<Multiaddr>,
     /// The number of links that it seeks in addition to those of its edges.
     pub target_links: u32,
+    /// The time after its start within which it begins to dial.
+    pub start_within: Duration,
     /// The settings of its engine.
     pub settings: Settings,
     /// The time that its disk takes to flush.
@@ -106,6 +110,7 @@ impl Device {
             profiles,
             bootstrap,
             target_links,
+            start_within,
             settings,
             flush,
             work,
@@ -125,6 +130,7 @@ impl Device {
             profiles,
             bootstrap,
             target_links,
+            start_within,
             settings,
             flush,
             work,
@@ -149,6 +155,7 @@ impl Device {
         medium.witness(|witness| {
             witness.note_credentials(self.index, hashes(&membership));
             witness.note_pseudonyms(pseudonyms(&membership));
+            witness.note_handles(self.index, handles(&membership));
         });
         medium.onlook(|onlooker| onlooker.note_membership(self.index, &membership));
         if medium.may_lie(self.index) {
@@ -157,7 +164,7 @@ impl Device {
         }
         let owner: Owner = ((self.index as u64) << 32) | self.lives;
         let seed = seed_of(self.seed, owner);
-        let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, ledger.clone());
+        let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, (ledger, medium));
         disk.set_failure(self.disk_failure);
         let opener = SimOpener {
             device: self.index,
@@ -168,6 +175,7 @@ impl Device {
             profiles: self.profiles.clone(),
             bootstrap: self.bootstrap.clone(),
             target_links: self.target_links,
+            start_within: self.start_within,
             link_ids: LinkIds::default(),
         };
         let process = u64::from(seed[0]) | (owner << 8);
@@ -187,7 +195,8 @@ impl Device {
             realm: self.issuer.as_ref().map(|(_, realm)| realm.clone()),
             medium: medium.clone(),
             device: self.index,
-            opener,
+            // Who takes another pseudonym has been on for long.
+            opener: SimOpener { start_within: Duration::ZERO, ..opener },
             // Not what the engine draws.
             seed: seed.map(|byte| !byte),
         };
@@ -302,13 +311,19 @@ pub fn hashes(membership: &Membership) -> Vec<CredentialHash> {
 
 /// Returns the hashes of all credentials of a membership, with their pseudonyms.
 pub fn pseudonyms(membership: &Membership) -> Vec<(CredentialHash, Pseudonym)> {
-    let (mut at, until, length) = (membership.valid_from(), membership.valid_until(), membership.epoch_length());
-    let mut hashes = Vec::new();
-    while at < until {
-        hashes.extend(membership.credential(at).map(|own| (own.hash, own.pseudonym())));
-        at = at + Duration::from_secs(length.seconds());
-    }
-    hashes
+    credentials(membership).map(|own| (own.hash, own.pseudonym())).collect()
+}
+
+/// Returns the handles of a membership's credentials.
+pub fn handles(membership: &Membership) -> Vec<Handle> {
+    credentials(membership).map(|own| own.body.handle).collect()
+}
+
+fn credentials(membership: &Membership) -> impl Iterator<Item = &Arc<OwnCredential>> {
+    let length = Duration::from_secs(membership.epoch_length().seconds());
+    let times = std::iter::successors(Some(membership.valid_from()), move |at| Some(*at + length));
+    let until = membership.valid_until();
+    times.take_while(move |at| *at < until).filter_map(|at| membership.credential(at))
 }
 
 /// Derives a seed of its own for each purpose.

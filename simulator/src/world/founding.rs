@@ -7,7 +7,8 @@ use super::device::{Device, Making};
 use super::host::Clock;
 use super::medium::{address, network};
 use crate::plan::{self, FaultKind, FlowKind, Plan};
-use m2mesh::engine::Settings;
+use m2mesh::delivery::mailbox;
+use m2mesh::engine::{Settings, SleepSettings};
 use m2mesh::id::Name;
 use m2mesh::identity::invitation::{Invitation, InviteError, MemoryRealm};
 use m2mesh::identity::ledger::{Contacts, Ledger};
@@ -28,13 +29,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     let names: Vec<Name> = plan.devices.iter().map(|device| device.name.clone()).collect();
     let mut realm = MemoryRealm::found(plan.epoch, plan.start, &mut rng).map_err(|error| error.to_string())?;
     realm.anonymity = plan.anonymity;
-    let members = if !plan.layout.is_plain() {
-        laid_out(plan, &mut realm, &names, &mut rng)
-    } else if names.len() <= EVERYBODY {
-        realm.enrol(names, plan.epochs, plan.start, &mut rng)
-    } else {
-        realm.enrol_pairs(&names, pairs(plan), plan.epochs, plan.start, &mut rng)
-    };
+    let members = enrol(plan, &mut realm, &names, &mut rng);
     let members = members.map_err(|error| format!("the realm's devices cannot be made: {error}"))?;
     let (issuer, realm) = (realm.issuer.id(), Arc::new(Mutex::new(realm)));
     let (mut bootstrap, mut bearers) =
@@ -60,6 +55,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             profiles: profiles.clone(),
             bootstrap: bootstrap.remove(&index).unwrap_or_default(),
             target_links: planned.target_links,
+            start_within: planned.start_within,
             settings: settings(plan, planned, &profiles),
             flush: planned.flush,
             work: planned.work,
@@ -70,8 +66,8 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     Ok(making.collect())
 }
 
-/// Enrols the devices of a realm with segments, or with groups whose readers are listed.
-fn laid_out(
+/// Enrols the devices, with their roles, segments and contacts.
+fn enrol(
     plan: &Plan,
     realm: &mut MemoryRealm,
     names: &[Name],
@@ -80,14 +76,22 @@ fn laid_out(
     let all = names.len() <= EVERYBODY;
     let invitation = |(device, name): (usize, &Name)| {
         let contacts = if all { Contacts::All } else { Contacts::Some(Vec::new()) };
-        let (segments, anonymity) = (plan.layout.segments_of(device), plan.anonymity);
-        Invitation { segments, anonymity, ..Invitation::new(name.clone(), contacts) }
+        let (segments, roles) = (plan.layout.segments_of(device), plan.devices[device].roles);
+        Invitation { segments, roles, anonymity: plan.anonymity, ..Invitation::new(name.clone(), contacts) }
     };
     let invitations = names.iter().enumerate().map(invitation).collect();
     let entered = realm.enter(invitations, plan.epochs, plan.start, rng)?;
     for (one, other) in if all { BTreeSet::new() } else { pairs(plan) } {
         realm.book.allow(&names[one], &names[other])?;
     }
+    if !plan.layout.is_plain() {
+        lay_out(plan, realm, names, rng)?;
+    }
+    realm.grant(&entered, plan.start, rng)
+}
+
+/// Makes the segments of a realm, and the groups whose readers are listed.
+fn lay_out(plan: &Plan, realm: &mut MemoryRealm, names: &[Name], rng: &mut ChaCha20Rng) -> Result<(), InviteError> {
     realm.amend(plan.start, |body| {
         let segments = plan.layout.segments.iter();
         body.segments = segments
@@ -105,7 +109,7 @@ fn laid_out(
             readers.map(|readers| readers.iter().map(|device| names[*device].clone()).collect());
         realm.add_group(&keyed.group, readers.as_deref(), plan.start, rng)?;
     }
-    realm.grant(&entered, plan.start, rng)
+    Ok(())
 }
 
 /// Returns the settings of a device's engine.
@@ -116,8 +120,17 @@ fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
         anonymity: plan.anonymity,
         bearers: bearers.profiles().to_vec(),
         policies: plan.policies.clone(),
+        mail: device.post.takes,
+        mail_quota: device.post.quota.unwrap_or(mailbox::QUOTA),
+        sleep: sleep(plan, device),
         ..Settings::default()
     }
+}
+
+/// Returns what a device's node is told of its rest.
+fn sleep(plan: &Plan, device: &plan::Device) -> Option<SleepSettings> {
+    let parents: Vec<Name> = device.post.parents.iter().map(|parent| plan.devices[*parent].name.clone()).collect();
+    (!parents.is_empty()).then(|| SleepSettings { parents, awake: plan.awake(device) })
 }
 
 /// The span of a duty cycle.
@@ -154,9 +167,20 @@ fn pairs(plan: &Plan) -> BTreeSet<(usize, usize)> {
     let ordered = |one: usize, other: usize| (one.min(other), one.max(other));
     let mut pairs: BTreeSet<_> = plan.edges.iter().map(|edge| ordered(edge.a, edge.b)).collect();
     for flow in &plan.flows {
-        if let FlowKind::Send(to) | FlowKind::Request(to) = &flow.kind {
-            let each = flow.from.iter().zip(to);
-            pairs.extend(each.flat_map(|(from, to)| to.iter().map(|to| ordered(*from, *to))));
+        let all: Vec<usize>;
+        let (one, many) = match &flow.kind {
+            FlowKind::Send(to) | FlowKind::Request(to) => (&to[..], None),
+            FlowKind::Any { servers, .. } => (&[][..], Some(servers)),
+            FlowKind::Broadcast => {
+                all = (0..plan.devices.len()).collect();
+                (&[][..], Some(&all))
+            }
+            FlowKind::Publish { .. } => continue,
+        };
+        let each = flow.from.iter().zip(one);
+        pairs.extend(each.flat_map(|(from, to)| to.iter().map(|to| ordered(*from, *to))));
+        for to in many.into_iter().flatten() {
+            pairs.extend(flow.from.iter().map(|from| ordered(*from, *to)));
         }
     }
     pairs.retain(|(one, other)| one != other);

@@ -1,7 +1,7 @@
 //! Host: the machine under a simulated node, with its clocks, its files, and the realm's issuer if the device has the
 //! issuer's key.
 
-use super::device::{hashes, pseudonyms};
+use super::device::{handles, hashes, pseudonyms};
 use super::medium::{Medium, NANOS, SimTransport, now};
 use super::opener::SimOpener;
 use futures::FutureExt;
@@ -103,6 +103,7 @@ impl Host for SimHost {
             self.medium.witness(|witness| {
                 witness.note_credentials(self.device, hashes(&membership));
                 witness.note_pseudonyms(pseudonyms(&membership));
+                witness.note_handles(self.device, handles(&membership));
                 witness.note_bulletin(self.device, membership.bulletin().version());
             });
             self.medium.onlook(|onlooker| onlooker.note_membership(self.device, &membership));

@@ -13,7 +13,7 @@ use super::medium::{NANOS, now};
 use super::publications::{Findings, Heard, Publications, UNNAMED};
 use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
-use m2mesh::event_log::{Logged, Record};
+use m2mesh::event_log::{Event, Logged, Record};
 use m2mesh::wire::batch::Ack;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,12 +55,29 @@ pub struct Book {
     pub publications: Publications,
     /// The findings on publications, when the run has ended.
     pub findings: Findings,
+    /// What nodes say that broadcasts cost.
+    pub narrowed: Narrowed,
     /// The time in nanoseconds by which a message may come later than its deadline.
     pub slack: u64,
     /// Whether reports come from other processes, with a delay, so that the receiver's state cannot be compared with
     /// what the sender is told at the same moment.
     pub remote: bool,
     events: Events,
+}
+
+/// What nodes say that broadcasts cost, in transmissions, and what it would be without their being narrowed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Narrowed {
+    /// Whether any are sent, so that it is listened to.
+    pub heard: bool,
+    /// The number of broadcasts.
+    pub count: u64,
+    /// Of these, the number that went to one device.
+    pub unicasts: u64,
+    /// What they cost.
+    pub transmissions: u64,
+    /// What they would cost over every link.
+    pub flood: u64,
 }
 
 /// A message of the workload.
@@ -70,8 +87,10 @@ pub struct Message {
     pub flow: usize,
     /// The index of the sender.
     pub from: usize,
-    /// The index of the receiver; `None` for a publication.
+    /// The index of the receiver; `None` for a publication, and for what goes to any device or to all.
     pub to: Option<usize>,
+    /// Whether one device is to get it, whichever that is, and no other after it.
+    pub any: bool,
     /// The number of its topic, for a publication.
     pub topic: Option<u32>,
     /// The size of the payload in bytes.
@@ -185,6 +204,7 @@ impl Ledger {
             put_off: BTreeMap::new(),
             publications: Publications::default(),
             findings: Findings::default(),
+            narrowed: Narrowed::default(),
             slack,
             remote: false,
             events,
@@ -277,11 +297,17 @@ impl Ledger {
 
     /// Notes a record of a node's event log, as it is written.
     pub fn handle_logged(&self, node: usize, raw: &[u8]) {
-        let book = self.lock();
-        if !book.events.are_off()
-            && let Ok(Record { event: Logged::Known(event), .. }) = Record::decode(raw)
-        {
-            book.events.note(node, &What::Logged(&event));
+        let mut book = self.lock();
+        if !book.narrowed.heard && book.events.are_off() {
+            return;
+        }
+        let Ok(Record { event: Logged::Known(event), .. }) = Record::decode(raw) else { return };
+        book.events.note(node, &What::Logged(&event));
+        if let Event::BroadcastNarrowed { to, transmissions, flood, .. } = event {
+            book.narrowed.count += 1;
+            book.narrowed.unicasts += u64::from(to == "unicast");
+            book.narrowed.transmissions += transmissions;
+            book.narrowed.flood += flood;
         }
     }
 
@@ -298,13 +324,17 @@ impl Ledger {
         };
         let right = message.to.is_none_or(|to| to == node) && bytes == payload(id, message.size);
         book.checks.look(Promise::Unaltered, right, || format!("message {id} at node {node} is not as it was sent"));
-        let before = message.received.iter().find(|received| received.node == node);
-        match before.map(|before| before.number) {
+        let before = message.received.iter().find(|received| received.node == node || message.any);
+        match before.map(|before| (before.node, before.number)) {
             // The message was read again from the inbox, after a crash.
-            Some(before) if before == number && number != 0 => return Some(id),
-            Some(before) => {
+            Some((there, before)) if there == node && before == number && number != 0 => return Some(id),
+            Some((there, before)) => {
                 message.duplicates += 1;
-                let numbers = || format!("message {id} at node {node} again: as {before} and {number} of its inbox");
+                let numbers = || {
+                    format!(
+                        "message {id} is number {number} of the inbox of {node}, and was number {before} of that of {there}"
+                    )
+                };
                 book.checks.look(Promise::AtMostOnce, false, numbers);
                 return Some(id);
             }

@@ -50,7 +50,7 @@ mod windows;
 mod witness;
 pub mod workload;
 
-use crate::plan::Plan;
+use crate::plan::{FlowKind, Plan};
 use crate::record::Record;
 use crate::virtual_os;
 use agenda::{Agenda, Item};
@@ -210,6 +210,8 @@ impl World {
             plan,
         };
         world.ledger.lock().excused = faults::excused(&world.plan);
+        world.ledger.lock().narrowed.heard =
+            world.plan.flows.iter().any(|flow| matches!(flow.kind, FlowKind::Broadcast));
         world.prepare()?;
         Ok(world)
     }
@@ -263,6 +265,7 @@ impl World {
             Item::Sleep { device, asleep } => {
                 self.energy.set_asleep(device, asleep);
                 self.medium.set_dark(device, asleep);
+                self.medium.witness(|witness| witness.note_sleep(device, asleep));
             }
             Item::Meter => self.read_meters(),
             Item::Fault { fault, begins } => self.handle_fault(fault, begins),

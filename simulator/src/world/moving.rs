@@ -3,7 +3,7 @@
 
 use super::agenda::{Agenda, Item};
 use super::medium::{Medium, NANOS, now};
-use crate::plan::{Plan, Schedule, place};
+use crate::plan::{Plan, place, wakings};
 use m2mesh::link::windows::Windows;
 use std::time::Duration;
 
@@ -33,29 +33,6 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
         }
         asleep(at, plan.duration);
     }
-}
-
-/// Returns the times after the warm-up, in order and without overlap, in which a schedule has a device awake.
-fn wakings(schedules: &[Schedule], duration: Duration) -> Vec<(Duration, Duration)> {
-    let mut all: Vec<(Duration, Duration)> = Vec::new();
-    for Schedule { every, awake, phase, left } in schedules {
-        all.push((Duration::ZERO, *left));
-        let mut from = *phase;
-        while from < duration {
-            all.push((from, from + *awake));
-            from += *every;
-        }
-    }
-    all.retain(|(from, to)| from < to);
-    all.sort_unstable();
-    let mut merged: Vec<(Duration, Duration)> = Vec::with_capacity(all.len());
-    for (from, to) in all {
-        match merged.last_mut() {
-            Some((_, end)) if from <= *end => *end = to.max(*end),
-            _ => merged.push((from, to)),
-        }
-    }
-    merged
 }
 
 fn begin_windows(plan: &Plan, bearer: usize, windows: &Windows, agenda: &Agenda) {
@@ -88,22 +65,3 @@ pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
 const LINGERS: Duration = Duration::from_secs(20);
 /// The interval at which positions are updated.
 const STEP: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_several_schedules_each_has_a_device_awake() {
-        let seconds = Duration::from_secs;
-        let schedule = |every, awake, phase, left| Schedule {
-            every: seconds(every),
-            awake: seconds(awake),
-            phase: seconds(phase),
-            left: seconds(left),
-        };
-        let found = wakings(&[schedule(10, 2, 3, 0), schedule(86_400, 9, 12, 1)], seconds(40));
-        let wanted = [(0, 1), (3, 5), (12, 21), (23, 25), (33, 35)];
-        assert_eq!(found, wanted.map(|(from, to)| (seconds(from), seconds(to))));
-    }
-}

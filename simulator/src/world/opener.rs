@@ -13,6 +13,7 @@ use m2mesh::link::bearer::Bearers;
 use m2mesh::net::{self, LinkIds, Multiaddr, NetConfig, Network};
 use m2mesh::node::{Gate, OpenNetwork};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the networks of one life of a device have in common.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct SimOpener {
     pub bootstrap: Vec<Multiaddr>,
     /// How many neighbours it wants.
     pub target_links: u32,
+    /// The time after its start within which it begins to dial.
+    pub start_within: Duration,
     /// Numbers its links.
     pub link_ids: LinkIds,
 }
@@ -59,6 +62,7 @@ impl SimOpener {
             target_links: self.target_links,
             bearers: self.profiles.clone(),
             met,
+            start_within: self.start_within,
             ..NetConfig::default()
         };
         let network = Network::new(transport, local, executor, gate.clone(), &config, jitter, &self.link_ids);

@@ -2,10 +2,10 @@
 
 use super::accounts;
 use super::asking::Totals;
-use super::checks::Promise;
+use super::checks::{Checks, Promise};
 use super::energy::Reading;
 use super::executor;
-use super::ledger::{Book, End, Ledger, Message};
+use super::ledger::{Book, End, Ledger, Message, Narrowed};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, Turned, now};
 use super::missed::missed;
 use super::publications::{Findings, Rules};
@@ -37,12 +37,30 @@ pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(u
             let what = || format!("message {id} was refused and is at node {to}");
             book.checks.look(Promise::RefusedIsNotThere, !there, what);
         }
+        if message.any {
+            check_any(&mut book.checks, (id, message), lying);
+        }
         let due = message.deadline + GRACE < end;
         if due && !message.orphaned && is_on(message.from) {
             let ended = message.end.is_some();
             book.checks
                 .look(Promise::OneOutcome, ended, || format!("message {id} of node {} has not ended", message.from));
         }
+    }
+}
+
+/// Makes the checks on a message to any device: it is somewhere if that was confirmed, and nowhere if it found none.
+fn check_any(checks: &mut Checks, (id, message): (u64, &Message), lying: &[BTreeSet<u64>]) {
+    let there = !message.received.is_empty() || lying.iter().any(|lying| lying.contains(&id));
+    match message.end {
+        Some((End::Delivered, _)) => {
+            checks.look(Promise::NothingLost, there, || format!("message {id} was confirmed and is at no node"));
+        }
+        Some((End::Unreachable, _)) => {
+            let what = || format!("message {id} to any device was told to be nowhere, and is at one");
+            checks.look(Promise::RefusedIsNotThere, !there, what);
+        }
+        _ => {}
     }
 }
 
@@ -261,6 +279,7 @@ fn of_all(
         (Some(_), _) => {}
     }
     put("attached.max", watch.attached as f64);
+    put("dials.peak", medium.witness(|witness| witness.most_dials()) as f64);
     put("links.lost", (watch.lost - warm.lost) as f64);
     if plan.anonymity.rotates() {
         let Turned { links, again, time, longest, .. } = watch.turned;
@@ -274,9 +293,25 @@ fn of_all(
         put("windows.outside", medium.witness(|witness| witness.sent_outside()) as f64);
         put("windows.missed", in_vain(plan, book) as f64);
     }
+    put("groups.pushed", medium.witness(|witness| witness.pushed()) as f64);
+    of_broadcasts(&book.narrowed, &mut put);
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", totals.counters.values().sum::<u64>() as f64);
     put("violations", book.checks.violated() as f64);
+}
+
+/// Enters the metrics of what nodes say that broadcasts cost.
+fn of_broadcasts(narrowed: &Narrowed, put: &mut dyn FnMut(&str, f64)) {
+    let Narrowed { heard, count, unicasts, transmissions, flood } = *narrowed;
+    if heard {
+        put("broadcasts.narrowed", count as f64);
+        put("broadcasts.unicasts", unicasts as f64);
+        put("broadcasts.transmissions", transmissions as f64);
+        put("broadcasts.flood", flood as f64);
+        if flood > 0 {
+            put("broadcasts.share", transmissions as f64 / flood as f64);
+        }
+    }
 }
 
 /// Enters the metrics of what subscriptions were to hear, and of what they heard.

@@ -4,6 +4,7 @@ use super::agenda::{Agenda, Item};
 use super::ledger::Ledger;
 use super::medium::{Kinds, Medium, NANOS, Spent, Tally, Watch, now};
 use super::spending::Spending;
+use super::witness::Witness;
 use crate::plan::Plan;
 use crate::record::{Frame, Sample};
 use std::collections::BTreeSet;
@@ -80,6 +81,7 @@ impl Sampler {
             self.ready = whole_at.or(Some(now()));
         }
         if self.warm.is_none() && after >= plan.warmup {
+            medium.witness(Witness::forget_dials);
             self.warm = Some(Warm {
                 purposes: purposes.clone(),
                 cost,

@@ -12,7 +12,7 @@ use super::medium::{NANOS, now};
 use super::nanos;
 use crate::plan::{Flow, FlowKind, Pattern, Plan};
 use m2mesh::client::Command;
-use m2mesh::engine::api::Send;
+use m2mesh::engine::api::{Anycast, AnycastKind, Broadcast, Send};
 use m2mesh::wire::batch::Ack;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -54,8 +54,8 @@ impl Site for [Device] {
 pub struct Listening {
     /// The topics with their numbers, each once.
     pub topics: Vec<(u32, String)>,
-    /// Whether it offers [`SERVICE`].
-    pub offers: bool,
+    /// The services that it offers, [`SERVICE`] among them if requests go to it alone.
+    pub offers: BTreeSet<String>,
 }
 
 struct Sender {
@@ -120,22 +120,23 @@ impl Workload {
     pub fn join(&self, plan: &Plan, application: &Application) {
         let Listening { topics, offers } = self.listening(plan, application.node);
         topics.iter().for_each(|(number, topic)| application.subscribe(topic, *number));
-        if offers {
-            application.offer();
-        }
+        offers.iter().for_each(|service| application.offer(service));
     }
 
     /// Returns what a device's application listens to.
     pub fn listening(&self, plan: &Plan, device: usize) -> Listening {
         let (mut listening, mut subscribed) = (Listening::default(), BTreeSet::new());
+        listening.offers.extend(plan.devices[device].offers.iter().cloned());
         for (flow, numbers) in plan.flows.iter().zip(&self.topics) {
             match &flow.kind {
                 FlowKind::Publish { topics, subscribers } if subscribers.contains(&device) => {
                     let new = topics.iter().zip(numbers).filter(|(_, number)| subscribed.insert(**number));
                     listening.topics.extend(new.map(|(topic, number)| (*number, topic.clone())));
                 }
-                FlowKind::Request(to) => listening.offers |= to.iter().any(|to| to.contains(&device)),
-                FlowKind::Publish { .. } | FlowKind::Send(_) => {}
+                FlowKind::Request(to) if to.iter().any(|to| to.contains(&device)) => {
+                    listening.offers.insert(SERVICE.to_owned());
+                }
+                _ => {}
             }
         }
         listening
@@ -188,6 +189,8 @@ impl Workload {
                     let Some(to) = receiver.or(drawn.copied()) else { break };
                     (Some(to), usize::from(plan.layout.may_send(device, to)))
                 }
+                FlowKind::Any { .. } => (None, 1),
+                FlowKind::Broadcast => (None, within_reach(plan, device).filter(|other| site.is_on(*other)).count()),
                 FlowKind::Publish { topics, subscribers } => {
                     let on = |subscriber: &&usize| site.is_on(**subscriber);
                     let place = sender.turn % topics.len().max(1);
@@ -225,14 +228,16 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
     let flow = &plan.flows[index];
     let full = ledger.lock().open[from] >= MOST_OPEN;
     let ack = match &flow.kind {
-        FlowKind::Send(_) => flow.ack,
-        FlowKind::Request(_) => Ack::End,
-        FlowKind::Publish { .. } => Ack::None,
+        FlowKind::Any { request: true, .. } | FlowKind::Request(_) => Ack::End,
+        // A broadcast is confirmed by counting its receivers.
+        FlowKind::Broadcast | FlowKind::Publish { .. } => Ack::None,
+        FlowKind::Any { .. } | FlowKind::Send(_) => flow.ack,
     };
     let (id, payload) = ledger.handle_sent(Message {
         flow: index,
         from,
         to,
+        any: matches!(flow.kind, FlowKind::Any { repeat: false, .. }),
         topic: topic.map(|(_, number)| number),
         size,
         ack,
@@ -251,6 +256,12 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
     if full {
         return ledger.handle_end(id, End::Refused, "the application holds as much as it may");
     }
+    let command = command(plan, flow, payload, to, topic.map(|(topic, _)| topic));
+    command.into_iter().for_each(|command| site.send(from, id, command));
+}
+
+/// Returns the command by which a message is sent, to the receiver or the topic that was chosen.
+fn command(plan: &Plan, flow: &Flow, payload: Vec<u8>, to: Option<usize>, topic: Option<&String>) -> Option<Command> {
     let name = |device: usize| plan.devices[device].name.clone();
     let message = |to: usize, payload| Send {
         to: name(to),
@@ -262,22 +273,37 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(i
         id: None,
         latest: None,
     };
-    let command = match (&flow.kind, to, topic) {
-        (FlowKind::Send(_), Some(to), _) => Command::Send(message(to, payload)),
-        (FlowKind::Request(_), Some(to), _) => {
-            Command::Request { send: message(to, payload), service: Some(SERVICE.to_owned()) }
+    let (policy, lifetime) = (flow.policy.clone(), flow.deadline);
+    match &flow.kind {
+        FlowKind::Send(_) => Some(Command::Send(message(to?, payload))),
+        FlowKind::Request(_) => {
+            Some(Command::Request { send: message(to?, payload), service: Some(SERVICE.to_owned()) })
         }
-        (FlowKind::Publish { .. }, _, Some((topic, _))) => Command::Publish {
-            topic: topic.clone(),
+        FlowKind::Any { service, request, repeat, servers: _ } => {
+            let kind = match request {
+                true => AnycastKind::Request { repeat: *repeat },
+                false => AnycastKind::Message { ack: flow.ack, id: None },
+            };
+            let (service, class) = (service.clone(), flow.class);
+            Some(Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind }))
+        }
+        FlowKind::Broadcast => Some(Command::Broadcast(Broadcast { payload, ack: flow.ack, policy, lifetime })),
+        FlowKind::Publish { .. } => Some(Command::Publish {
+            topic: topic?.clone(),
             payload,
             policy: None,
-            lifetime: flow.deadline,
+            lifetime,
             confirm: None,
             latest: false,
-        },
-        _ => return,
-    };
-    site.send(from, id, command);
+        }),
+    }
+}
+
+/// Returns the devices that a broadcast is for: those of the sender's area with which it may exchange messages.
+fn within_reach(plan: &Plan, from: usize) -> impl Iterator<Item = usize> {
+    let area = plan.devices[from].area;
+    let others = (0..plan.devices.len()).filter(move |other| *other != from);
+    others.filter(move |other| plan.devices[*other].area == area && plan.layout.may_send(from, *other))
 }
 
 /// Returns the topic of that number.
@@ -294,7 +320,7 @@ fn numbers(plan: &Plan) -> Vec<Vec<u32>> {
     let mut known = BTreeMap::new();
     let topics = plan.flows.iter().map(|flow| match &flow.kind {
         FlowKind::Publish { topics, .. } => &topics[..],
-        FlowKind::Send(_) | FlowKind::Request(_) => &[],
+        _ => &[],
     });
     let mut number = |topic| {
         let next = u32::try_from(known.len()).unwrap_or(u32::MAX);

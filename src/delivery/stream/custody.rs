@@ -4,8 +4,9 @@
 //! lost them for good. What is let go of before that is sent again at once.
 
 use super::Stream;
+use super::entrusted::LAG;
 use crate::id::OuterId;
-use crate::time::Time;
+use crate::time::{Time, Unix};
 use crate::wire::batch::Ack;
 
 impl<T> Stream<T> {
@@ -17,7 +18,7 @@ impl<T> Stream<T> {
         for sequence in sequences {
             let Some(slot) = self.slot_mut(sequence) else { continue };
             if slot.message.ack != Ack::End {
-                ended.push(sequence);
+                ended.push((sequence, slot.expiry));
                 continue;
             }
             let Some((at, flight)) = slot.departed.filter(|_| !slot.kept) else { continue };
@@ -27,7 +28,20 @@ impl<T> Stream<T> {
             self.under_way.acquit(flight);
             self.kept.insert((again, sequence));
         }
-        Some(ended)
+        let kept = |(sequence, expiry)| {
+            self.entrusted.insert(sequence, expiry);
+            sequence
+        };
+        Some(ended.into_iter().map(kept).collect())
+    }
+
+    /// The number below which the receiver need not wait for any message: those have ended, and nobody keeps them for it. What was kept
+    /// before a restart is not known.
+    pub(super) fn told_floor(&mut self, now: Unix) -> u64 {
+        match self.closed {
+            true => self.floor.saturating_sub(LAG).max(1),
+            false => self.entrusted.floor(self.floor, now),
+        }
     }
 
     /// Queues the messages of a frame again that is not kept, or not any more. Returns whether it is a frame of this stream.
@@ -42,6 +56,11 @@ impl<T> Stream<T> {
     pub(super) fn take_kept(&mut self, now: Time) -> Vec<u64> {
         let later = self.kept.split_off(&(Time(now.0 + 1), 0));
         core::mem::replace(&mut self.kept, later).into_iter().map(|(_, sequence)| sequence).collect()
+    }
+
+    /// How many messages others keep.
+    pub(in crate::delivery) fn kept(&self) -> usize {
+        self.kept.iter().filter(|(_, sequence)| self.slot(*sequence).is_some()).count()
     }
 
     /// When [`Self::take_kept`] has something.

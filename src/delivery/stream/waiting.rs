@@ -33,7 +33,7 @@ impl<T> Stream<T> {
 
     /// Moves messages at the front of a lane that have less time left than the headroom behind the others.
     pub(in crate::delivery) fn pass_over_hurried(&mut self, lane: &Lane, now: Unix) {
-        let headroom = self.headroom.get();
+        let headroom = self.headroom[lane.class as usize].get();
         if !headroom.is_zero() {
             self.pass_over(lane, now + headroom);
         }

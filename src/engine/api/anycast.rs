@@ -37,7 +37,19 @@ pub enum AnycastKind {
     Request {
         /// Whether another device may be given it although one before may have executed it.
         repeat: bool,
+        /// The application's name for it: who asks under a name that is known is told the response or the outcome of the first. A
+        /// named request outlives a restart from when a device has been ordered to execute it.
+        id: Option<SendId>,
     },
+}
+
+impl AnycastKind {
+    /// The application's name for it.
+    pub(in crate::engine) fn id(&self) -> Option<SendId> {
+        match self {
+            Self::Message { id, .. } | Self::Request { id, .. } => *id,
+        }
+    }
 }
 
 /// A message to the inbox of every device.
@@ -82,4 +94,7 @@ pub struct GroupRequest {
     pub lifetime: Duration,
     /// The most answers that are wanted, 1 to 4,096: it ends when so many have come.
     pub most: u32,
+    /// The application's name for it: who asks under a name that is known is told all the answers to the first, and its outcome. A named request
+    /// outlives a restart from when it has left.
+    pub id: Option<SendId>,
 }

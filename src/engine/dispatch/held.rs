@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::engine::api::{Broadcast, Command, GroupRequest, Refused, Reply, Send, Timing, Token};
+use crate::engine::groups::answers::Wanted;
 use crate::engine::groups::broadcast::{self, Way};
 use crate::engine::messages::held::{Parked, Waiting};
 use crate::wire::batch::Ack;
@@ -38,7 +39,10 @@ impl Engine {
     /// Publishes a request.
     fn request_of_group(&mut self, token: Token, request: GroupRequest, timing: &Timing) {
         let Self { core, neighbours, routing, groups, .. } = self;
-        let GroupRequest { topic, payload, policy, lifetime, most } = request;
+        let GroupRequest { topic, payload, policy, lifetime, most, id } = request;
+        if groups.answers.ask_again(core, token, id) {
+            return;
+        }
         if timing.holds() || timing.wait.is_some() {
             return core.finish(token, Reply::Refused(Refused::AtOnce(format!("group:{topic}"))));
         }
@@ -49,7 +53,8 @@ impl Engine {
         let checked = groups.check_publication(core, token, (&topic, &payload), policy.as_deref(), lifetime);
         let Some((send_policy, lifetime)) = checked else { return };
         let how = (token, None, false);
-        groups.publish(core, neighbours, routing, how, Some(most), (topic, payload), send_policy, lifetime);
+        let wanted = Some(Wanted { most, id });
+        groups.publish(core, neighbours, routing, how, wanted, (topic, payload), send_policy, lifetime);
     }
 
     /// Sends a message to all devices: to the only one, or along the tree of all.

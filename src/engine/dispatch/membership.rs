@@ -153,7 +153,8 @@ impl Engine {
         if renewed.changed {
             self.rename_links();
             self.neighbours.renew_boxes(&self.core);
-            if self.messages.mail.asked_cards.is_some() {
+            self.messages.adopt_mail(&mut self.core);
+            if self.messages.mail.cards.handle_news() {
                 // Receivers may take mail by now.
                 self.messages.sends.wake_waiting();
             }

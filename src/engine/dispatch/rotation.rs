@@ -27,7 +27,7 @@ impl Engine {
             core.outputs.push_back(Output::Leave { own: other });
         }
         if present.pseudonym() == core.own {
-            return;
+            return rotation.call_off();
         }
         // By what neighbours have confirmed: they accept it also where this clock has leaped. A credential of another time is accepted by nobody, as
         // one that has lapsed.

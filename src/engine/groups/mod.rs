@@ -23,6 +23,7 @@ pub(super) mod tree;
 pub(super) mod wanted;
 
 use crate::engine::store::{Read, ReadError};
+use crate::time::Now;
 
 /// The state of the groups wing.
 pub(super) struct Groups {
@@ -39,7 +40,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Loads the state that the store holds.
-    pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
+    pub(super) fn load(store: &dyn Read, now: Now) -> Result<Self, ReadError> {
         Ok(Self {
             multicast: multicast::Multicast::new(),
             publishing: publishing::Publishing::load(store)?,
@@ -49,7 +50,7 @@ impl Groups {
             heard: heard::Heard::load(store)?,
             tree: tree::GroupTrees::default(),
             broadcast: broadcast::Broadcasts::default(),
-            answers: answers::Answers::default(),
+            answers: answers::Answers::load(store, now)?,
         })
     }
 }

@@ -23,7 +23,7 @@ use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
-use crate::engine::groups::answers::Asked;
+use crate::engine::groups::answers::{Asked, Wanted};
 use crate::engine::groups::confirmations::{self, Awaited};
 use crate::engine::groups::multicast::too_many_groups;
 use crate::engine::groups::out_streams::OutStreams;
@@ -67,7 +67,7 @@ struct Publication {
     /// How many confirmations are waited for, if any.
     confirm: Option<u32>,
     /// How many answers are wanted, if it is a request.
-    answers: Option<u32>,
+    answers: Option<Wanted>,
     topic: String,
     payload: Vec<u8>,
     send_policy: Arc<SendPolicy>,
@@ -263,7 +263,7 @@ impl Groups {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         (token, confirm, latest): (Token, Option<u32>, bool),
-        answers: Option<u32>,
+        answers: Option<Wanted>,
         (topic, payload): (String, Vec<u8>),
         send_policy: Arc<SendPolicy>,
         lifetime: Duration,
@@ -278,8 +278,8 @@ impl Groups {
         if confirm.is_some() && !self.confirmations.take() {
             return core.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
         }
-        if answers.is_some()
-            && let Err(refused) = self.answers.take(token)
+        if let Some(wanted) = answers
+            && let Err(refused) = self.answers.take(token, wanted.id)
         {
             return core.finish(token, Reply::Refused(refused));
         }
@@ -296,11 +296,12 @@ impl Groups {
         self.publishing.open += 1;
     }
 
-    /// Ends the publications to a topic that wait: a newer one takes their place.
+    /// Ends the publications to a topic that wait, besides requests: a newer one takes their place.
     fn supersede(&mut self, core: &mut Core, group: &str, topic: &str) {
         let Some(queue) = self.publishing.pending.get_mut(group) else { return };
-        let (over, rest): (VecDeque<Publication>, _) =
-            ::core::mem::take(queue).into_iter().partition(|waiting| waiting.topic == topic);
+        let (over, rest): (VecDeque<Publication>, _) = ::core::mem::take(queue)
+            .into_iter()
+            .partition(|waiting| waiting.topic == topic && waiting.answers.is_none());
         *queue = rest;
         self.publishing.open -= over.len();
         for publication in over {
@@ -400,10 +401,10 @@ impl Groups {
         self.publishing.streams.put_back(group, out);
         self.publish_here(core, &publications);
         for (number, publication) in (first..).zip(publications) {
-            if let Some(most) = publication.answers {
+            if let Some(wanted) = publication.answers {
                 let Publication { token, topic, since, deadline, .. } = publication;
-                let asked = Asked { token, topic, most, neighbours, since, deadline };
-                self.answers.left(inner(stream, number), asked);
+                let asked = Asked { token, topic, wanted, neighbours, since, deadline };
+                self.answers.left(core, inner(stream, number), asked);
                 continue;
             }
             if let Some(enough) = publication.confirm {
@@ -469,9 +470,11 @@ impl Groups {
             if publication.confirm.is_some() {
                 self.confirmations.ended();
             }
-            self.answers.forget(publication.token);
+            let others = self.answers.never_left(publication.token);
             core.note_failure(group, outcome);
-            core.finish(publication.token, Reply::Outcome(outcome.clone()));
+            for token in ::core::iter::once(publication.token).chain(others) {
+                core.finish(token, Reply::Outcome(outcome.clone()));
+            }
         }
     }
 }

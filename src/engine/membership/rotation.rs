@@ -132,6 +132,13 @@ impl Rotation {
         Some(other)
     }
 
+    /// The pseudonym in force is the present one: another that is due is not taken.
+    pub(in crate::engine) fn call_off(&mut self) {
+        if self.phase == Phase::Due && self.told.is_none() {
+            (self.phase, self.at) = (Phase::Settled, None);
+        }
+    }
+
     /// The time that others have told, whose pseudonym is to be taken or is in force.
     pub(in crate::engine) fn told(&self) -> Option<Unix> {
         self.told
@@ -332,6 +339,9 @@ mod tests {
         rotation.note_open(&NEW, true, at(151));
         rotation.note_link(&NEW, at(152));
         assert_eq!(rotation.begin_anew(&OLD), None, "it has a link, and is left in its turn");
+        let mut rotation = begun();
+        rotation.call_off();
+        assert_eq!((rotation.phase(), rotation.next_wake()), (Phase::Settled, None));
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl Messages {
             Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price },
             Fate::Sent => Outcome::Sent { latency_us, neighbours: 1 },
             Fate::Expired => {
-                Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") }
+                let reason = format!("it left, but no receipt of {to} came by the deadline");
+                Outcome::Expired { reason: self.with_custody(to, reason) }
             }
             Fate::NoRoom => Outcome::Expired {
                 reason: format!(
@@ -56,7 +57,8 @@ impl Messages {
             Fate::Unreachable => {
                 let why = self.sends.no_route(to);
                 let why = why.map_or_else(String::new, |why| format!(": {}", explain_no_route(why)));
-                Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
+                let reason = format!("there was no way to {to} by the deadline{why}");
+                Outcome::Unreachable { reason: self.with_custody(to, reason) }
             }
             Fate::Revoked { left: false } => Outcome::Refused { reason: format!("{to} has been revoked") },
             Fate::Revoked { left: true } => {
@@ -123,11 +125,17 @@ impl Messages {
             if let Some(token) = token.filter(|_| request) {
                 self.services.forget_request(token);
                 self.anycasts.ended(token);
+                self.forget_named(core, token);
             }
             for token in token.into_iter().chain(asked) {
                 let reply = Reply::Outcome(outcome.clone());
-                if first && !request { core.journal.finish_with(token, reply) } else { core.finish(token, reply) }
+                if first && (!request || id.is_some()) {
+                    core.journal.finish_with(token, reply)
+                } else {
+                    core.finish(token, reply)
+                }
             }
+            self.forget_custody(&to);
         }
     }
 

@@ -10,6 +10,7 @@ pub(super) mod held;
 pub(super) mod inbox;
 pub(super) mod intake;
 pub(super) mod mail;
+pub(in crate::engine) mod named_requests;
 pub(super) mod objectives;
 pub(super) mod outbox;
 pub(super) mod outcomes;
@@ -53,6 +54,8 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
+    /// Requests that the application has named.
+    pub(super) named_requests: named_requests::NamedRequests,
     /// What goes to any device that offers a service.
     pub(super) anycasts: anycast::Anycasts,
     pub(super) blobs: blobs::Blobs,
@@ -114,6 +117,11 @@ impl Messages {
         self.sends.wait()
     }
 
+    /// Whether any message waits for a route, or mail that is kept here.
+    pub(super) fn want_routes(&self) -> bool {
+        self.wait() || !self.mail.mailbox.is_empty()
+    }
+
     /// Loads what the store holds. Outgoing messages are restored later (`restore_outgoing`), when sessions can be
     /// opened.
     pub(super) fn load(store: &dyn Read, settings: &Settings, now: Now) -> Result<Self, ReadError> {
@@ -127,6 +135,7 @@ impl Messages {
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,
             services: services::Services::new(now),
+            named_requests: named_requests::NamedRequests::load(store)?,
             anycasts: anycast::Anycasts::default(),
             blobs: blobs::Blobs::load(store, settings.blob_quota, now)?,
             mail: mail::Mail::load(store, settings.mail_quota, now)?,

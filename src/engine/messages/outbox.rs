@@ -10,6 +10,7 @@ use crate::engine::messages::Messages;
 use crate::engine::sender::Sender;
 use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::wire;
+use crate::wire::batch::Purpose;
 
 impl Messages {
     /// Restores the messages that an earlier process has left to be sent, except those that have ended.
@@ -21,13 +22,17 @@ impl Messages {
                 return true;
             };
             let to = record.to.clone();
-            let outcomes = &mut self.outcomes;
-            self.sends.restore(record, core.now, &mut |message| {
+            let Self { outcomes, named_requests: requests, sends, .. } = &mut *self;
+            sends.restore(record, core.now, &mut |message| {
                 if let Some(id) = message.id {
-                    if outcomes.has_ended(&id) {
+                    if outcomes.has_ended(&id) || requests.has_response(&id) {
                         return None;
                     }
                     outcomes.opened(id);
+                }
+                if message.purpose == Some(Purpose::Request) {
+                    let token = message.id.and_then(|id| requests.token_of(&id))?;
+                    return Some(Sender::Request(token, to.clone()));
                 }
                 Some(if message.purpose.is_some() { Sender::Answer } else { Sender::Message(None, to.clone()) })
             });

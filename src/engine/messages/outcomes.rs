@@ -80,6 +80,16 @@ impl Outcomes {
         self.open.insert(id, Vec::new());
     }
 
+    /// The same of a message for which these have asked already; those who did before wait on.
+    pub(in crate::engine) fn opened_for(&mut self, id: SendId, asked: Vec<Token>) {
+        self.open.entry(id).or_default().extend(asked);
+    }
+
+    /// A named request has its response. Returns the tokens of those who have asked again.
+    pub(in crate::engine) fn closed(&mut self, id: &SendId) -> Vec<Token> {
+        self.open.remove(id).unwrap_or_default()
+    }
+
     /// Whether a named message has ended.
     pub(in crate::engine) fn has_ended(&self, id: &SendId) -> bool {
         self.ended.contains_key(id)

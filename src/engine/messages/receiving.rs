@@ -11,13 +11,14 @@ use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
+use crate::engine::routing::data_frames::Arrival;
 use crate::id::{LinkId, Name};
 use crate::time::Unix;
 use crate::wire;
 use crate::wire::batch::{PLAIN_BATCH, PLAIN_RECEIPTS};
 use crate::wire::blob::PLAIN_BLOB;
 use crate::wire::data::{DataFrame, Form};
-use crate::wire::frame::{self, Kind};
+use crate::wire::frame::Frame;
 use crate::wire::parcel::PLAIN_PARCEL;
 use crate::wire::receipt::{HopAck, Receipts, Verdict};
 use bytes::Bytes;
@@ -72,28 +73,27 @@ impl Messages {
     }
 
     /// Processes a data frame that has arrived over a link. `buffer` is the buffer into which the frame was read.
-    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn handle_data(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         link: LinkId,
-        flags: u8,
-        body: &[u8],
+        frame: &Frame<'_>,
         buffer: &Bytes,
     ) {
-        let Ok(data) = DataFrame::parse(body) else {
+        let Ok(data) = DataFrame::parse(frame.body) else {
             return neighbours.note_malformed(core, link, Counter::DataMalformed);
         };
         if !neighbours.admits(core, link, data.header.segment) {
             return core.count(Counter::DataOfOtherSegments, 1);
         }
+        let arrival = Arrival { link, flags: frame.flags, data: &data, buffer };
         if data.header.form == Form::Mail {
-            return self.handle_mail(core, neighbours, routing, link, flags, &data, buffer);
+            return self.handle_mail(core, neighbours, routing, arrival);
         }
         if core.membership.credential_of(&data.header.to, core.now.unix).is_none() {
-            return routing.forward(core, neighbours, link, flags, &data, buffer);
+            return routing.forward(core, neighbours, arrival);
         }
         // The offset of a neighbour's clock is known, that of a device beyond it is not.
         let direct = data.path.visited.is_empty();
@@ -103,9 +103,7 @@ impl Messages {
             core.count(Counter::DataExpired, 1);
             return;
         }
-        if flags & frame::HOP_ACK != 0 {
-            neighbours.send_frame(core, link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }));
-        }
+        arrival.acknowledge(core, neighbours);
         let mut plain = Vec::new();
         let Some((from, session)) = self.open_sealed(core, neighbours, routing, link, &data, &mut plain) else {
             return;

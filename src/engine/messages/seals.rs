@@ -12,7 +12,7 @@
 //!
 //! A record of a session that is not known here, since this node was restarted or has dropped the session, is answered
 //! with a signed NACK. The NACK returns on the path of the record; the sender then opens a new session and sends again
-//! what was in flight.
+//! what was in flight: at once, if the session was confirmed and this has not happened within a second.
 //!
 //! Invariants
 //! 1. A session is kept only after a record has opened under it, and with the record its header.
@@ -231,10 +231,15 @@ impl Messages {
         if stale || !verify_signed(NACK_CONTEXT, &key, &signed) {
             return core.count(Counter::NacksRefused, 1);
         }
-        if self.sessions.forget(&session).is_some_and(|entry| entry.carries) {
+        if let Some(entry) = self.sessions.forget(&session).filter(|entry| entry.carries) {
             self.sends.handle_path_broken(&name);
             self.blobs.broken(&name);
-            self.retry_later(core, name);
+            // A peer that had the keys has lost them, and takes others. One that has never confirmed may go on to refuse.
+            if entry.session.is_confirmed() && self.sessions.reopens(&name, core.now.time) {
+                self.sends.wake(name);
+            } else {
+                self.retry_later(core, name);
+            }
         }
     }
 

@@ -369,14 +369,12 @@ impl Messages {
             return;
         }
         self.anycasts.ended(request.token);
-        let reply = if message.purpose == Purpose::Reply {
+        if message.purpose == Purpose::Reply {
             let latency = core.now.time.since(request.since);
-            Reply::Response { from: from.clone(), payload: message.payload.to_vec(), latency }
-        } else {
-            let reason = String::from_utf8_lossy(message.payload).into_owned();
-            Reply::Outcome(Outcome::Refused { reason: format!("{from} answers: {reason}") })
-        };
-        core.finish(request.token, reply);
+            return self.hand_over(core, request.token, from.clone(), (message.payload, None), latency);
+        }
+        let reason = format!("{from} answers: {}", String::from_utf8_lossy(message.payload));
+        self.end_request(core, request.token, Outcome::Refused { reason });
     }
 
     /// A device is one of the realm no more: nobody waits for its responses, and its calls are answered no more.
@@ -391,7 +389,7 @@ impl Messages {
             self.anycasts.ended(token);
             let outcome = Outcome::Expired { reason: format!("{with} was revoked before it responded") };
             core.note_failure(with.as_str(), &outcome);
-            core.finish(token, Reply::Outcome(outcome));
+            self.end_request(core, token, outcome);
         }
     }
 
@@ -420,8 +418,9 @@ impl Messages {
             let reason = format!("no response of {} came by the deadline", request.to);
             let outcome = Outcome::Expired { reason };
             core.note_failure(request.to.as_str(), &outcome);
-            core.finish(request.token, Reply::Outcome(outcome));
+            self.end_request(core, request.token, outcome);
         }
+        self.forget_responses(core);
     }
 
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
@@ -435,6 +434,9 @@ impl Messages {
         service: Option<String>,
         timing: &Timing,
     ) {
+        if self.request_again(core, token, send.id) {
+            return;
+        }
         if let Some(full) = self.services.refuses_requests() {
             return core.finish(token, Reply::Refused(full));
         }
@@ -469,12 +471,13 @@ impl Messages {
             ack: Ack::End,
             lane: Lane { class: send.class, send_policy },
             lifetime,
-            // The requester is gone after a restart, and a response would find nobody.
-            keep: false,
+            // After a restart nobody knows a request without a name, and a response would find nobody.
+            keep: send.id.is_some(),
             latest: None,
-            id: None,
+            id: send.id,
         };
         let Some(id) = self.submit(core, token, &to, message) else { return };
+        self.name_request(core, (send.id, Vec::new()), token, (to.clone(), id), lifetime);
         self.services.awaits(id, token, to, core.now.time, core.now.time + lifetime);
     }
 }

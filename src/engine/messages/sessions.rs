@@ -44,6 +44,8 @@ pub(in crate::engine) const MAX_FAILURES: u32 = 16;
 const QUIET: Duration = Duration::from_secs(10);
 /// How long an answer to an opener is given to arrive before it is sent again on its own.
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
+/// From one session that is opened at once in place of another to the next; see [`Sessions::reopens`].
+const REOPENED: Duration = Duration::from_secs(1);
 /// How many NACKs one neighbour may cause at once; after that, one in each [`NACK_PACE`].
 const NACK_BURST: u32 = 256;
 /// See [`NACK_BURST`].
@@ -73,6 +75,8 @@ struct Peer {
     preferred: Option<SessionId>,
     /// The early ids of the peer's openers whose sessions have gone.
     spent: VecDeque<SessionId>,
+    /// When a session was last opened at once in place of one that the peer did not know any more.
+    reopened: Option<Time>,
 }
 
 /// What is known of an opener by its early id.
@@ -282,6 +286,17 @@ impl Sessions {
             }
         }
         Some(entry)
+    }
+
+    /// Whether another session is opened at once in place of one that the peer has known and does not know any more, as after its restart.
+    /// It is not twice within [`REOPENED`]: a peer that knows none for long is sent to at a pace.
+    pub(in crate::engine) fn reopens(&mut self, peer: &Name, now: Time) -> bool {
+        let peer = self.peers.entry(peer.clone()).or_default();
+        let due = peer.reopened.is_none_or(|last| last + REOPENED <= now);
+        if due {
+            peer.reopened = Some(now);
+        }
+        due
     }
 
     /// Forgets all sessions with a peer.

@@ -1,7 +1,7 @@
 //! Waiting: why messages of this device wait, in words, for whoever has sent them.
 //!
-//! Two things keep messages to a device waiting for long: the device has no room, which its receipts say, or there is no
-//! way to it now, which includes that the way may not be on air. A receiver that has had no room for [`FULL_FOR`] is an event,
+//! Three things keep messages to a device waiting for long: the device has no room, which its receipts say; it is away, and a mailbox
+//! keeps them; or there is no way to it now, which includes that the way may not be on air. A receiver that has had no room for [`FULL_FOR`] is an event,
 //! and so is that it takes messages again.
 
 use crate::engine::core::Core;
@@ -26,16 +26,29 @@ impl Messages {
         let others = others.map(|(to, why)| WaitingView {
             to: to.to_string(),
             messages: self.sends.open_to(to) as u64,
-            reason: explain_no_route(why),
+            reason: self.with_custody(to, explain_no_route(why)),
+        });
+        let kept = self.sends.kept().map(|(to, messages)| WaitingView {
+            to: to.to_string(),
+            messages: messages as u64,
+            reason: self.custody_of(to).unwrap_or_else(|| format!("a mailbox keeps it until {to} is there")),
         });
         let room = MAX_TOLD - full.len();
-        full.into_iter().chain(others.take(room)).collect()
+        full.into_iter().chain(kept.chain(others).take(room)).collect()
     }
 
     /// Why messages to one device wait; `None` if nothing keeps them, as far as is known.
     pub(in crate::engine) fn why_waiting(&self, to: &Name, now: Time) -> Option<String> {
         let full = self.sends.full_since(to).map(|since| full_for(to, now.since(since)));
         full.or_else(|| self.sends.no_route(to).map(explain_no_route))
+    }
+
+    /// A reason why messages to a device wait, or have not arrived, and what custodians have said of them.
+    pub(in crate::engine) fn with_custody(&self, to: &Name, reason: String) -> String {
+        match self.custody_of(to) {
+            Some(custody) => format!("{reason}; {custody}"),
+            None => reason,
+        }
     }
 
     /// Records that a receiver has had no room for a while, or has room again, when a receipt of it has come.

@@ -1,17 +1,42 @@
-//! Data frames: the path with which they leave, their parts, and how long they may wait for their link.
+//! Data frames: how they have come, the path with which they leave, their parts, and how long they may wait for their link.
 
 use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::engine::routing::routes::Route;
-use crate::id::{InnerId, OuterId};
+use crate::id::{InnerId, LinkId, OuterId};
 use crate::time::{Now, Time, Unix};
 use crate::wire;
-use crate::wire::data::{Path, put_prefixed};
+use crate::wire::data::{DataFrame, Path, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::out_frame::{OutFrame, SHARED};
+use crate::wire::receipt::HopAck;
 use bytes::Bytes;
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
+
+/// A data frame that has come over a link.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Arrival<'a> {
+    /// The link.
+    pub(in crate::engine) link: LinkId,
+    /// The flags of the frame.
+    pub(in crate::engine) flags: u8,
+    /// The frame.
+    pub(in crate::engine) data: &'a DataFrame<'a>,
+    /// The buffer into which it was read.
+    pub(in crate::engine) buffer: &'a Bytes,
+}
+
+impl Arrival<'_> {
+    /// Tells the neighbour that brought it that it is here, if it asks for that.
+    pub(in crate::engine) fn acknowledge(&self, core: &mut Core, neighbours: &mut Neighbours) {
+        if self.flags & frame::HOP_ACK != 0 {
+            let ack = HopAck { frames: vec![self.data.path.outer] };
+            neighbours.send_frame(core, self.link, frame::of(Kind::HopAck, &ack));
+        }
+    }
+}
 
 impl Routing {
     /// Draws the identity of a transmission attempt, and remembers it, so that the frame is recognized if it comes

@@ -35,14 +35,12 @@ use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
-use crate::engine::routing::data_frames::{of_use_until, put_data};
+use crate::engine::routing::data_frames::{Arrival, of_use_until, put_data};
 use crate::id::{CredentialPrefix, LinkId, Lsn, OuterId, Pseudonym, SessionId};
 use crate::routing::policy::Wants;
 use crate::share::Shares;
 use crate::time::Unix;
 use crate::wire::data::{DataFrame, MAX_HOPS, Path};
-use crate::wire::frame::{self, Kind};
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most sessions of others, and most mails, for which it is remembered where their frames come from. Drop policy: of the link with most
@@ -150,20 +148,13 @@ impl Routing {
     }
 
     /// Forwards a frame that is for another device, or drops it.
-    pub(in crate::engine) fn forward(
-        &mut self,
-        core: &mut Core,
-        neighbours: &mut Neighbours,
-        from: LinkId,
-        flags: u8,
-        data: &DataFrame<'_>,
-        buffer: &Bytes,
-    ) {
+    pub(in crate::engine) fn forward(&mut self, core: &mut Core, neighbours: &mut Neighbours, arrival: Arrival<'_>) {
         if !core.settings.forwarding {
             return core.count(Counter::DataForOthers, 1);
         }
-        if self.may_pass(core, neighbours, data) && !self.pass_on(core, neighbours, from, flags, data, buffer) {
-            self.seek(core, neighbours, from, data.header.to);
+        let Arrival { link, data, .. } = arrival;
+        if self.may_pass(core, neighbours, data) && !self.pass_on(core, neighbours, arrival) {
+            self.seek(core, neighbours, link, data.header.to);
             core.count(Counter::DataWithoutWay, 1);
         }
     }
@@ -187,15 +178,8 @@ impl Routing {
     }
 
     /// Sends a frame for another device on its way. Returns whether there is one.
-    pub(super) fn pass_on(
-        &mut self,
-        core: &mut Core,
-        neighbours: &mut Neighbours,
-        from: LinkId,
-        flags: u8,
-        data: &DataFrame<'_>,
-        buffer: &Bytes,
-    ) -> bool {
+    pub(super) fn pass_on(&mut self, core: &mut Core, neighbours: &mut Neighbours, arrival: Arrival<'_>) -> bool {
+        let Arrival { link: from, data, buffer, .. } = arrival;
         let Some(own) = core.credential().map(|own| own.hash) else { return true };
         let expiry = Unix(data.header.expiry);
         let bytes = data.sealed.len() + data.header_bytes.len();
@@ -204,10 +188,7 @@ impl Routing {
             let forgotten = self.flows.note(session, from);
             core.count(Counter::FlowsForgotten, u64::from(forgotten));
         }
-        if flags & frame::HOP_ACK != 0 {
-            let ack = crate::wire::receipt::HopAck { frames: vec![data.path.outer] };
-            neighbours.send_frame(core, from, frame::of(Kind::HopAck, &ack));
-        }
+        arrival.acknowledge(core, neighbours);
         path.visited.push(own.prefix());
         path.age = path.age.saturating_add(neighbours.delay_of(from).into());
         let out = put_data(data.header_bytes, &path, data.sealed, buffer);

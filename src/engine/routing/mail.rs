@@ -10,15 +10,14 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::neighbours::links::Link;
 use crate::engine::routing::Routing;
-use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
+use crate::engine::routing::data_frames::{Arrival, of_use_until, path_of, put_data};
 use crate::engine::routing::pathfinding::Avoided;
 use crate::engine::routing::routes::Route;
 use crate::id::{Handle, LinkId, Lsn, Name, OuterId, Pseudonym, Tag};
 use crate::routing::policy::Wants;
 use crate::time::{Day, Unix};
 use crate::wire::credential::Role;
-use crate::wire::data::{DataFrame, MAX_HOPS, Path};
-use bytes::Bytes;
+use crate::wire::data::{MAX_HOPS, Path};
 use std::collections::BTreeSet;
 
 impl Routing {
@@ -66,7 +65,11 @@ impl Routing {
     }
 
     /// The routers that advertise any of these boxes, besides this one.
-    fn advertising<'a>(&self, core: &Core, tags: impl Iterator<Item = &'a Tag>) -> Vec<Pseudonym> {
+    pub(in crate::engine) fn advertising<'a>(
+        &self,
+        core: &Core,
+        tags: impl Iterator<Item = &'a Tag>,
+    ) -> Vec<Pseudonym> {
         let mut parents: Vec<Pseudonym> = tags.flat_map(|tag| self.link_state.lsdb.offering(tag)).collect();
         parents.retain(|router| !core.is_own(router));
         parents.sort_unstable();
@@ -134,11 +137,9 @@ impl Routing {
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
-        from: LinkId,
-        flags: u8,
-        data: &DataFrame<'_>,
-        buffer: &Bytes,
+        arrival: Arrival<'_>,
     ) -> bool {
+        let Arrival { link: from, data, .. } = arrival;
         if !core.settings.forwarding {
             core.count(Counter::DataForOthers, 1);
             return true;
@@ -147,9 +148,9 @@ impl Routing {
             return true;
         }
         let forgotten = self.flows.note_mail(data.path.outer, from);
-        if !self.pass_on(core, neighbours, from, flags, data, buffer) {
+        if !self.pass_on(core, neighbours, arrival) {
             let keeps = core.credential().is_some_and(|own| own.body.has_role(Role::Mailbox));
-            if keeps || !self.pass_to_custodian(core, neighbours, from, data, buffer) {
+            if keeps || !self.pass_to_custodian(core, neighbours, arrival) {
                 self.flows.forget_mail(&data.path.outer);
                 return false;
             }
@@ -162,9 +163,7 @@ impl Routing {
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
-        from: LinkId,
-        data: &DataFrame<'_>,
-        buffer: &Bytes,
+        Arrival { link: from, data, buffer, .. }: Arrival<'_>,
     ) -> bool {
         let mut past: Vec<Pseudonym> =
             data.path.visited.iter().filter_map(|hop| self.pseudonym_at(neighbours, hop)).collect();

@@ -82,6 +82,8 @@ pub(super) fn samples() -> Vec<Event> {
         Event::ReceiverFull { name: pump(), waiting: 4_096 },
         Event::ReceiverTakes { name: pump() },
         Event::BroadcastNarrowed { to: text("multicast"), receivers: 9, transmissions: 9, flood: 31 },
+        Event::MailTaken { to: text("meter"), by: text("box"), count: 2 },
+        Event::MailNotTaken { to: text("meter"), by: text("box"), reason: text("its quota is used up"), count: 1 },
     ]
 }
 

@@ -25,6 +25,10 @@ pub struct GroupRequestBody {
     /// The most answers that are wanted: it ends when so many have come. If absent, as many as a request takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most: Option<u32>,
+    /// The application's name for this request, up to 128 bytes. A request that is made again under the same name is not published twice: all the answers to the
+    /// first are returned, and its outcome, for ten minutes after its deadline. A named request outlives a restart of the node once it has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// The answers to a request to a group.

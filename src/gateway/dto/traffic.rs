@@ -113,7 +113,11 @@ pub struct RequestBody {
     /// Name of its policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// It does not leave earlier: a time, or a duration from now. The request does not outlive a restart of the node.
+    /// The application's name for this request, up to 128 bytes. A request that is made again under the same name is not made twice: the
+    /// response to the first is returned, for ten minutes after its deadline, or its outcome. A named request outlives a restart of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// It does not leave earlier: a time, or a duration from now. Until it leaves, the request does not outlive a restart of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Start>,
     /// It leaves at a random moment within this time.

@@ -8,12 +8,6 @@ use super::{Discovery, Entry, Instant, PeerId, State};
 use std::time::Duration;
 
 impl Discovery {
-    /// The device falls asleep, or wakes: while it sleeps nothing is dialled.
-    pub(crate) fn sleep(&mut self, asleep: bool) {
-        self.asleep = asleep;
-        self.changed = true;
-    }
-
     /// Leaves the addresses of a member alone for so long; for no time, dials them again.
     pub(crate) fn shun(&mut self, peer: PeerId, rest: Duration) {
         let now = Instant::now();

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::future::poll_fn;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Opens networks over the machine's sockets.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ impl Opener {
     pub(super) fn beside(&self, known: Vec<Multiaddr>) -> Self {
         let mut other = self.clone();
         other.config.listen = ports::of_one_pseudonym(self.told_where.then_some(&self.config.listen[..]), None);
-        (other.config.met, other.told_where) = (known, true);
+        (other.config.met, other.config.start_within, other.told_where) = (known, Duration::ZERO, true);
         other
     }
 

@@ -1,6 +1,7 @@
 //! Messages and requests to any device that offers a service: who gets them, and how often.
 
 mod kills;
+mod restarts;
 
 use super::mesh::Mesh;
 use super::{outcome, seconds};
@@ -31,7 +32,7 @@ fn any(service: &str, payload: &[u8], lifetime_s: u64, kind: AnycastKind) -> Com
 }
 
 fn request(payload: &[u8], lifetime_s: u64) -> Command {
-    any("count", payload, lifetime_s, AnycastKind::Request { repeat: false })
+    any("count", payload, lifetime_s, AnycastKind::Request { repeat: false, id: None })
 }
 
 fn offer(mesh: &mut Mesh, at: usize, capacity: Option<u32>) -> Token {
@@ -179,7 +180,7 @@ fn where_repetition_is_allowed_an_interrupted_request_goes_on() {
         let far = offer(&mut mesh, FAR, None);
         let near = offer(&mut mesh, NEAR, None);
         mesh.run(seconds(5));
-        let token = mesh.command(CLIENT, any("count", b"1", 60, AnycastKind::Request { repeat }));
+        let token = mesh.command(CLIENT, any("count", b"1", 60, AnycastKind::Request { repeat, id: None }));
         mesh.run(seconds(1));
         assert_eq!(calls(&mesh, NEAR, near).len(), 1);
         mesh.handle(NEAR, Input::Command { token: near, command: Command::Cancel });

@@ -1,9 +1,9 @@
 //! Custody: what is sent to a device that is away is kept for it, durably, and handed on when it is there.
 
 use super::mesh::{Mesh, message};
+use super::seconds;
 use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, Outcome, Send, Token};
-use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Input, Settings};
 use m2mesh::event_log::Event;
 use m2mesh::identity::invitation::DEFAULT_SEGMENT;
@@ -18,10 +18,6 @@ const M: usize = 2;
 const B: usize = 3;
 const R: usize = 4;
 const HOUR: u64 = 3_600;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// The sender a, the mailbox m, the receiver b, a plain router r, and another mailbox n; what is linked is said by each test. All devices but the issuer take mail.
 fn mesh_of(settings: impl Fn(usize) -> Settings) -> Mesh {
@@ -57,17 +53,6 @@ fn inbox(mesh: &Mesh) -> Vec<String> {
     mesh.inbox(B).into_iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect()
 }
 
-/// How many mails lie on a disk.
-fn kept(mesh: &Mesh, at: usize) -> usize {
-    let mut kept = 0;
-    let read = mesh.nodes[at].disk.scan(Table::Mail, &[], &mut |_, _| {
-        kept += 1;
-        true
-    });
-    read.expect("readable");
-    kept
-}
-
 /// Invariant 3 of engine::messages::mail.
 #[test]
 fn mail_outlives_its_sender_a_restart_of_who_keeps_it_and_the_turns_of_epochs() {
@@ -75,7 +60,7 @@ fn mail_outlives_its_sender_a_restart_of_who_keeps_it_and_the_turns_of_epochs() 
     send(&mut mesh, "1", Class::Telemetry, 100);
     mesh.run(seconds(10));
     assert_eq!((mesh.counted(A, Counter::MailSent), mesh.counted(A, Counter::MailTaken)), (1, 1));
-    assert_eq!((mesh.counted(M, Counter::MailKept), kept(&mesh, M)), (1, 1));
+    assert_eq!((mesh.counted(M, Counter::MailKept), mesh.mails(M)), (1, 1));
     // Nobody but m has it from here on, and every epoch of which it is has passed.
     mesh.disconnect(A, M);
     mesh.run(seconds(5 * HOUR));
@@ -87,7 +72,7 @@ fn mail_outlives_its_sender_a_restart_of_who_keeps_it_and_the_turns_of_epochs() 
     mesh.run(seconds(5));
     assert_eq!(inbox(&mesh), ["1"]);
     assert_eq!((mesh.counted(B, Counter::MailOpened), mesh.counted(M, Counter::MailHandedOn)), (1, 1));
-    assert_eq!(kept(&mesh, M), 0, "m has let go of it");
+    assert_eq!(mesh.mails(M), 0, "m has let go of it");
 }
 
 /// Invariant 1 of engine::messages::mail.
@@ -101,10 +86,10 @@ fn custody_is_stated_once_the_mail_is_durable_and_a_power_cut_before_loses_nothi
     // The power fails: what was not written is gone, and a has been told nothing.
     mesh.restart(M);
     mesh.stuck.clear();
-    assert_eq!(kept(&mesh, M), 0);
+    assert_eq!(mesh.mails(M), 0);
     mesh.connect(A, M);
     mesh.run(seconds(60));
-    assert_eq!((mesh.counted(A, Counter::MailTaken), kept(&mesh, M)), (1, 1));
+    assert_eq!((mesh.counted(A, Counter::MailTaken), mesh.mails(M)), (1, 1));
     assert_eq!(mesh.reply(A, token), None, "custody is no end");
     mesh.connect(M, B);
     mesh.run(seconds(HOUR));
@@ -126,14 +111,14 @@ fn who_keeps_mail_lets_go_of_it_only_once_the_receiver_has_it_for_good() {
     mesh.carried.clear();
     mesh.run(seconds(25));
     assert_eq!(mesh.carried.get(&(M, B)), Some(&1), "it is waited for");
-    assert_eq!((mesh.counted(M, Counter::MailHandedOn), kept(&mesh, M)), (0, 1));
+    assert_eq!((mesh.counted(M, Counter::MailHandedOn), mesh.mails(M)), (0, 1));
     // The receiver loses it at a power cut, and gets it again.
     mesh.restart(B);
     mesh.stuck.clear();
     assert!(inbox(&mesh).is_empty());
     mesh.connect(M, B);
     mesh.run(seconds(60));
-    assert_eq!((inbox(&mesh), kept(&mesh, M)), (vec!["1".to_owned()], 0));
+    assert_eq!((inbox(&mesh), mesh.mails(M)), (vec!["1".to_owned()], 0));
     // Both lose what they know of each other: whoever comes twice is known.
     mesh.restart(B);
     mesh.connect(M, B);
@@ -150,7 +135,7 @@ fn the_most_urgent_is_handed_on_first_and_not_as_a_wave() {
         send(&mut mesh, payload, class, 10);
         mesh.run(seconds(10));
     }
-    assert_eq!(kept(&mesh, M), 3);
+    assert_eq!(mesh.mails(M), 3);
     mesh.disconnect(A, M);
     mesh.given.clear();
     mesh.carried.clear();
@@ -179,7 +164,7 @@ fn what_a_box_has_no_room_for_is_told_to_the_sender_which_keeps_it() {
     mesh.run(seconds(60));
     send(&mut mesh, &urgent, Class::Alarm, 10);
     mesh.run(seconds(10));
-    assert_eq!((mesh.counted(M, Counter::MailDisplaced), kept(&mesh, M)), (1, 1));
+    assert_eq!((mesh.counted(M, Counter::MailDisplaced), mesh.mails(M)), (1, 1));
     assert!(mesh.counted(A, Counter::MailNotTaken) >= 2);
     mesh.connect(M, B);
     mesh.run(seconds(2 * HOUR));
@@ -187,6 +172,35 @@ fn what_a_box_has_no_room_for_is_told_to_the_sender_which_keeps_it() {
     got.sort_unstable();
     assert_eq!(got, [urgent, text.clone(), text], "nothing is lost, and nothing came twice");
     assert!(mesh.ended.get(&bulk).is_some_and(Outcome::is_success));
+}
+
+#[test]
+fn a_device_that_never_comes_takes_no_more_than_its_quota_and_leaves_the_mail_of_others_alone() {
+    const QUOTA: u64 = 16 * 1_024;
+    let mut mesh = mesh_of(|at| Settings { mail_quota: if at == M { QUOTA } else { 0 }, ..Settings::default() });
+    mesh.connect(A, M);
+    mesh.run(seconds(5));
+    for _ in 0..60 {
+        send(&mut mesh, &"x".repeat(1_000), Class::Alarm, 24);
+        mesh.run(seconds(3));
+    }
+    let of = |mesh: &Mesh, name: &str| {
+        let boxes = mesh.nodes[M].engine.mailbox();
+        boxes.iter().find(|one| one.to.as_ref().is_some_and(|to| to.as_str() == name)).map_or(0, |one| one.bytes)
+    };
+    assert!((QUOTA as usize / 4..=QUOTA as usize).contains(&of(&mesh, "b")), "{}", of(&mesh, "b"));
+    assert!(mesh.counted(M, Counter::MailOverQuota) > 0);
+    // Others have as much room as ever, also for what is less urgent.
+    let kept = of(&mesh, "b");
+    for _ in 0..3 {
+        let message = message("r", "y".repeat(1_000).as_bytes(), Ack::End, 24 * HOUR);
+        mesh.command(A, Command::Send(Send { class: Class::Bulk, ..message }));
+        mesh.run(seconds(10));
+    }
+    mesh.disconnect(A, M);
+    mesh.connect(M, R);
+    mesh.run(seconds(10));
+    assert_eq!((mesh.inbox(R).len(), of(&mesh, "r"), of(&mesh, "b")), (3, 0, kept));
 }
 
 #[test]
@@ -198,9 +212,9 @@ fn a_disk_that_fails_and_an_end_of_time_are_told_and_counted() {
     assert!(mesh.counted(M, Counter::MailNotKept) > 0 && mesh.counted(A, Counter::MailTaken) == 0);
     mesh.handle(M, Input::Event(Event::StoreRecovered));
     mesh.run(seconds(120));
-    assert_eq!(kept(&mesh, M), 1);
+    assert_eq!(mesh.mails(M), 1);
     mesh.run(seconds(2 * HOUR));
-    assert_eq!(kept(&mesh, M), 0, "it is of no use any more");
+    assert_eq!(mesh.mails(M), 0, "it is of no use any more");
     assert!(mesh.counted(M, Counter::MailExpired) > 0);
 }
 
@@ -214,12 +228,12 @@ fn mail_finds_a_mailbox_over_other_routers_and_from_a_leaf() {
         mesh.run(seconds(5));
         send(&mut mesh, "1", Class::Telemetry, 10);
         mesh.run(seconds(20));
-        assert_eq!((kept(&mesh, M), mesh.counted(A, Counter::MailTaken)), (1, 1), "leaf: {leaf}");
+        assert_eq!((mesh.mails(M), mesh.counted(A, Counter::MailTaken)), (1, 1), "leaf: {leaf}");
         mesh.disconnect(A, R);
         // The receiver comes up behind the other router.
         mesh.connect(R, B);
         mesh.run(seconds(60));
-        assert_eq!((inbox(&mesh), kept(&mesh, M)), (vec!["1".to_owned()], 0), "leaf: {leaf}");
+        assert_eq!((inbox(&mesh), mesh.mails(M)), (vec!["1".to_owned()], 0), "leaf: {leaf}");
     }
 }
 
@@ -272,6 +286,38 @@ fn what_its_receiver_cannot_open_is_let_go_of() {
     mesh.connect(M, B);
     mesh.run(seconds(60));
     assert!(mesh.counted(B, Counter::MailNotOpened) > 0);
-    assert_eq!(kept(&mesh, M), 0);
+    assert_eq!(mesh.mails(M), 0);
     assert!(inbox(&mesh).is_empty());
+}
+
+/// Invariant 1 of delivery::stream::entrusted.
+#[test]
+fn mail_that_has_ended_for_its_sender_comes_although_later_messages_come_first() {
+    for restarts in [false, true] {
+        let mut mesh = away();
+        let send = |mesh: &mut Mesh, payload: &str, class, ack| {
+            let message = message("b", payload.as_bytes(), ack, 10 * HOUR);
+            let token = mesh.command(A, Command::Send(Send { class, ..message }));
+            mesh.run(seconds(5));
+            token
+        };
+        let first = send(&mut mesh, "1", Class::Bulk, Ack::Hop);
+        assert!(matches!(mesh.ended.get(&first), Some(Outcome::Sent { .. })), "custody is its end");
+        send(&mut mesh, "2", Class::Telemetry, Ack::End);
+        assert_eq!(kept(&mesh, M), 2);
+        if restarts {
+            mesh.restart(A);
+            mesh.connect(A, M);
+            mesh.run(seconds(HOUR));
+        }
+        send(&mut mesh, "3", Class::Alarm, Ack::Hop);
+        mesh.connect(M, B);
+        mesh.run(seconds(30));
+        let mut came = inbox(&mesh);
+        assert_eq!(came[0], "3", "the most urgent comes first");
+        came.sort();
+        assert_eq!(came, ["1", "2", "3"], "{restarts}");
+        mesh.run(seconds(10 * HOUR));
+        assert_eq!((inbox(&mesh).len(), kept(&mesh, M)), (3, 0));
+    }
 }

@@ -39,6 +39,17 @@ impl Mesh {
         messages
     }
 
+    /// How many mails lie durably on a node's disk.
+    pub fn mails(&self, at: usize) -> usize {
+        let mut mails = 0;
+        let read = self.nodes[at].disk.scan(Table::Mail, &[], &mut |_, _| {
+            mails += 1;
+            true
+        });
+        read.expect("readable");
+        mails
+    }
+
     /// What a node has counted under a name.
     pub fn counted(&self, at: usize, counter: Counter) -> u64 {
         self.nodes[at].engine.counters().get(&counter).copied().unwrap_or(0)

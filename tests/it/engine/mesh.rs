@@ -9,7 +9,7 @@ use m2mesh::engine::store::Commit;
 use m2mesh::engine::{Engine, Input, Output, Settings};
 use m2mesh::id::{LinkId, Lsn, Name, Pseudonym};
 use m2mesh::identity::invitation::{DEFAULT_SEGMENT, Invitation, MemoryRealm, enrol_all};
-use m2mesh::identity::ledger::Contacts;
+use m2mesh::identity::ledger::{Contacts, Ledger};
 use m2mesh::identity::membership::Membership;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire::batch::Ack;
@@ -140,12 +140,15 @@ impl Mesh {
         let mut bulletin = realm.founding.operator.sign(&body).expect("the operator's");
         bulletin.inherit(&realm.bulletin);
         realm.bulletin = bulletin;
+        let strangers = nodes.iter().any(|(n, _)| n.starts_with("stranger"));
         let invitations = nodes.iter().enumerate().map(|(at, (n, segments))| {
             let anonymity = settings(at).anonymity;
+            // Where one is called a stranger, nobody has a card of anybody before the test says so.
+            let contacts = if strangers { Contacts::Some(Vec::new()) } else { Contacts::All };
             // Who may broadcast is called so.
             let caster = if n.starts_with("caster") { Role::Broadcast as u16 } else { 0 };
             let roles = roles(at) | caster;
-            Invitation { segments: *segments, roles, anonymity, ..Invitation::new(name(n), Contacts::All) }
+            Invitation { segments: *segments, roles, anonymity, ..Invitation::new(name(n), contacts) }
         });
         let invitations = invitations.collect();
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;
@@ -213,6 +216,11 @@ impl Mesh {
         Now { unix: Unix(self.now.unix.0.saturating_add_signed(ahead)), ..self.now }
     }
 
+    /// The operator makes two devices contacts of each other: their next cards say so.
+    pub fn introduce(&mut self, one: &str, other: &str) {
+        self.realm.book.allow(&name(one), &name(other)).expect("both are there");
+    }
+
     /// A node has other settings from its next start on.
     pub fn configure(&mut self, at: usize, settings: Settings) {
         self.settings[at] = settings;
@@ -264,6 +272,9 @@ impl Mesh {
     /// Lets go of what was sent, told and seen, so that a long run takes no more memory than a short one.
     pub fn forget_past(&mut self) {
         self.ended.clear();
+        self.patience.clear();
+        self.given.clear();
+        self.sent_beside.clear();
         for node in &mut self.nodes {
             node.replies.clear();
             node.sent.clear();

@@ -16,6 +16,8 @@ mod counts;
 mod counts_of_messages;
 mod custody;
 mod custody_kills;
+mod custody_of_strangers;
+mod custody_told;
 mod disk;
 mod documents;
 mod enrolment;

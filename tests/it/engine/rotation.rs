@@ -161,8 +161,9 @@ fn a_clock_that_leaps_and_is_right_again_in_the_same_epoch_costs_no_link() {
         // It has something to do meanwhile.
         mesh.send(1, "c", b"of another time", Ack::End, 60);
         mesh.run(seconds(60));
+        // A time before the latest that it knows to have been is not believed.
         let stepped = |event: &Event| matches!(event, Event::ClockStepped { .. });
-        assert!(mesh.events(1).iter().any(stepped), "{ahead} s: it notices");
+        assert_eq!(mesh.events(1).iter().any(stepped), ahead > 0, "{ahead} s");
         mesh.skew.remove(&1);
         mesh.handle(1, Input::Timeout);
         mesh.run(seconds(60));

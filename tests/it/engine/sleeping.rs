@@ -1,15 +1,14 @@
 //! Sleeping devices: their parents are found by the boxes that they advertise, and nobody disturbs their sleep.
 
 use super::mesh::{Mesh, message, name};
+use super::seconds;
 use m2mesh::counter::Counter;
 use m2mesh::engine::api::Command;
-use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Input, Settings, SleepSettings};
 use m2mesh::identity::invitation::DEFAULT_SEGMENT;
 use m2mesh::link::windows::Windows;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::credential::Role;
-use std::time::Duration;
 
 /// The sender, a mailbox beside it, another one behind that, which is the parent, and the sleeper.
 const A: usize = 1;
@@ -18,10 +17,6 @@ const M: usize = 3;
 const B: usize = 4;
 /// When virtual time begins.
 const START: u64 = 1_800_000_000;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// Awake for the first two minutes of every hour.
 fn hourly() -> Windows {
@@ -45,16 +40,6 @@ fn mesh_of(parent: &str) -> Mesh {
     mesh.connect(M, B);
     mesh.run(seconds(60));
     mesh
-}
-
-fn kept(mesh: &Mesh, at: usize) -> usize {
-    let mut kept = 0;
-    let read = mesh.nodes[at].disk.scan(Table::Mail, &[], &mut |_, _| {
-        kept += 1;
-        true
-    });
-    read.expect("readable");
-    kept
 }
 
 /// Until the next full hour.
@@ -99,14 +84,14 @@ fn mail_goes_to_the_parent_which_knows_its_children_after_a_restart_and_a_turn_o
     mesh.run(seconds(10));
     let first = mesh.command(A, Command::Send(message("b", b"1", Ack::End, 7_200)));
     mesh.run(seconds(5));
-    assert_eq!((kept(&mesh, N), kept(&mesh, M)), (0, 1), "the nearer mailbox is not its parent");
+    assert_eq!((mesh.mails(N), mesh.mails(M)), (0, 1), "the nearer mailbox is not its parent");
     mesh.disconnect(A, N);
     next_hour(&mut mesh);
     mesh.restart(M);
     mesh.connect(M, B);
     mesh.connect(N, M);
     mesh.run(seconds(30));
-    assert_eq!((mesh.inbox(B).len(), kept(&mesh, M)), (1, 0));
+    assert_eq!((mesh.inbox(B).len(), mesh.mails(M)), (1, 0));
     mesh.connect(A, N);
     mesh.run(seconds(3_600));
     assert!(
@@ -126,9 +111,9 @@ fn a_parent_has_to_be_a_mailbox() {
     mesh.run(seconds(70));
     mesh.command(A, Command::Send(message("b", b"1", Ack::End, 7_200)));
     mesh.run(seconds(20));
-    assert_eq!(kept(&mesh, N), 1, "the nearest mailbox keeps it");
+    assert_eq!(mesh.mails(N), 1, "the nearest mailbox keeps it");
     next_hour(&mut mesh);
     mesh.connect(M, B);
     mesh.run(seconds(60));
-    assert_eq!((mesh.inbox(B).len(), kept(&mesh, N)), (1, 0));
+    assert_eq!((mesh.inbox(B).len(), mesh.mails(N)), (1, 0));
 }

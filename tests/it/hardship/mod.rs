@@ -2,6 +2,8 @@
 //! real processes and real disks; short here, longer by the environment variables that the files name.
 
 mod core_dumps;
+mod custody_kill;
+mod custody_power;
 mod damage;
 mod mistakes;
 mod node_disk;

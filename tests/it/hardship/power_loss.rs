@@ -10,10 +10,10 @@
 
 use super::power::disk::{Disk, Luck};
 use super::power::random::{Random, number};
-use super::power::workload;
+use super::power::{shim, workload};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Invariants 1, 2 and 3 of store.
@@ -60,28 +60,6 @@ fn what_is_durable_survives_a_loss_of_power() {
     }
     println!("{losses} losses of power, nothing lost and no false alarm");
     assert!(before > 0, "no child got as far as a durable record");
-}
-
-/// Compiles the shim; says so where that cannot be done.
-fn shim(place: &Path) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hardship/power/shim.c");
-    let library = place.join("shim.so");
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let mut command = Command::new(&compiler);
-    command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-lpthread");
-    match command.output() {
-        Err(error) => {
-            println!(
-                "SKIPPED: {} does not run: {error}; install a C compiler to test losses of power",
-                compiler.display()
-            );
-            None
-        }
-        Ok(output) => {
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            Some(library)
-        }
-    }
 }
 
 /// Keeps what is about to be opened, for whoever looks into a failure.

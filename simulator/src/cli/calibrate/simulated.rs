@@ -86,9 +86,13 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         processing: mesh.processing,
         work: Duration::ZERO,
         start_up: Duration::ZERO,
+        start_within: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,
+        roles: 0,
+        post: crate::plan::Post::default(),
+        offers: Vec::new(),
     };
     let edge = |(a, b): &(usize, usize)| Edge { a: *a, b: *b, bearer: 0, shapes: [mesh.shape; 2], known: true };
     let flow = Flow {

@@ -4,11 +4,12 @@ use super::Planning;
 use super::draw::Draw;
 use super::files::Member;
 use super::kinds::Key;
-use crate::plan::{Device, Waypoint};
+use crate::plan::{Device, Post, Waypoint};
 use crate::scenario::choice::{Placement, Speed};
 use crate::scenario::model::{Group, Mobility, MobilityKind};
 use crate::scenario::problem::{Problem, instead};
 use m2mesh::id::Name;
+use m2mesh::wire::credential::Role;
 use std::time::Duration;
 use toml::Spanned;
 
@@ -67,9 +68,17 @@ impl Planning<'_> {
                 processing: group.processing.unwrap_or_default().0,
                 work: group.work.unwrap_or_default().0,
                 start_up: group.start_up.unwrap_or_default().0,
+                start_within: group.start_within.unwrap_or_default().0,
                 target_links: group.looks_for,
                 forwarding: member.forwarding.or(group.forwarding).unwrap_or(true),
                 area: member.area.or(group.routing_area).unwrap_or_default(),
+                roles: roles_of(group),
+                post: Post {
+                    takes: group.mail || group.parents.is_some(),
+                    quota: self.mail_quota(group)?,
+                    parents: Vec::new(),
+                },
+                offers: self.offers(group)?,
             });
             self.carried.push(carried.clone());
             self.degrees.push(member.degrees);
@@ -273,6 +282,11 @@ impl Planning<'_> {
         let what = format!("a device would turn more than {MOST_WAYPOINTS} times");
         Err(self.document.problem(&mobility.span(), what, "lower its speed, or shorten the run"))
     }
+}
+
+/// Returns the roles of a group's devices as a bit map.
+fn roles_of(group: &Group) -> u16 {
+    group.roles.iter().flatten().fold(0, |all, role| all | Role::from(*role) as u16)
 }
 
 fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {

@@ -2,14 +2,16 @@
 //!
 //! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of
 //! other files in [`files`]). Then follow the pairs that can link with each other ([`links`], with the graphs of
-//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the segments and readers ([`layout`]), the policies
-//! ([`policies`]), the traffic ([`traffic`]), the faults ([`faults`]) and the expectations ([`expectations`]). Each
+//! [`topology`], drawn until they are connected: [`whole`], those of other files in [`edges`]), the devices that keep the mail of
+//! others ([`parents`]), the segments and readers ([`layout`]), the policies
+//! ([`policies`]), the traffic ([`traffic`], to any and to all in [`anycast`]), the faults ([`faults`]) and the expectations ([`expectations`]). Each
 //! step uses the results of the earlier ones, and reports errors with file and line.
 //!
 //! Invariants
 //! 1. A plan is a function of the document, its other files and the seed.
 //! 2. The random choices for one group, entry of links or fault do not depend on the others ([`draw`]).
 
+mod anycast;
 mod bearers;
 mod devices;
 mod draw;
@@ -21,6 +23,7 @@ mod kinds;
 mod layout;
 mod links;
 mod names;
+mod parents;
 mod policies;
 mod reach;
 mod sleeping;

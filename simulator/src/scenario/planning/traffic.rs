@@ -51,22 +51,26 @@ impl Planning<'_> {
     ) -> Result<Flow, Problem> {
         let (span, traffic) = (traffic.span(), traffic.get_ref());
         let publishes = traffic.kind == TrafficKind::Publish;
+        let all = traffic.kind == TrafficKind::Broadcast;
         let sends = traffic.kind == TrafficKind::Send;
+        let single = !publishes && !all;
         let called = format!("kind = \"{}\"", format!("{:?}", traffic.kind).to_lowercase());
         self.only(
             &called,
             &[
                 Key::new("topic", &traffic.topic, publishes, "kind = \"publish\""),
-                Key::new("ack", &traffic.ack, sends, "kind = \"send\""),
-                Key::new("class", &traffic.class, !publishes, "kind = \"send\" and \"request\""),
-                Key::new("policy", &traffic.policy, !publishes, "kind = \"send\" and \"request\""),
-                Key::new("partners", &traffic.partners, !publishes, "kind = \"send\" and \"request\""),
+                Key::new("to", &traffic.to, !all, "all other kinds"),
+                Key::new("ack", &traffic.ack, sends || all, "kind = \"send\" and \"broadcast\""),
+                Key::new("class", &traffic.class, single, "kind = \"send\" and \"request\""),
+                Key::new("policy", &traffic.policy, !publishes, "kind = \"send\", \"request\" and \"broadcast\""),
+                Key::new("partners", &traffic.partners, single, "kind = \"send\" and \"request\""),
+                Key::new("repeat", &traffic.repeat, single, "kind = \"request\""),
             ],
         )?;
-        let size = self.size(traffic, publishes)?;
+        let size = self.size(traffic, publishes || all)?;
         let (begin, end) = self.span_of_time(traffic)?;
         let traced = match &traffic.trace {
-            Some(trace) => Some(self.trace(trace, size, publishes)?),
+            Some(trace) => Some(self.trace(trace, size, publishes || all)?),
             None => None,
         };
         let from = match (&traffic.from, &traced) {
@@ -76,10 +80,17 @@ impl Planning<'_> {
         };
         let (from, kind) = match traffic.kind {
             TrafficKind::Publish => (from, self.publication(traffic, &span)?),
-            kind => {
-                let (from, lists) = self.receivers(traffic, number, from, traced.as_deref(), reach, &span)?;
-                (from, if kind == TrafficKind::Send { FlowKind::Send(lists) } else { FlowKind::Request(lists) })
+            TrafficKind::Broadcast => {
+                let kind = self.to_all(traffic, &from)?;
+                (from, kind)
             }
+            kind => match self.to_any(traffic, &from, traced.as_deref(), reach)? {
+                Some(any) => (from, any),
+                None => {
+                    let (from, lists) = self.receivers(traffic, number, from, traced.as_deref(), reach, &span)?;
+                    (from, if kind == TrafficKind::Send { FlowKind::Send(lists) } else { FlowKind::Request(lists) })
+                }
+            },
         };
         let daily = self.daily(traffic)?;
         let pattern = self.pattern(traffic, &span, &from, traced, (begin, end), number, size)?;
@@ -367,7 +378,7 @@ pub fn messages(flow: &Flow) -> f64 {
 /// Returns the number of receivers of each message of a flow.
 pub fn copies(flow: &Flow) -> usize {
     match &flow.kind {
-        FlowKind::Send(_) | FlowKind::Request(_) => 1,
+        FlowKind::Send(_) | FlowKind::Request(_) | FlowKind::Any { .. } | FlowKind::Broadcast => 1,
         FlowKind::Publish { subscribers, .. } => subscribers.len(),
     }
 }

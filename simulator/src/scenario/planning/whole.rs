@@ -52,7 +52,7 @@ impl Planning<'_> {
         self.degrees.clear();
         self.plan_devices()?;
         (self.edges, self.tariffs) = self.plan_links()?;
-        Ok(())
+        self.plan_parents()
     }
 
     /// Returns the number of devices that are apart.

@@ -36,7 +36,9 @@ impl Looking<'_> {
     /// Warns of receivers that a flow names and that none of its senders can reach, each with a sender: planning has no
     /// messages sent to them.
     fn left_out(&self, flow: &Flow, traffic: &Traffic, reach: &Reach) -> Vec<(usize, usize)> {
-        let (Some(to), false) = (&traffic.to, matches!(flow.kind, FlowKind::Publish { .. })) else { return Vec::new() };
+        let (Some(to), false) = (&traffic.to, !matches!(flow.kind, FlowKind::Send(_) | FlowKind::Request(_))) else {
+            return Vec::new();
+        };
         let named = |device: usize| {
             let Device { name, group, .. } = &self.plan.devices[device];
             to.get_ref().0.iter().any(|word| word == group || word == name.as_str())
@@ -81,7 +83,7 @@ impl Looking<'_> {
     /// Returns the pair of a flow with the most hops, if these are more than messages can take.
     fn far(&self, flow: &Flow, pairs: &BTreeSet<(usize, usize)>, reach: &Reach) -> Option<(String, String)> {
         // A path with too many hops needs at least as many relays.
-        if matches!(flow.kind, FlowKind::Publish { .. }) || self.plan.devices.len() <= MAX_HOPS + 1 {
+        if !matches!(flow.kind, FlowKind::Send(_) | FlowKind::Request(_)) || self.plan.devices.len() <= MAX_HOPS + 1 {
             return None;
         }
         let mut of = BTreeMap::<usize, Vec<usize>>::new();
@@ -122,6 +124,8 @@ fn pairs(flow: &Flow) -> BTreeSet<(usize, usize)> {
     let lists: Vec<&Vec<usize>> = match &flow.kind {
         FlowKind::Send(lists) | FlowKind::Request(lists) => lists.iter().collect(),
         FlowKind::Publish { subscribers, .. } => vec![subscribers; flow.from.len()],
+        // One of the servers is enough, and who is within reach is who gets a broadcast.
+        FlowKind::Any { .. } | FlowKind::Broadcast => Vec::new(),
     };
     let each = flow.from.iter().zip(lists).flat_map(|(from, to)| to.iter().map(move |to| (*from, *to)));
     each.filter(|(from, to)| from != to).collect()

@@ -29,9 +29,13 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         processing: Duration::ZERO,
         work: Duration::ZERO,
         start_up: Duration::ZERO,
+        start_within: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,
+        roles: 0,
+        post: crate::plan::Post::default(),
+        offers: Vec::new(),
     };
     let edge = |a, b| Edge { a, b, bearer: 0, shapes: [shape; 2], known: true };
     Plan {

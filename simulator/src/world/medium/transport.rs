@@ -179,7 +179,10 @@ impl Dial {
     async fn run(self, number: u64) -> io::Result<Connected> {
         let found = self.medium.lock().ends.get(&(self.from, self.to, self.bearer)).copied();
         let edge = found.ok_or_else(|| io::Error::from(io::ErrorKind::HostUnreachable))?;
-        self.medium.witness(|witness| witness.note_dial(self.from, self.bearer));
+        self.medium.witness(|witness| {
+            witness.note_dial(self.from, self.bearer);
+            witness.note_call(self.from, self.to);
+        });
         let (verdict, a, seed) = {
             let mut state = self.medium.lock();
             if state.is_cut(edge) {

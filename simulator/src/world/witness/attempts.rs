@@ -65,6 +65,7 @@ impl Witness {
         let Ok(data) = DataFrame::parse(going.body) else { return };
         let DataFrame { header, header_bytes, path, sealed } = data;
         self.note_spending(going);
+        self.note_mail_frame(&header, sealed);
         self.look_at_way(going, &path);
         let (from, unix) = (going.from, self.unix());
         let late = unix.saturating_sub(header.expiry);

@@ -24,6 +24,8 @@ pub struct Pushes {
     limit: usize,
     /// The number of frames that were given again under another pseudonym of either.
     pub beside: u64,
+    /// The number of frames that were given.
+    pub given_in_all: u64,
 }
 
 /// How a frame comes to a neighbour.
@@ -44,6 +46,7 @@ impl Pushes {
             self.limit = (2 * self.count).max(LEAST_LIMIT);
         }
         self.count += 2;
+        self.given_in_all += 1;
         let given = self.given.entry((from, to)).or_default();
         let (new, here) = (given.insert(frame, until).is_none(), given.insert(frame ^ under, until).is_none());
         match (new, here) {

@@ -6,16 +6,21 @@
 //! cannot open sealed parts.
 //!
 //! Files: `cutter` whole frames · `attempts` data frames and their paths · `groups` publications · `link_state` what
-//! routers advertise of their links · `spending` quotas and access windows.
+//! routers advertise of their links · `spending` quotas and access windows · `rest` devices that sleep · `custody` mail · `dials` how many at once.
 //!
 //! Invariants
 //! - The witness changes nothing: no byte, no time, no order.
 //! - The memory of the witness is bounded: entries that have expired are forgotten.
 
 mod attempts;
+mod custody;
 mod cutter;
+mod dials;
 mod groups;
 mod link_state;
+#[cfg(test)]
+mod mail_tests;
+mod rest;
 mod spending;
 #[cfg(test)]
 mod tests;
@@ -26,11 +31,14 @@ use super::checks::{Checks, Promise};
 use super::medium::{NANOS, now};
 use crate::plan::{FaultKind, Plan};
 use attempts::Attempts;
+use custody::Custodies;
+use dials::Dials;
 use groups::Pushes;
 use libp2p::PeerId;
 use link_state::Told;
-use m2mesh::id::{CredentialHash, CredentialPrefix, Pseudonym};
+use m2mesh::id::{CredentialHash, CredentialPrefix, Handle, Pseudonym};
 use m2mesh::wire::frame::Kind;
+use rest::Rest;
 use spending::Spending;
 use std::collections::BTreeMap;
 
@@ -52,6 +60,11 @@ pub struct Witness {
     pushes: Pushes,
     told: Told,
     spending: Spending,
+    rest: Rest,
+    dials: Dials,
+    custodies: Custodies,
+    /// The device of each handle.
+    handles: BTreeMap<Handle, usize>,
     /// By device, the versions of bulletins that it has kept, each with the time of the first moment.
     bulletins: BTreeMap<usize, BTreeMap<u64, u64>>,
 }
@@ -135,6 +148,10 @@ impl Witness {
             pushes: Pushes::default(),
             told: Told::new(plan),
             spending: Spending::new(plan),
+            rest: Rest::new(plan),
+            dials: Dials::default(),
+            custodies: Custodies::new(plan),
+            handles: BTreeMap::new(),
             bulletins: BTreeMap::new(),
         }
     }
@@ -149,6 +166,11 @@ impl Witness {
     /// Notes which pseudonyms credentials are under.
     pub fn note_pseudonyms(&mut self, all: impl IntoIterator<Item = (CredentialHash, Pseudonym)>) {
         self.pseudonyms.extend(all.into_iter().map(|(hash, pseudonym)| (hash.prefix(), pseudonym)));
+    }
+
+    /// Notes by which handles a device is addressed.
+    pub fn note_handles(&mut self, device: usize, handles: impl IntoIterator<Item = Handle>) {
+        self.handles.extend(handles.into_iter().map(|handle| (handle, device)));
     }
 
     /// Returns the number of frames of messages and publications that were sent outside of access windows, by devices whose
@@ -183,6 +205,7 @@ impl Witness {
         let owners = &self.owners;
         self.told.forget(|credential| owners.get(&credential.prefix()) == Some(&device));
         self.spending.note_down(device);
+        self.rest.note_down(device);
         self.attempts.note_down(device);
     }
 
@@ -195,6 +218,7 @@ impl Witness {
     /// Examines a frame that a node writes.
     pub fn handle(&mut self, going: &Going<'_>) {
         self.note_air(going);
+        self.look_at_rest(going);
         if matches!(going.kind, Kind::Data | Kind::Group | Kind::GroupAgain) {
             self.look_at_window(going);
         }
@@ -203,6 +227,8 @@ impl Witness {
             Kind::Group => self.handle_push(going),
             Kind::GroupAgain => self.handle_again(going),
             Kind::Lsa => self.handle_lsa(going),
+            Kind::Rest => self.handle_rest(going),
+            Kind::Custody => self.handle_custody(going),
             _ => {}
         }
     }
@@ -211,6 +237,11 @@ impl Witness {
     /// either end.
     pub fn pushed_beside(&self) -> u64 {
         self.pushes.beside
+    }
+
+    /// Returns the number of frames of publications and broadcasts that were pushed to neighbours.
+    pub fn pushed(&self) -> u64 {
+        self.pushes.given_in_all
     }
 
     /// Returns the bytes of frames that a device has forwarded for others.

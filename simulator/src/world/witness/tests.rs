@@ -61,7 +61,7 @@ fn hash(device: usize) -> CredentialHash {
 }
 
 /// Returns the promises that were violated.
-fn violated(witness: &Witness) -> Vec<String> {
+pub(super) fn violated(witness: &Witness) -> Vec<String> {
     let checks = witness.checks.clone().into_record();
     checks.into_iter().filter(|check| check.violated > 0).map(|check| check.name).collect()
 }

@@ -31,12 +31,8 @@ impl Messages {
         if timing.holds() || timing.wait.is_some() {
             return core.finish(token, Reply::Refused(Refused::AtOnce(format!("any:{service}"))));
         }
-        let id = match kind {
-            AnycastKind::Message { id, .. } => id,
-            AnycastKind::Request { .. } => None,
-        };
-        if let Some(id) = id {
-            if self.ask_again(core, token, Some(id)) {
+        if let Some(id) = kind.id() {
+            if self.request_again(core, token, Some(id)) {
                 return;
             }
             if let Some(entry) = self.anycasts.by_id.get(&id).and_then(|at| self.anycasts.entries.get_mut(at)) {
@@ -86,7 +82,7 @@ impl Messages {
         let number = anycasts.last;
         anycasts.bytes += entry.payload.len();
         anycasts.by_token.insert(entry.token, number);
-        if let AnycastKind::Message { id: Some(id), .. } = entry.kind {
+        if let Some(id) = entry.kind.id() {
             anycasts.by_id.insert(id, number);
         }
         anycasts.entries.insert(number, entry);
@@ -289,8 +285,9 @@ impl Messages {
     /// Orders a request from the device that keeps a place for it.
     fn order(&mut self, core: &mut Core, number: u64, to: Name, place: InnerId) {
         let now = core.now.time;
-        let Some(entry) = self.anycasts.entries.get(&number) else { return };
+        let Some(entry) = self.anycasts.entries.get_mut(&number) else { return };
         let (token, since, deadline) = (entry.token, entry.since, entry.deadline);
+        let (name, others) = (entry.kind.id(), core::mem::take(&mut entry.also));
         let message = Submission {
             token: Sender::Request(token, to.clone()),
             payload: entry.payload.clone(),
@@ -303,19 +300,21 @@ impl Messages {
             lane: entry.lane.clone(),
             lifetime: deadline.since(now),
             // As any request.
-            keep: false,
+            keep: name.is_some(),
             latest: None,
-            id: None,
+            id: name,
         };
         let service = entry.service.clone();
         let patience = entry.repeats().then(|| self.sends.silent_after(&to, now.since(since)));
         let Some(id) = self.submit(core, Token(0), &to, message) else {
             if let Some(entry) = self.anycasts.entries.get_mut(&number) {
+                entry.also = others;
                 entry.devices.note(&to, Why::Silent);
                 entry.step = Step::Pausing { until: now };
             }
             return;
         };
+        self.name_request(core, (name, others), token, (to.clone(), id), deadline.since(now));
         self.services.awaits(id, token, to.clone(), since, deadline);
         self.count_order(&service, &to);
         if let Some(entry) = self.anycasts.entries.get_mut(&number) {
@@ -443,10 +442,8 @@ impl Messages {
         };
         core.note_failure(&to, &outcome);
         core.count(FAILED[entry.lane.class as usize], 1);
-        let id = match entry.kind {
-            AnycastKind::Message { id, .. } => id,
-            AnycastKind::Request { .. } => None,
-        };
+        let id = entry.kind.id();
+        self.forget_named(core, entry.token);
         // Under its name it has ended, whoever asks.
         let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
         for token in core::iter::once(entry.token).chain(entry.also).chain(asked) {

@@ -27,7 +27,7 @@ impl Messages {
             payload: Vec::new(),
             policy: None,
             lane: Lane { class: Class::Control, send_policy: Arc::default() },
-            kind: AnycastKind::Request { repeat: false },
+            kind: AnycastKind::Request { repeat: false, id: None },
             since: now,
             deadline: now + PATIENCE,
             step: Step::Pausing { until: now },

@@ -216,7 +216,7 @@ impl Anycasts {
         self.ready.remove(&number);
         self.bytes -= entry.payload.len();
         self.by_token.remove(&entry.token);
-        if let AnycastKind::Message { id: Some(id), .. } = entry.kind {
+        if let Some(id) = entry.kind.id() {
             self.by_id.remove(&id);
         }
         entry.questions.iter().for_each(|id| {
@@ -243,6 +243,6 @@ impl Entry {
     }
 
     fn repeats(&self) -> bool {
-        matches!(self.kind, AnycastKind::Request { repeat: true })
+        matches!(self.kind, AnycastKind::Request { repeat: true, .. })
     }
 }

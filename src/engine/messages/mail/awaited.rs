@@ -4,7 +4,7 @@
 //! 1. A statement counts only for a frame that has left from here under that id, with that sealed part.
 //! - At most [`MAX_AWAITED`] frames are remembered. Drop policy: the oldest is forgotten; its mail is sent again.
 
-use crate::id::{Name, OuterId};
+use crate::id::{Handle, Name, OuterId};
 use crate::time::Unix;
 use crate::wire::data::Class;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +26,8 @@ pub(super) enum Held {
 pub(super) struct Entry {
     /// The receiver, if it is a contact.
     pub(super) to: Option<Name>,
+    /// The handle of the receiver in the frame's header.
+    pub(super) handle: Handle,
     /// The hash of the sealed part.
     pub(super) seal: [u8; 32],
     pub(super) held: Held,

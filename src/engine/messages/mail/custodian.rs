@@ -22,23 +22,23 @@
 //! Invariants
 //! 1. Mail of a receiver that is revoked is not kept.
 
-use super::{Kept, Stored, key, statements};
+use super::{Kept, key, statements};
 use crate::counter::Counter;
 use crate::delivery::mailbox::Item;
+use crate::engine::api::MailRecord;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
+use crate::engine::routing::data_frames::Arrival;
 use crate::engine::store::{Table, Write};
-use crate::id::{LinkId, Name};
+use crate::id::Name;
 use crate::identity::mail::KEPT_DAYS;
 use crate::time::Unix;
 use crate::wire;
 use crate::wire::credential::Role;
 use crate::wire::custody::CustodyVerdict;
-use crate::wire::data::{DataFrame, MailBox};
-use crate::wire::frame::{self, Kind};
-use crate::wire::receipt::HopAck;
+use crate::wire::data::{Header, MailBox};
 use bytes::Bytes;
 
 impl Messages {
@@ -50,24 +50,21 @@ impl Messages {
     }
 
     /// Processes mail that has come over a link.
-    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn handle_mail(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
-        link: LinkId,
-        flags: u8,
-        data: &DataFrame<'_>,
-        buffer: &Bytes,
+        arrival: Arrival<'_>,
     ) {
+        let Arrival { link, data, .. } = arrival;
         let Some(mailbox) = data.header.mail else { return core.count(Counter::DataMalformed, 1) };
         if Unix(data.header.expiry) + core.skew() < core.now.unix {
             return core.count(Counter::DataExpired, 1);
         }
         let own = core.membership.credential_of(&data.header.to, core.now.unix).is_some();
         let ends = data.path.hops.is_empty() || usize::from(data.path.next) + 1 >= data.path.hops.len();
-        if (own || ends) && self.open_mail(core, neighbours, routing, link, flags, data, mailbox) {
+        if (own || ends) && self.open_mail(core, neighbours, routing, arrival, mailbox) {
             return;
         }
         if own {
@@ -76,13 +73,13 @@ impl Messages {
         }
         let custodian = self.is_custodian(core);
         if custodian && ends && !data.path.hops.is_empty() {
-            return self.take_custody(core, neighbours, routing, link, flags, data, mailbox);
+            return self.take_custody(core, neighbours, routing, arrival, mailbox);
         }
-        if routing.pass_mail(core, neighbours, link, flags, data, buffer) {
+        if routing.pass_mail(core, neighbours, arrival) {
             return;
         }
         if custodian {
-            return self.take_custody(core, neighbours, routing, link, flags, data, mailbox);
+            return self.take_custody(core, neighbours, routing, arrival, mailbox);
         }
         routing.seek(core, neighbours, link, data.header.to);
         core.count(Counter::DataWithoutWay, 1);
@@ -96,17 +93,15 @@ impl Messages {
     }
 
     /// Keeps mail for its receiver, and has that stated once it is durable; or has stated why it does not.
-    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     fn take_custody(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
-        link: LinkId,
-        flags: u8,
-        data: &DataFrame<'_>,
+        arrival: Arrival<'_>,
         mailbox: MailBox,
     ) {
+        let Arrival { link, data, .. } = arrival;
         if routing.has_begun(&data.path.outer) {
             return core.count(Counter::DataLooped, 1);
         }
@@ -136,7 +131,7 @@ impl Messages {
                 came: Some((link, data.path.outer)),
             },
         };
-        let value = wire::encode(&Stored::of(&item));
+        let value = wire::encode(&MailRecord::of(&item));
         let Ok((number, gone)) = self.mail.mailbox.enter(item) else {
             core.count(Counter::MailOverQuota, 1);
             return self.mail.state(link, data, CustodyVerdict::OverQuota);
@@ -150,9 +145,25 @@ impl Messages {
         core.count(Counter::MailKept, 1);
         self.mail.state(link, data, CustodyVerdict::Kept);
         self.mail.look_again();
-        if flags & frame::HOP_ACK != 0 {
-            let ack = HopAck { frames: vec![data.path.outer] };
-            neighbours.send_frame(core, link, frame::of(Kind::HopAck, &ack));
+        arrival.acknowledge(core, neighbours);
+    }
+
+    /// Puts mail of receivers that have become known into boxes of their own, as far as there is room: there it is found by
+    /// every handle of its receiver, and not only by the one in its header.
+    pub(in crate::engine) fn adopt_mail(&mut self, core: &mut Core) {
+        let strangers: Vec<(u64, MailBox)> = self
+            .mail
+            .mailbox
+            .waiting(&None)
+            .filter_map(|(number, item)| Some((number, wire::decode::<Header>(&item.frame.header).ok()?.mail?)))
+            .collect();
+        for (number, mailbox) in strangers {
+            let Some(owner) = Self::owner_of(core, &mailbox) else { continue };
+            if let Some(item) = self.mail.mailbox.adopt(number, owner) {
+                let value = wire::encode(&MailRecord::of(item));
+                core.journal.write(Write::Put { table: Table::Mail, key: key(number), value });
+                self.mail.look_again();
+            }
         }
     }
 

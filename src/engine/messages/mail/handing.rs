@@ -5,12 +5,14 @@
 //! it came later. The links are shared with all that is sent now, by class.
 //!
 //! The receiver is found by its name, if it is a contact, whatever handle the header names; otherwise by that handle, which
-//! serves for its epoch. A custodian that is none of the receiver's parents hands its mail on to one of these when it knows one.
+//! serves for its epoch. A custodian that is none of the receiver's parents hands its mail on to one of these when it knows one: of a
+//! receiver that is no contact, those that advertise the box that the header names.
 //!
 //! Invariants
 //! 1. A mail that is under way is not handed on again before [`PATIENCE`] is over.
 
 use super::awaited::{Entry, Held};
+use super::statements::MAX_SHUNNED;
 use super::{Shunned, key};
 use crate::counter::Counter;
 use crate::delivery::mailbox::Owner;
@@ -122,6 +124,7 @@ impl Messages {
         let Some(item) = self.mail.mailbox.get(number) else { return };
         let entry = Entry {
             to: item.owner.clone(),
+            handle: header.to,
             seal: item.seal,
             held: Held::Kept(number),
             class: header.class,
@@ -176,12 +179,15 @@ impl Messages {
                 return Some(way);
             }
         }
-        let name = owner.filter(|name| !neighbours.sleepers.is_child(name))?;
-        let parents = routing.parents_of(core, name);
-        if parents.is_empty() {
+        let (parents, shunned) = match owner {
+            Some(name) if neighbours.sleepers.is_child(name) => return None,
+            Some(name) => (routing.parents_of(core, name), self.shunned_for(name, header.class, core.now.time)),
+            None => (routing.advertising(core, header.mail.iter().map(|mail| &mail.tag)), Vec::new()),
+        };
+        if parents.is_empty() || shunned.len() >= MAX_SHUNNED {
             return None;
         }
-        let (segment, shunned) = (Some(header.segment), self.shunned_for(name, header.class, core.now.time));
+        let segment = Some(header.segment);
         let route = routing.route_to_custodian(core, neighbours, segment, &wants, (&parents, &shunned))?;
         let to_parent = route.nodes.last().is_some_and(|end| parents.contains(end));
         if to_parent { routing.leave_on(neighbours, &route, &wants, outer) } else { None }
@@ -189,8 +195,13 @@ impl Messages {
 
     /// Custodians that do not take mail of a class for a receiver now.
     pub(super) fn shunned_for(&self, to: &Name, class: Class, now: Time) -> Vec<Pseudonym> {
-        let shuns = |by: &Shunned| by.until > now && by.class <= class;
-        let shunned = self.mail.shunned.iter().filter(|((name, _), by)| name == to && shuns(by));
-        shunned.map(|((_, by), _)| *by).collect()
+        self.shunning(to, class, now).map(|(by, _)| by).collect()
+    }
+
+    /// The same, each with the time at which it may be asked again.
+    pub(super) fn shunning(&self, to: &Name, class: Class, now: Time) -> impl Iterator<Item = (Pseudonym, Time)> {
+        let shuns = move |by: &Shunned| by.until > now && by.class <= class;
+        let shunned = self.mail.shunned.iter().filter(move |((name, _), by)| name == to && shuns(by));
+        shunned.map(|((_, by), shunned)| (*by, shunned.until))
     }
 }

@@ -18,8 +18,8 @@
 //! again when the custodian lets go of it, and when half of the time has passed that was left; whatever comes twice is
 //! recognised by the receiver. A message that asks for less has ended with custody.
 //!
-//! - `custodian`: what is kept here, and for whom; `handing`: how it goes on; `statements`: what is said and heard of
-//!   custody; `sending`, `receiving`: the two ends.
+//! - `cards`: how often cards with prekeys are asked for; `custodian`: what is kept here, and for whom; `handing`: how it goes on; `statements`: what is said and heard of
+//!   custody; `notices`: what the sender is told of it; `sending`, `receiving`: the two ends.
 //!
 //! Invariants
 //! 1. Custody is stated no earlier than the mail is durable.
@@ -28,21 +28,24 @@
 //! 3. What is kept outlives a restart; nothing of it is known by a pseudonym, a handle or a link.
 
 pub(in crate::engine) mod awaited;
+mod cards;
 mod custodian;
 mod handing;
+mod notices;
 mod receiving;
 mod sending;
 mod statements;
 
 use crate::delivery::mailbox::{Item, Mailbox, Owner};
+use crate::engine::api::MailRecord;
 use crate::engine::store::{Read, ReadError, Table};
 use crate::id::{CredentialHash, LinkId, Name, OuterId, Pseudonym};
-use crate::time::{Now, Time, Unix};
+use crate::time::{Now, Time};
 use crate::wire;
 use crate::wire::data::Class;
 use awaited::Awaited;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use cards::Cards;
 use statements::Statement;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -65,8 +68,12 @@ pub(in crate::engine) struct Mail {
     unproved: VecDeque<(CredentialHash, LinkId, Vec<u8>)>,
     /// Custodians that do not take mail for a receiver for a while.
     shunned: BTreeMap<(Name, Pseudonym), Shunned>,
-    /// When new cards were asked for last, since a receiver's has no prekey.
-    pub(in crate::engine) asked_cards: Option<Time>,
+    /// Whether and when new cards are asked for again, since a receiver's has no prekey.
+    pub(in crate::engine) cards: Cards,
+    /// What custodians have said last of mail of this device, by receiver.
+    said: notices::Said,
+    /// When cards were asked for last, since mail came of a device without one.
+    strangers_came: Option<Time>,
 }
 
 /// Until when a custodian is not asked, for mail of this class and less urgent mail.
@@ -87,26 +94,12 @@ pub(in crate::engine) struct Kept {
     came: Option<(LinkId, OuterId)>,
 }
 
-/// A mail as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    owner: Option<Name>,
-    from: Option<Name>,
-    class: Class,
-    until: Unix,
-    since: Unix,
-    #[serde(with = "serde_bytes")]
-    header: Vec<u8>,
-    #[serde(with = "serde_bytes")]
-    sealed: Vec<u8>,
-}
-
 impl Mail {
     pub(in crate::engine) fn load(store: &dyn Read, quota: u64, now: Now) -> Result<Self, ReadError> {
         let mut mailbox = Mailbox::new(quota);
         store.scan(Table::Mail, &[], &mut |key, value| {
             let number = key.try_into().map(u64::from_be_bytes);
-            if let (Ok(number), Ok(stored)) = (number, wire::decode::<Stored>(value)) {
+            if let (Ok(number), Ok(stored)) = (number, wire::decode::<MailRecord>(value)) {
                 mailbox.restore(number, stored.into());
             }
             true
@@ -121,7 +114,9 @@ impl Mail {
             paced: BTreeMap::new(),
             unproved: VecDeque::new(),
             shunned: BTreeMap::new(),
-            asked_cards: None,
+            cards: Cards::default(),
+            said: notices::Said::default(),
+            strangers_came: None,
         })
     }
 
@@ -139,9 +134,9 @@ impl Mail {
     }
 }
 
-impl From<Stored> for Item<Kept> {
-    fn from(stored: Stored) -> Self {
-        let Stored { owner, from, class, until, since, header, sealed } = stored;
+impl From<MailRecord> for Item<Kept> {
+    fn from(stored: MailRecord) -> Self {
+        let MailRecord { owner, from, class, until, since, header, sealed } = stored;
         let (seal, bytes) = (statements::seal_of(&sealed), header.len() + sealed.len());
         Self {
             owner,
@@ -156,7 +151,7 @@ impl From<Stored> for Item<Kept> {
     }
 }
 
-impl Stored {
+impl MailRecord {
     fn of(item: &Item<Kept>) -> Self {
         let Item { owner, from, class, until, since, seal: _, bytes: _, frame } = item;
         Self {

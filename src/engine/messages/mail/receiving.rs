@@ -13,29 +13,27 @@ use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::allowances::Asked;
 use crate::engine::routing::Routing;
-use crate::id::LinkId;
+use crate::engine::routing::data_frames::Arrival;
+use crate::identity::membership::MailError;
 use crate::wire;
 use crate::wire::batch::{PLAIN_BATCH, PLAIN_RECEIPTS};
 use crate::wire::custody::CustodyVerdict;
-use crate::wire::data::{DataFrame, MailBox};
-use crate::wire::frame::{self, Kind};
+use crate::wire::data::MailBox;
 use crate::wire::mail::Mail;
 use crate::wire::parcel::PLAIN_PARCEL;
-use crate::wire::receipt::HopAck;
+use core::time::Duration;
 
 impl Messages {
     /// Opens mail for this device. Returns whether it is for it.
-    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(super) fn open_mail(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
-        link: LinkId,
-        flags: u8,
-        data: &DataFrame<'_>,
+        arrival: Arrival<'_>,
         mailbox: MailBox,
     ) -> bool {
+        let Arrival { link, data, .. } = arrival;
         if !core.settings.mail {
             return false;
         }
@@ -44,8 +42,11 @@ impl Messages {
             return true;
         }
         let (now, at) = (core.now.unix, (mailbox, &data.header.to));
-        let opened = core.membership.open_mail(at, data.header_bytes, &mail, now);
-        let Ok((peer, plain)) = opened else { return false };
+        let (peer, plain) = match core.membership.open_mail(at, data.header_bytes, &mail, now) {
+            Ok(opened) => opened,
+            Err(MailError::UnknownContact) if self.awaits_card(core) => return true,
+            Err(_) => return false,
+        };
         if !neighbours.takes_from(core, &peer, data.header.segment) {
             core.count(Counter::DataOfOtherSegments, 1);
             return true;
@@ -54,9 +55,7 @@ impl Messages {
             crate::identity::credential::epoch_length(&peer.body).map_or(now, |length| length.start(peer.body.epoch));
         let name = core.membership.contacts().resolve(&peer.body.handle, epoch).map(|card| card.name.clone());
         let Some(from) = name else { return true };
-        if flags & frame::HOP_ACK != 0 {
-            neighbours.send_frame(core, link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }));
-        }
+        arrival.acknowledge(core, neighbours);
         if core.membership.bulletin().recheck(&peer, now).is_ok() {
             routing.learn_credential(core, neighbours, peer.clone());
             routing.learn_where(core, &peer);
@@ -75,7 +74,24 @@ impl Messages {
         }
         true
     }
+
+    /// Mail has come of a device without a card. Returns whether that card may be on its way, so that the mail is neither opened nor refused.
+    fn awaits_card(&mut self, core: &mut Core) -> bool {
+        let now = core.now.time;
+        if self.mail.strangers_came.is_none_or(|at| at + CARDS <= now) {
+            self.mail.strangers_came = Some(now);
+            self.asks.newer_cards = true;
+        }
+        core.count(Counter::MailOfStrangers, 1);
+        self.mail.strangers_came.is_some_and(|at| now < at + COMING)
+    }
 }
+
+/// For how long mail of a device without a card is taken for that of one whose card is on its way, once cards have been asked for: a custodian hands it
+/// on again within that time.
+const COMING: Duration = Duration::from_secs(40);
+/// How often cards are asked for, for mail of such devices.
+const CARDS: Duration = Duration::from_secs(80);
 
 /// How many messages have found no room so far.
 fn unplaced(core: &Core) -> u64 {

@@ -2,14 +2,14 @@
 //!
 //! A message goes as mail if its receiver's card has a prekey, and it has [`TOLERANT`] left. It goes to a router that advertises the receiver's
 //! box, one of its parents, if there is one; otherwise to any custodian, once it has waited for [`AFTER`] for a way. If the card
-//! has none, cards are asked for, at most once in [`CARDS`]: the receiver may have told its issuer one meanwhile.
+//! has none, cards are asked for ([`cards`](super::cards)): the receiver may have told its issuer one meanwhile.
 //!
 //! Invariants
 //! 1. A message goes as mail only if there is no way to its receiver now. That it is in custody is said once for each frame, and ends no
 //!    message that asks for the receiver's confirmation.
 
 use super::awaited::{Entry, Held};
-use super::statements::seal_of;
+use super::statements::{MAX_SHUNNED, seal_of};
 use crate::counter::Counter;
 use crate::delivery::departure::Departure;
 use crate::delivery::lane::Lane;
@@ -35,8 +35,6 @@ use core::time::Duration;
 const AFTER: Duration = Duration::from_secs(2);
 /// The least time that a message must have left.
 const TOLERANT: Duration = Duration::from_secs(5);
-/// How often new cards are asked for.
-const CARDS: Duration = Duration::from_secs(600);
 /// How far ahead of time a batch names the handles under which a receipt finds this device.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 /// What mail holds besides its plaintext, as an estimate for its cost.
@@ -85,7 +83,12 @@ impl Messages {
             }
             let policy = lane.send_policy.policy.clone();
             let (asked, bytes) = ((lane.class, &policy), next.bytes + AROUND);
-            let Some(way) = self.way_to_custodian(core, neighbours, routing, name, asked, bytes) else { continue };
+            let Some(way) = self.way_to_custodian(core, neighbours, routing, name, asked, bytes) else {
+                // One that has refused may take it later.
+                let again = self.shunning(name, lane.class, core.now.time).map(|(_, until)| until).min();
+                again.into_iter().for_each(|again| self.sends.look_again_by(again));
+                continue;
+            };
             let busy = neighbours.links.get(way.link).is_none_or(|link| !link.takes(lane.class))
                 || neighbours.is_busy(core, way.link, lane.class);
             if busy {
@@ -101,10 +104,7 @@ impl Messages {
 
     /// Has new cards asked for: the receiver may take mail by now. Where no mailbox is known that is asked for in vain, over links that may cost money.
     fn ask_for_prekey(&mut self, core: &Core) {
-        if self.mail.asked_cards.is_none_or(|asked| asked + CARDS <= core.now.time) {
-            self.mail.asked_cards = Some(core.now.time);
-            self.asks.cards = true;
-        }
+        self.asks.cards |= self.mail.cards.ask(core.now.time);
     }
 
     fn send_as_mail(
@@ -165,7 +165,8 @@ impl Messages {
             return false;
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return false };
-        let entry = Entry { to: Some(name.clone()), seal: seal_of(data.sealed), held: Held::Own, class, expiry };
+        let (to, handle) = (Some(name.clone()), data.header.to);
+        let entry = Entry { to, handle, seal: seal_of(data.sealed), held: Held::Own, class, expiry };
         self.mail.awaited.insert(way.path.outer, entry);
         let until = of_use_until(expiry, core.now);
         neighbours.send_data(core, Leaving { link: way.link, class, frame: frame.into(), after, until: Some(until) });
@@ -221,6 +222,9 @@ impl Messages {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let wants = Wants { policy: policy.clone(), time: None, bytes };
         let shunned = self.shunned_for(name, class, core.now.time);
+        if shunned.len() >= MAX_SHUNNED {
+            return None;
+        }
         let parents = routing.parents_of(core, name);
         let route = routing.route_to_custodian(core, neighbours, None, &wants, (&parents, &shunned))?;
         let end = route.nodes.last().copied()?;

@@ -3,10 +3,16 @@
 //! A statement goes back over the link on which the frame came, and relays in between pass it on, by the frame's outer id. It is
 //! signed by the pseudonym of its maker, and names the frame and the hash of its sealed part: it holds whoever brings it.
 //!
+//! The receiver is known by its name, if it is a contact, and in any case by its handle: the issuer has certified the one that the header
+//! names for the receiver alone. So a custodian that has no card of the receiver lets go of what that has. The receiver signs under the
+//! pseudonym by whose link the frame has come, since that is the one that is known there. Who else may say so is a mailbox: the operator has
+//! given it that role, and with it the power to lose the mail that it is given.
+//!
 //! Invariants
 //! 1. A statement is believed if it is signed under an accepted credential that has the role mailbox, or is the receiver's own.
 
 use super::awaited::{Entry, Held};
+use super::notices::spell;
 use super::{Mail, Shunned, key};
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -15,8 +21,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::engine::store::{Table, Write};
-use crate::id::{CredentialHash, LinkId, Lsn, Name, OuterId, Tag};
-use crate::identity::credential::PeerCredential;
+use crate::id::{CredentialHash, LinkId, Lsn, Name, OuterId, Pseudonym, Tag};
 use crate::identity::kdf;
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
@@ -32,8 +37,9 @@ use std::collections::VecDeque;
 const AGAIN: Duration = Duration::from_secs(60);
 /// For how long a custodian is not asked again that keeps nothing for a receiver.
 const SHUN: Duration = Duration::from_secs(60);
-/// The most custodians that are remembered as keeping nothing. Drop policy: all are forgotten, and asked again.
-const MAX_SHUNNED: usize = 1_024;
+/// The most custodians that are remembered as keeping nothing for one receiver. While there are as many, no other one is asked; those
+/// that were asked for what is less urgent count less. Drop policy: the one that would be asked again first is forgotten (`custodians_forgotten`).
+pub(super) const MAX_SHUNNED: usize = 16;
 
 /// The most statements that wait for a credential. Drop policy: the oldest is dropped (`custody_refused`); its mail is sent again.
 pub(in crate::engine) const MAX_UNPROVED: usize = 64;
@@ -46,6 +52,13 @@ pub(super) struct Statement {
     seal: [u8; 32],
     verdict: CustodyVerdict,
     mailbox: Option<Tag>,
+}
+
+/// Who has made a statement about mail of this device.
+struct By {
+    key: Pseudonym,
+    /// Its name, in words.
+    name: String,
 }
 
 /// What a statement says of a sealed part.
@@ -74,8 +87,11 @@ impl Messages {
     /// States custody, once the commit that it rests on is durable.
     pub(in crate::engine) fn say_custody(&mut self, core: &mut Core, neighbours: &mut Neighbours, after: Lsn) {
         for statement in core::mem::take(&mut self.mail.statements) {
-            let Some(own) = core.credential().cloned() else { return };
             let Statement { link, frame, seal, verdict, mailbox } = statement;
+            // Under the pseudonym that the other end knows: it may be the one before, whose links are drained.
+            let under = neighbours.links.get(link).map(|link| link.own);
+            let known = under.and_then(|under| core.membership.credential_under(&under, core.now.unix).cloned());
+            let Some(own) = known.or_else(|| core.credential().cloned()) else { return };
             let body = wire::encode(&Custody { frame, sealed: seal, by: own.hash, verdict, mailbox });
             let frame = frame::raw(Kind::Custody, &own.sign_document(CONTEXT, &body));
             let leaving = Leaving { link, class: Class::Control, frame: frame.into(), after, until: None };
@@ -110,7 +126,7 @@ impl Messages {
             return self.ask_for_proof(core, neighbours, custody.by, link, body);
         };
         let name = neighbours.name_of(core, &by.body.handle);
-        let receiver = entry.to.is_some() && name == entry.to;
+        let receiver = by.body.handle == entry.handle || (entry.to.is_some() && name == entry.to);
         let accepted = core.membership.bulletin().recheck(&by, core.now.unix).is_ok();
         let entitled = receiver || by.body.has_role(Role::Mailbox);
         if !accepted || !entitled || !verify_signed(CONTEXT, &by.body.key, &signed) {
@@ -119,10 +135,11 @@ impl Messages {
         match entry.held {
             Held::Own => {
                 if let Some(to) = &entry.to {
-                    self.own_mail(core, neighbours, routing, (to, &entry), &custody, &by);
+                    let by = By { key: by.body.key, name: spell(name.as_ref(), &by) };
+                    self.own_mail(core, neighbours, routing, (to, &entry), &custody, by);
                 }
             }
-            Held::Kept(number) => self.kept_mail(core, (number, &entry), &custody, &by, receiver),
+            Held::Kept(number) => self.kept_mail(core, (number, &entry), &custody, &by.body.key, receiver),
         }
     }
 
@@ -170,13 +187,15 @@ impl Messages {
         routing: &mut Routing,
         (to, entry): (&Name, &Entry),
         custody: &Custody,
-        by: &PeerCredential,
+        by: By,
     ) {
+        let By { key, name } = by;
+        self.note_custody(core, to, name, custody.verdict);
         if custody.verdict != CustodyVerdict::Kept {
             core.count(Counter::MailNotTaken, 1);
-            self.shun(core, to.clone(), entry.class, custody, by);
-            self.sends.handle_let_go(to, &custody.frame);
-            return self.sends.reopen(to.clone(), core.now.time + SHUN);
+            self.shun(core, to.clone(), entry.class, custody, &key);
+            // Another custodian is asked at once.
+            return self.sends.handle_let_go(to, &custody.frame);
         }
         core.count(Counter::MailTaken, 1);
         let left = entry.expiry.since(core.now.unix);
@@ -192,7 +211,7 @@ impl Messages {
         core: &mut Core,
         (number, entry): (u64, &Entry),
         custody: &Custody,
-        by: &PeerCredential,
+        by: &Pseudonym,
         receiver: bool,
     ) {
         if self.mail.mailbox.get(number).is_none_or(|item| item.seal != custody.sealed) {
@@ -217,12 +236,17 @@ impl Messages {
     }
 
     /// A custodian keeps nothing for a receiver: nothing at all, or nothing that is not more urgent.
-    fn shun(&mut self, core: &Core, to: Name, class: Class, custody: &Custody, by: &PeerCredential) {
-        if self.mail.shunned.len() >= MAX_SHUNNED {
-            self.mail.shunned.clear();
+    fn shun(&mut self, core: &mut Core, to: Name, class: Class, custody: &Custody, by: &Pseudonym) {
+        let (now, shunned) = (core.now.time, &mut self.mail.shunned);
+        shunned.retain(|_, shunned| shunned.until > now);
+        let of_one = shunned.iter().filter(|((name, known), _)| *name == to && known != by);
+        let full = of_one.clone().count() >= MAX_SHUNNED;
+        if full && let Some(first) = of_one.min_by_key(|(_, shunned)| shunned.until).map(|(key, _)| key.clone()) {
+            shunned.remove(&first);
+            core.count(Counter::CustodiansForgotten, 1);
         }
         let class = if custody.verdict == CustodyVerdict::OverQuota { class } else { Class::Alarm };
-        self.mail.shunned.insert((to, by.body.key), Shunned { until: core.now.time + SHUN, class });
+        shunned.insert((to, *by), Shunned { until: now + SHUN, class });
     }
 }
 

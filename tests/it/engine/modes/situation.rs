@@ -5,6 +5,7 @@ use super::way::Way;
 use crate::engine::mesh::{Mesh, name};
 use m2mesh::engine::api::{Reply, Token};
 use m2mesh::engine::{Settings, SleepSettings};
+use m2mesh::id::InnerId;
 use m2mesh::identity::anonymity::Anonymity;
 use m2mesh::identity::invitation::DEFAULT_SEGMENT;
 use m2mesh::wire::credential::Role;
@@ -13,8 +14,6 @@ use std::time::Duration;
 
 /// Messages of one cell.
 const MESSAGES: usize = 12;
-/// The time between two of them.
-const EVERY: Duration = Duration::from_millis(40);
 
 /// What a cell runs on.
 pub struct Run {
@@ -26,6 +25,8 @@ pub struct Run {
     pub listening: Vec<(usize, Token)>,
     /// Calls that were answered.
     pub answered: BTreeSet<u64>,
+    /// Requests to groups that were answered, by who has.
+    pub told: BTreeSet<(usize, InnerId)>,
     /// Calls that receivers have got, also in lives that have ended.
     pub calls: Vec<(usize, Vec<u8>)>,
     /// Publications that receivers were handed, also in lives that have ended.
@@ -122,8 +123,8 @@ impl Situation {
 
     pub fn prepare(self, way: Way) -> Run {
         let names = match self {
-            Self::Direct => vec!["a", "b"],
-            _ => vec!["a", "relay", "other", "b"],
+            Self::Direct => vec!["caster", "b"],
+            _ => vec!["caster", "relay", "other", "b"],
         };
         let anonymity = if self == Self::Rotation { Anonymity::Rotating } else { Anonymity::Stable };
         let mut mesh = match self {
@@ -131,13 +132,14 @@ impl Situation {
             _ => Mesh::with(&names, |_| Settings { anonymity, ..Settings::default() }),
         };
         (1..names.len()).for_each(|at| mesh.connect(at - 1, at));
-        let receivers = vec![names.len() - 1];
+        let receivers = way.receivers(names.len());
         let mut run = Run {
             mesh,
             names,
             receivers: receivers.clone(),
             listening: Vec::new(),
             answered: BTreeSet::new(),
+            told: BTreeSet::new(),
             calls: Vec::new(),
             heard: Vec::new(),
         };
@@ -153,9 +155,10 @@ impl Situation {
     /// Sends the messages while the situation comes about, and waits until all is over.
     pub fn play(self, run: &mut Run, way: Way) -> Vec<Sent> {
         let lifetime = if self == Self::Rotation { Duration::from_secs(300) } else { Duration::from_secs(60) };
+        let (lifetime, every) = (way.lifetime(lifetime), way.every());
         if self == Self::Rotation {
             let left = 3_600 - run.mesh.now.unix.seconds() % 3_600;
-            run.pass(way, Duration::from_secs(left) - EVERY * u32::try_from(MESSAGES).unwrap_or(1));
+            run.pass(way, Duration::from_secs(left) - every * u32::try_from(MESSAGES).unwrap_or(1));
         }
         let mut sent = Vec::new();
         for number in 0..MESSAGES {
@@ -169,7 +172,7 @@ impl Situation {
                 _ => {}
             }
             sent.push(way.send(run, number, lifetime));
-            run.pass(way, EVERY);
+            run.pass(way, every);
         }
         match self {
             Self::Healed => {

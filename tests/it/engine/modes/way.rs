@@ -3,7 +3,8 @@
 use super::Sent;
 use super::situation::Run;
 use crate::engine::mesh::message;
-use m2mesh::engine::api::{Anycast, AnycastKind, Call, Command, Reply, Token};
+use m2mesh::engine::api::{Anycast, AnycastKind, Broadcast, Call, Command, GroupRequest, Reply, Token};
+use m2mesh::id::{InnerId, Name};
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
 use std::time::Duration;
@@ -30,10 +31,14 @@ pub enum Way {
     Publication,
     /// The same, confirmed by those who have handed it over.
     Confirmed,
+    /// A request to those who listen to a topic, which one is to answer.
+    GroupRequest,
+    /// A message to the inbox of all devices, confirmed by as many as are within reach.
+    Broadcast,
 }
 
 impl Way {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::End,
         Self::Hop,
         Self::Unconfirmed,
@@ -42,7 +47,25 @@ impl Way {
         Self::AnyRequest,
         Self::Publication,
         Self::Confirmed,
+        Self::GroupRequest,
+        Self::Broadcast,
     ];
+
+    /// The time from one message to the next: broadcasts have a rate.
+    pub fn every(self) -> Duration {
+        if self == Self::Broadcast { Duration::from_millis(10_040) } else { Duration::from_millis(40) }
+    }
+
+    /// How long each is of use, in a situation that takes this long.
+    pub fn lifetime(self, usual: Duration) -> Duration {
+        if self == Self::Broadcast { usual.max(Duration::from_secs(200)) } else { usual }
+    }
+
+    /// Who is to receive, among so many of whom the first sends; the one that the situation is about comes first.
+    pub fn receivers(self, devices: usize) -> Vec<usize> {
+        let last = devices - 1;
+        if self == Self::Broadcast { core::iter::once(last).chain(1..last).collect() } else { vec![last] }
+    }
 
     /// As the document names it.
     pub fn title(self) -> &'static str {
@@ -55,6 +78,8 @@ impl Way {
             Self::AnyRequest => "`request any:SERVICE`",
             Self::Publication => "`publish`",
             Self::Confirmed => "`publish --ack group`",
+            Self::GroupRequest => "`request group:TOPIC --answers 1`",
+            Self::Broadcast => "`send all`",
         }
     }
 
@@ -64,8 +89,8 @@ impl Way {
             Self::Request | Self::AnyMessage | Self::AnyRequest => {
                 Command::Offer { service: "count".to_owned(), capacity: None }
             }
-            Self::Publication | Self::Confirmed => Command::subscribe("plant/#"),
-            Self::End | Self::Hop | Self::Unconfirmed => return,
+            Self::Publication | Self::Confirmed | Self::GroupRequest => Command::subscribe("plant/#"),
+            Self::End | Self::Hop | Self::Unconfirmed | Self::Broadcast => return,
         };
         let token = run.mesh.command(receiver, command);
         run.listening.push((receiver, token));
@@ -85,23 +110,35 @@ impl Way {
         };
         let command = match self {
             Self::AnyMessage => any(AnycastKind::Message { ack: Ack::End, id: None }),
-            Self::AnyRequest => any(AnycastKind::Request { repeat: false }),
+            Self::AnyRequest => any(AnycastKind::Request { repeat: false, id: None }),
             Self::End => Command::Send(to(Ack::End)),
             Self::Hop => Command::Send(to(Ack::Hop)),
             Self::Unconfirmed => Command::Send(to(Ack::None)),
             Self::Request => Command::Request { send: to(Ack::End), service: Some("count".to_owned()) },
             Self::Publication => publish(None),
             Self::Confirmed => publish(Some(1)),
+            Self::GroupRequest => {
+                let (topic, payload) = ("plant/news".to_owned(), payload.clone());
+                Command::GroupRequest(GroupRequest { topic, payload, policy: None, lifetime, most: 1, id: None })
+            }
+            Self::Broadcast => {
+                Command::Broadcast(Broadcast { payload: payload.clone(), ack: Ack::End, policy: None, lifetime })
+            }
         };
-        Sent { token: run.mesh.command(SENDER, command), payload }
+        Sent { way: self, token: run.mesh.command(SENDER, command), payload }
     }
 
     /// Answers calls that wait.
     pub fn answer(self, run: &mut Run) {
-        if !matches!(self, Self::Request | Self::AnyRequest) {
-            return;
-        }
         for (receiver, token) in run.listening.clone() {
+            for (to, request, answer) in requests(run, receiver, token) {
+                if run.told.insert((receiver, request)) {
+                    run.mesh.command(receiver, Command::Answer { to, request, answer });
+                }
+            }
+            if !matches!(self, Self::Request | Self::AnyRequest) {
+                continue;
+            }
             for call in calls(run, receiver, token) {
                 if run.answered.insert(call.call) {
                     let answer = Ok(call.payload);
@@ -114,7 +151,7 @@ impl Way {
     /// How often each receiver has got a payload.
     pub fn got(self, run: &Run, payload: &[u8]) -> Vec<usize> {
         let of = |receiver: &usize| match self {
-            Self::End | Self::Hop | Self::Unconfirmed | Self::AnyMessage => {
+            Self::End | Self::Hop | Self::Unconfirmed | Self::AnyMessage | Self::Broadcast => {
                 let kept = run.mesh.inbox(*receiver);
                 kept.iter().filter(|message| message.payload == payload).count()
             }
@@ -122,12 +159,21 @@ impl Way {
                 let calls = run.calls.iter().filter(|(at, called)| at == receiver && called == payload);
                 calls.count()
             }
-            Self::Publication | Self::Confirmed => {
+            Self::Publication | Self::Confirmed | Self::GroupRequest => {
                 run.heard.iter().filter(|(at, heard)| at == receiver && heard == payload).count()
             }
         };
         run.receivers.iter().map(of).collect()
     }
+}
+
+/// The requests that a subscription has got: who asks, which request, and the payload.
+fn requests(run: &Run, receiver: usize, subscription: Token) -> Vec<(Name, InnerId, Vec<u8>)> {
+    let request = |(token, reply): &(Token, Reply)| match reply {
+        Reply::Published(one) if *token == subscription => Some((one.from.clone()?, one.request?, one.payload.clone())),
+        _ => None,
+    };
+    run.mesh.nodes[receiver].replies.iter().filter_map(request).collect()
 }
 
 /// The calls that an offer has got.
