@@ -82,6 +82,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         }
         Given::More(source) => (Payload::default(), Some(blob::put(&shell, &client, source, false, false).await?.hash)),
     };
+    // A request that is a blob does not outlive its node, so it is asked once.
+    let named = hash.is_none();
     let body = RequestBody {
         blob: hash,
         to: device,
@@ -92,15 +94,14 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         policy: None,
         timeout: Span(timeout),
         repeat,
-        id: Some(send::new_id()?),
+        id: if named { Some(send::new_id()?) } else { None },
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: None,
     };
-    let outcome: Outcome = match body.blob.is_some() {
-        // It does not outlive its node, so it is asked once.
-        true => client.post("/v1/request", &body).await?,
-        false => {
+    let outcome: Outcome = match named {
+        false => client.post("/v1/request", &body).await?,
+        true => {
             let (asked, patience) = (("/v1/request", &body), timeout + send::GRACE);
             send::insist(&shell, &client, asked, Some(patience), Some(&to), |away| away).await?
         }

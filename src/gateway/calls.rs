@@ -32,8 +32,9 @@ pub(super) async fn request<R>(
             || not_before.is_some()
             || spread.is_some()
             || wait.is_some()
+            || id.is_some()
         {
-            let reason = "a request that is a blob goes to one device, at once, and has no payload";
+            let reason = "a request that is a blob goes to one device, at once, and has neither a payload nor a name";
             return Err(ApiError::Request(reason.into()));
         }
         let request = BlobRequest { hash, to: name(&to)?, service, class, policy, lifetime };

@@ -281,7 +281,7 @@ fn command(plan: &Plan, flow: &Flow, payload: Vec<u8>, to: Option<usize>, topic:
         }
         FlowKind::Any { service, request, repeat, servers: _ } => {
             let kind = match request {
-                true => AnycastKind::Request { repeat: *repeat },
+                true => AnycastKind::Request { repeat: *repeat, id: None },
                 false => AnycastKind::Message { ack: flow.ack, id: None },
             };
             let (service, class) = (service.clone(), flow.class);

@@ -129,7 +129,7 @@ pub struct RequestBody {
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,
-    /// Hash of a blob of this node that is the request, in place of a payload; to one device, and without `not_before`, `spread` and `wait`.
+    /// Hash of a blob of this node that is the request, in place of a payload; to one device, and without `not_before`, `spread`, `wait` and `id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<String>,
     /// With `any:SERVICE`: whether another device may be given the request although one before may have executed it.

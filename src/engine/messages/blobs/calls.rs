@@ -10,7 +10,8 @@
 //!
 //! What is named stays, at the device that says it, until the request's time is over; at the other end it is cached once it has
 //! been handed over, and held for [`READING`] so that the application can read it. A question that does not come whole is
-//! answered as a failure, and a response that does not ends the request as refused.
+//! answered as a failure, and a response that does not ends the request as refused. A response that is being fetched when the
+//! process ends is not fetched on: its request expires.
 //!
 //! Invariants
 //! 1. A call is handed to its service once its question is whole, verified and durable, and at most once; it was accepted, and
@@ -265,7 +266,7 @@ impl Messages {
         self.blobs.lend(of.hash, core.now.time + READING);
         let blob = Attached { hash: of.hash, length: of.length, name: String::new() };
         let latency = core.now.time.since(since);
-        core.journal.finish_with(token, Reply::BlobResponse { from, blob, latency });
+        self.hand_over(core, token, from, (&[], Some(blob)), latency);
     }
 
     fn fail_response(&mut self, core: &mut Core, id: InnerId, reason: &str) {
@@ -275,7 +276,7 @@ impl Messages {
         let reason = format!("{from} has answered with {length} bytes, which did not come whole: {reason}");
         let outcome = Outcome::Refused { reason };
         core.note_failure(from.as_str(), &outcome);
-        core.finish(token, Reply::Outcome(outcome));
+        self.end_request(core, token, outcome);
     }
 
     /// A blob is whole: calls and requests that wait for it go on.
