@@ -304,7 +304,7 @@ fn mail_that_has_ended_for_its_sender_comes_although_later_messages_come_first()
         let first = send(&mut mesh, "1", Class::Bulk, Ack::Hop);
         assert!(matches!(mesh.ended.get(&first), Some(Outcome::Sent { .. })), "custody is its end");
         send(&mut mesh, "2", Class::Telemetry, Ack::End);
-        assert_eq!(mesh.kept(M), 2);
+        assert_eq!(mesh.mails(M), 2);
         if restarts {
             mesh.restart(A);
             mesh.connect(A, M);
@@ -318,6 +318,6 @@ fn mail_that_has_ended_for_its_sender_comes_although_later_messages_come_first()
         came.sort();
         assert_eq!(came, ["1", "2", "3"], "{restarts}");
         mesh.run(seconds(10 * HOUR));
-        assert_eq!((inbox(&mesh).len(), mesh.kept(M)), (3, 0));
+        assert_eq!((inbox(&mesh).len(), mesh.mails(M)), (3, 0));
     }
 }
