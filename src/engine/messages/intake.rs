@@ -57,7 +57,7 @@ impl Messages {
             return core.count(Counter::BatchesRefused, 1);
         }
         self.inbox.note_visited(head.stream, visited);
-        self.pushers.told(from, head.push_only, core.now.time);
+        self.sessions.pushers.told(from, head.push_only, core.now.time);
         self.compare_clock(core, from, head.sent);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);

@@ -46,8 +46,6 @@ pub(super) struct Messages {
     /// Everything on its way out.
     pub(super) sends: Sends<Sender, (Token, Name), NoRoute>,
     sender_clocks: sender_clocks::SenderClocks,
-    /// The contacts that take nothing.
-    pushers: push_only::Pushers,
     /// What is not to leave yet.
     pub(super) held: held::HeldMessages,
     pub(super) strangers: strangers::Strangers,
@@ -129,7 +127,6 @@ impl Messages {
             sessions: sessions::Sessions::new(),
             sends: Sends::new(),
             sender_clocks: sender_clocks::SenderClocks::default(),
-            pushers: push_only::Pushers::default(),
             held: held::HeldMessages::default(),
             strangers: strangers::Strangers::default(),
             outcomes: outcomes::Outcomes::load(store)?,

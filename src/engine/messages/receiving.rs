@@ -62,7 +62,7 @@ impl Messages {
         let mut put_off = Vec::new();
         for receipt in &receipts.receipts {
             if receipt.verdict == Verdict::PushOnly {
-                self.pushers.told(from, true, core.now.time);
+                self.sessions.pushers.told(from, true, core.now.time);
             }
             put_off.extend(self.sends.handle_receipt(from, receipt, core.now.time, &mut ends));
         }

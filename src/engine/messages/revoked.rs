@@ -19,7 +19,7 @@ impl Messages {
         let refused = if core.membership.contact_book().is_revoked(to) {
             Some(Refused::Revoked(to.clone()))
         } else {
-            self.pushers.knows(to, core.now.time).then(|| Refused::Pusher(to.clone()))
+            self.sessions.pushers.knows(to, core.now.time).then(|| Refused::Pusher(to.clone()))
         };
         let refuses = refused.is_some();
         if let Some(refused) = refused {
@@ -34,7 +34,7 @@ impl Messages {
         for name in revoked {
             self.sessions.forget_peer(&name);
             self.sender_clocks.forget(&name);
-            self.pushers.forget(&name);
+            self.sessions.pushers.forget(&name);
             let mut ended = Ended::default();
             self.sends.cut_off(&name, core.now.time, &mut ended);
             self.report(core, neighbours, routing, ended.ends);

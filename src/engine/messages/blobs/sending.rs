@@ -177,7 +177,7 @@ impl Messages {
                 }
             }
             State::PushOnly => {
-                self.pushers.told(from, true, core.now.time);
+                self.sessions.pushers.told(from, true, core.now.time);
                 Outcome::Refused { reason: format!("{from} only pushes: it takes nothing from others") }
             }
             State::NotStored => Outcome::Refused { reason: format!("the disk of {from} takes no blobs at the moment") },

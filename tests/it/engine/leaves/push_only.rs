@@ -1,7 +1,7 @@
 //! Devices that only push: what they send arrives, they take nothing, and others know.
 
-use super::mesh::{Mesh, message, name};
-use super::{outcome, seconds};
+use crate::engine::mesh::{Mesh, message, name};
+use crate::engine::{outcome, seconds};
 use m2mesh::counter::Counter;
 use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Token};

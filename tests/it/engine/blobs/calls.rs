@@ -1,7 +1,7 @@
 //! Requests and responses that are longer than a message: they arrive whole, once, or end as any other.
 
-use super::mesh::{Mesh, name};
-use super::{outcome, seconds};
+use crate::engine::mesh::{Mesh, name};
+use crate::engine::{outcome, seconds};
 use m2mesh::counter::Counter;
 use m2mesh::engine::api::{BlobCommand, BlobRequest, Call, Command, Outcome, Refused, Reply, Token};
 use m2mesh::id::BlobHash;
