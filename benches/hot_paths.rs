@@ -47,6 +47,7 @@ fn parcel() -> Vec<u8> {
         reply: vec![Handle([3; 16])],
         lifetime: 30_000_000,
         error: None,
+        push_only: false,
     };
     Parcel::put(&head, &records(), &mut plain);
     plain

@@ -30,6 +30,9 @@ pub struct Config {
     /// `clock_error`: by how much the machine's clock is wrong at most, as whoever sets it says: `20ms`.
     #[serde(with = "bearer::optional_span", skip_serializing_if = "Option::is_none")]
     pub clock_error: Option<Duration>,
+    /// `push_only`: whether the device only sends, and takes nothing: it has no inbox, offers nothing, listens to nothing, and forwards for nobody.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub push_only: bool,
     /// For how long the device is known by one pseudonym: `stable` (its life), or `rotating`, the default, or `strict` (an epoch). It is in force from
     /// the first epoch on for which the device has asked for no credential yet.
     pub anonymity: Anonymity,
@@ -180,6 +183,12 @@ impl Config {
         if config.policies.len() > MAX_POLICIES {
             return Err(format!("{} policies; a node has at most {MAX_POLICIES}: remove some", config.policies.len()));
         }
+        if config.push_only && (config.mail.receive || !config.sleep.parents.is_empty()) {
+            return Err(
+                "`push_only`: such a device takes no mail; remove `receive` under [mail] and `parents` under [sleep]"
+                    .into(),
+            );
+        }
         match config.policies.iter().find_map(NamedPolicy::problem) {
             Some(problem) => Err(problem),
             None => Ok(config),
@@ -190,14 +199,15 @@ impl Config {
     pub fn settings(&self) -> Settings {
         Settings {
             log: self.log.clone(),
-            forwarding: self.routing.forwarding,
+            forwarding: self.routing.forwarding && !self.push_only,
+            push_only: self.push_only,
             area: self.routing.area,
             aes: false,
             bearers: bearer::bearers(&self.bearers, &self.serial).profiles().to_vec(),
             anonymity: self.anonymity,
             policies: self.policies.clone(),
             blob_quota: self.blobs.quota.0,
-            mail: self.mail.receive || !self.sleep.is_none(),
+            mail: (self.mail.receive || !self.sleep.is_none()) && !self.push_only,
             mail_quota: self.mail.quota.0,
             sleep: self.sleep.settings(),
             clock: self.clock == ClockSource::Machine,
@@ -251,6 +261,18 @@ mod tests {
         assert!(!plain.mail && plain.sleep.is_none() && plain.mail_quota == 1_000_000);
         let error = Config::parse("[sleep]\nawake = [{ from = \"01:00\" }]").expect_err("it has no end");
         assert!(error.contains("until"), "{error}");
+    }
+
+    #[test]
+    fn a_device_that_only_pushes_is_a_leaf_and_takes_no_mail() {
+        let text = "push_only = true\n[sleep]\nawake = [{ cron = \"*/15 * * * *\", for = \"1m\" }]";
+        let settings = Config::parse(text).expect("valid").settings();
+        assert!(settings.push_only && !settings.forwarding && !settings.mail && settings.sleep.is_some());
+        assert!(!Config::default().settings().push_only);
+        for more in ["[mail]\nreceive = true", "[sleep]\nparents = [\"gateway\"]"] {
+            let error = Config::parse(&format!("push_only = true\n{more}")).expect_err("it takes nothing");
+            assert!(error.contains("takes no mail"), "{error}");
+        }
     }
 
     #[test]

@@ -387,6 +387,8 @@ counters! {
     PublicationsDropped: Messages = "publications_dropped",
     /// Requests for contact cards that the issuer did not answer.
     PullsFailed: Requests = "pulls_failed",
+    /// Frames of contacts that a device which only pushes has turned down: it takes nothing.
+    PushOnlyTurnedDown: Frames = "push_only_turned_down",
     /// Receipts for which there is no way back.
     ReceiptsWithoutWay: Receipts = "receipts_without_way",
     /// New credentials of neighbours that do not verify.

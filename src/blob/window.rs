@@ -2,12 +2,13 @@
 //!
 //! **Mechanism.** This is the delay-based control of LEDBAT (RFC 6817): the window grows while chunks wait in queues for less
 //! than a target, and shrinks when they wait for more, so that a transfer takes what others leave. How long chunks wait is
-//! the time from asking for one to its arrival, less the shortest such time of the last two minutes. The target is a part of that
+//! the time from asking for one to its arrival, less the shortest such time of the last five to ten minutes. The target is a part of that
 //! shortest time, and [`MOST_TARGET`] at most: what is on its way when a path breaks is sent again, so the window is no larger than
 //! the path is long. The window begins at one chunk and doubles each round until chunks wait for half the target (slow start). A
 //! chunk that does not come halves it.
 //!
-//! On a path on which a chunk takes less than [`SHORT`] the window is one chunk: that is fast enough, and a cut costs one chunk.
+//! On a path on which a chunk takes less than [`SHORT`] the window is [`SHORT_MOST`] chunks at most: one is on its way while the next is
+//! prepared, and a cut costs hardly more than one.
 //!
 //! The time after which a chunk is taken for lost follows RFC 6298, and doubles while none comes.
 //!
@@ -19,8 +20,10 @@ use core::time::Duration;
 
 /// How long chunks may wait in queues at most: less than what a link's queue holds, so that it is never full of them.
 pub const MOST_TARGET: Duration = Duration::from_millis(40);
-/// The shortest time of a path on which more than one chunk is on its way: one at a time is 6.5 MB/s there.
+/// The shortest time of a path on which more than [`SHORT_MOST`] chunks are on their way: these are 13 MB/s there.
 const SHORT: Duration = Duration::from_millis(5);
+/// Most chunks on their way from one holder over a shorter path.
+const SHORT_MOST: u32 = 2;
 /// The part of the shortest time that chunks may wait in queues.
 const TARGET_PART: u64 = 3;
 /// Most chunks on their way from one holder.
@@ -30,7 +33,7 @@ const FIRST: u32 = 1;
 /// Parts of a chunk in which the window is kept.
 const PARTS: i64 = 1_024;
 /// How long a shortest time counts before it is taken anew.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY: Duration = Duration::from_secs(300);
 /// After how long a chunk is lost before any has come.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// The bounds of how long a chunk may take.
@@ -42,7 +45,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(60);
 pub struct Window {
     parts: i64,
     slow_start: bool,
-    /// The shortest times of this minute and of the one before, in microseconds.
+    /// The shortest times of these five minutes and of those before, in microseconds.
     base: (u64, u64),
     since: Time,
     smoothed: Option<(u64, u64)>,
@@ -91,7 +94,7 @@ impl Window {
             true => PARTS,
             false => PARTS * off / target * PARTS / self.parts.max(PARTS),
         };
-        let most = if u128::from(base) < SHORT.as_micros() { 1 } else { MOST };
+        let most = if u128::from(base) < SHORT.as_micros() { SHORT_MOST } else { MOST };
         self.parts = (self.parts + step).clamp(PARTS, i64::from(most) * PARTS);
     }
 
@@ -140,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn a_short_path_has_one_chunk_on_it() {
+    fn a_short_path_has_few_chunks_on_it() {
         let (mut window, mut now) = (Window::new(Time(0)), Time(0));
         for at in 0..2_000_u64 {
             let took = Duration::from_micros(1_000 + at * 37 % 500);
             now = now + took;
             window.came(took, now);
-            assert_eq!(window.size(), 1);
+            assert!(window.size() <= SHORT_MOST as usize);
         }
     }
 

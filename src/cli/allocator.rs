@@ -12,7 +12,10 @@ const MAPPED: i32 = 128 * 1024;
 pub(super) fn return_large_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        #[expect(unsafe_code, reason = "the C library has no safe interface; the call takes two numbers and touches no memory of this program")]
+        #[expect(
+            unsafe_code,
+            reason = "the C library has no safe interface; the call takes two numbers and touches no memory of this program"
+        )]
         // SAFETY: any thread may call it at any time, with any parameter that it knows.
         let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED) };
         if set == 0 {

@@ -13,6 +13,7 @@ mod bulletin;
 mod completions;
 mod contacts;
 mod directory;
+mod exec;
 mod failure;
 mod histogram;
 mod identity;

@@ -1,22 +1,17 @@
 //! `offer`: answers the calls of a service, with an echo or with a program.
 //!
 //! The program runs once per call, with the request on its standard input; its standard output is the response. Exit
-//! code 0 means a response, any other a failure whose reason is the first line of standard error. Requests are never
-//! put into arguments or the environment, where other users of the machine could read them.
+//! code 0 means a response, any other a failure whose reason is the first line of standard error.
 
 use super::Verdict;
+use super::exec::{Question, Response, execute};
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use crate::gateway::client::{Client, ClientError, escape};
 use crate::gateway::dto::{AnswerBody, Done, OfferQuery, Payload, ServiceCall};
-use crate::wire::batch::MAX_PAYLOAD;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::ffi::OsString;
-use std::io;
-use std::process::Stdio;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
 
 /// Offers a service and answers its requests, until Ctrl-C
 ///
@@ -63,25 +58,23 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
 
 /// Answers one call and reports it.
 async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: ServiceCall) -> Result<(), Failure> {
-    let payload = std::mem::take(&mut call.payload);
-    let answer = match exec.split_first() {
-        None => Ok(payload),
-        Some(_) => {
-            let variables =
-                [("M2MESH_FROM", &*call.from), ("M2MESH_SERVICE", &call.service), ("M2MESH_MESSAGE_ID", &call.id)];
-            execute(exec, &variables, payload).await.map(Payload::new)
-        }
-    };
+    let answer = respond(client, exec, &mut call).await;
     let failure = answer.as_ref().err().cloned();
-    let Payload { payload, payload_base64 } = answer.unwrap_or_default();
-    let body = AnswerBody { failure: failure.clone(), payload, payload_base64 };
+    let body = match answer {
+        Ok(Response::Bytes(bytes)) => {
+            let Payload { payload, payload_base64 } = Payload::new(bytes);
+            AnswerBody { payload, payload_base64, ..AnswerBody::default() }
+        }
+        Ok(Response::Blob(hash)) => AnswerBody { blob: Some(hash), ..AnswerBody::default() },
+        Err(reason) => AnswerBody { failure: Some(reason), ..AnswerBody::default() },
+    };
     let late = match client.post::<Done>(&format!("/v1/calls/{}", call.call), &body).await {
         Ok(Done {}) => None,
         // The caller has given up, which is no reason to stop offering.
         Err(ClientError::Api(error)) => Some(error.error),
         Err(error) => return Err(error.into()),
     };
-    let ServiceCall { call: _, service, from, id, payload: _ } = call;
+    let ServiceCall { call: _, service, from, id, payload: _, blob: _ } = call;
     if shell.json {
         return shell.object(&serde_json::json!({
             "service": service, "from": from, "id": id, "failure": failure, "late": late,
@@ -93,64 +86,22 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     }
 }
 
-/// Runs a program for a request. Returns its standard output, or why there is no response.
-pub(super) async fn execute(
-    exec: &[OsString],
-    variables: &[(&str, &str)],
-    payload: Payload,
-) -> Result<Vec<u8>, String> {
-    let (program, arguments) = exec.split_first().ok_or("there is no program")?;
-    let request = payload.into_bytes()?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("the service's program cannot be started: {error}"))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let write = async {
-        if let Some(mut stdin) = stdin {
-            // A program that does not read its input may still answer.
-            let _ = stdin.write_all(&request).await;
+/// What is answered to a call: its own question, or what the program writes.
+async fn respond(client: &Client, exec: &[OsString], call: &mut ServiceCall) -> Result<Response, String> {
+    let (payload, blob) = (std::mem::take(&mut call.payload), call.blob.take());
+    if exec.is_empty() {
+        return match blob {
+            Some(blob) => Ok(Response::Blob(blob.hash)),
+            None => payload.into_bytes().map(Response::Bytes),
+        };
+    }
+    let variables = [("M2MESH_FROM", &*call.from), ("M2MESH_SERVICE", &call.service), ("M2MESH_MESSAGE_ID", &call.id)];
+    let question = match blob {
+        Some(blob) => {
+            let read = client.download(&format!("/v1/blobs/{}", blob.hash)).await;
+            Question::Blob(read.map_err(|error| format!("the question cannot be read: {error}"))?)
         }
+        None => Question::Bytes(payload.into_bytes()?),
     };
-    let ((), response, complaint) = tokio::join!(write, bounded(stdout, MAX_PAYLOAD), bounded(stderr, MAX_COMPLAINT));
-    let broken = |error: io::Error| format!("the service's program broke off: {error}");
-    let (response, complaint) = (response.map_err(broken)?, complaint.map_err(broken)?);
-    let status = child.wait().await.map_err(broken)?;
-    if !status.success() {
-        let complaint = String::from_utf8_lossy(&complaint.bytes).into_owned();
-        let reason = complaint.lines().next().unwrap_or_default().trim();
-        return Err(if reason.is_empty() {
-            format!("the service's program ended with {status}")
-        } else {
-            reason.into()
-        });
-    }
-    if response.more {
-        return Err(format!("the response is larger than {MAX_PAYLOAD} bytes"));
-    }
-    Ok(response.bytes)
+    execute(exec, &variables, question, Some(client)).await
 }
-
-/// What a program has written, as far as it is kept.
-struct Written {
-    bytes: Vec<u8>,
-    more: bool,
-}
-
-/// Reads to the end but keeps at most `limit` bytes, so that a program that writes more is not blocked.
-async fn bounded(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<Written> {
-    let mut written = Written { bytes: Vec::new(), more: false };
-    let Some(pipe) = pipe else { return Ok(written) };
-    let mut kept = pipe.take(limit as u64);
-    kept.read_to_end(&mut written.bytes).await?;
-    written.more = tokio::io::copy(&mut kept.into_inner(), &mut tokio::io::sink()).await? > 0;
-    Ok(written)
-}
-
-/// Most bytes kept of a program's standard error.
-const MAX_COMPLAINT: usize = 4 * 1024;

@@ -1,9 +1,9 @@
 //! `request`: sends one request to a service, and prints its response.
 
-use super::arguments::{self, Class};
+use super::arguments::{self, Class, Given};
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, send};
+use super::{Verdict, blob, send};
 use crate::gateway::dto::{GroupAnswer, GroupAnswers, GroupRequestBody, Outcome, Payload, RequestBody, Span};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use std::time::Duration;
 ///
 /// The response goes to standard output unchanged. If there is none, the reason goes to standard error, and the exit
 /// code is 2.
+///
+/// A request to one device, and a response, of more than 60 KiB travel as blobs, up to 1 GiB; --timeout should give them enough time.
 ///
 /// If the node goes away meanwhile, it is asked again when it is back: the request is not made twice.
 ///
@@ -25,7 +27,8 @@ use std::time::Duration;
   m2mesh request meter-17/clock now
   m2mesh request any:clock now
   m2mesh request group:plant/health status --timeout 5s
-  m2mesh request meter-17 @question.json --timeout 5s")]
+  m2mesh request meter-17 @question.json --timeout 5s
+  m2mesh request hub/classify @picture.jpg --timeout 2m")]
 pub(super) struct Arguments {
     /// The device, and the service, which may be left out if the device offers exactly one
     #[arg(value_name = "NAME[/SERVICE]|any:SERVICE|group:TOPIC")]
@@ -67,8 +70,22 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         true => arguments::receiver(device)?,
         false => arguments::destination(device)?.to_string(),
     };
-    let Payload { payload, payload_base64 } = arguments::payload(&payload)?;
+    let client = shell.client()?;
+    let (Payload { payload, payload_base64 }, hash) = match arguments::payload_or_more(&payload)? {
+        Given::Payload(payload) => (payload, None),
+        Given::More(_) if device.starts_with(arguments::ANY) => return Err(arguments::too_large()),
+        Given::More(_) if timing.not_before.is_some() || timing.spread.is_some() => {
+            return Err(Failure::new(
+                "a request of more than 60 KiB leaves at once",
+                "leave out --not-before and --spread",
+            ));
+        }
+        Given::More(source) => (Payload::default(), Some(blob::put(&shell, &client, source, false, false).await?.hash)),
+    };
+    // A request that is a blob does not outlive its node, so it is asked once.
+    let named = hash.is_none();
     let body = RequestBody {
+        blob: hash,
         to: device,
         service,
         payload,
@@ -77,15 +94,23 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         policy: None,
         timeout: Span(timeout),
         repeat,
-        id: Some(send::new_id()?),
+        id: if named { Some(send::new_id()?) } else { None },
         not_before: timing.not_before,
         spread: timing.spread.map(Span),
         wait: None,
     };
-    let (client, patience) = (shell.client()?, timeout + send::GRACE);
-    let asked = ("/v1/request", &body);
-    let outcome: Outcome = send::insist(&shell, &client, asked, Some(patience), Some(&to), |away| away).await?;
+    let outcome: Outcome = match named {
+        false => client.post("/v1/request", &body).await?,
+        true => {
+            let (asked, patience) = (("/v1/request", &body), timeout + send::GRACE);
+            send::insist(&shell, &client, asked, Some(patience), Some(&to), |away| away).await?
+        }
+    };
     match outcome {
+        Outcome::Replied { blob: Some(response), .. } if !shell.json => {
+            blob::write_out(&client, &response.hash).await?;
+            Ok(Verdict::Done)
+        }
         Outcome::Replied { payload, .. } if !shell.json => {
             shell.raw(payload)?;
             Ok(Verdict::Done)

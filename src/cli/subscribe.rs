@@ -1,8 +1,9 @@
 //! `subscribe`: prints publications as they come.
 
+use super::exec::{Question, Response, execute};
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, arguments, offer};
+use super::{Verdict, arguments};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{Done, Missed, Payload, PublicationAnswerBody, Published, Span, SubscribeQuery};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,8 @@ use std::time::Duration;
   m2mesh subscribe 'plant/+/temperature'
   m2mesh subscribe 'plant/#' --count 10 --json
   m2mesh subscribe 'plant/#' --since 10m
-  m2mesh subscribe 'plant/+/alarm' --last 5")]
+  m2mesh subscribe 'plant/+/alarm' --last 5
+  m2mesh subscribe 'tank/+/level' --latest")]
 pub(super) struct Arguments {
     /// The topics, as in MQTT: `+` matches one level, `#` all that follow; the first level names the group and cannot
     /// be a wildcard
@@ -36,6 +38,9 @@ pub(super) struct Arguments {
     /// Print the latest of the earlier publications, this many at most, up to 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     last: Option<u32>,
+    /// While this output is not read, keep only the newest of each topic and publisher
+    #[arg(long)]
+    latest: bool,
 }
 
 /// An event of the subscription.
@@ -47,8 +52,8 @@ enum News {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { filter, count, exec, since, last } = arguments;
-    let query = SubscribeQuery { filter: filter.clone(), since: since.map(Span), last };
+    let Arguments { filter, count, exec, since, last, latest } = arguments;
+    let query = SubscribeQuery { filter: filter.clone(), since: since.map(Span), last, latest };
     let client = shell.client()?;
     let mut events = client.events("/v1/subscribe", &query).await?;
     shell.note(format_args!("listens to {filter}"));
@@ -68,7 +73,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             continue;
         }
         let (topic, from, lost, skipped, payload) = match news {
-            News::Message(Published { topic, from, sent: _, lost, skipped, request: _, payload }) => {
+            News::Message(Published { topic, from, lost, skipped, payload, .. }) => {
                 (topic, from, lost, skipped, Some(payload))
             }
             News::Missed(Missed { topic, from, lost, uncertain, skipped }) => {
@@ -99,8 +104,13 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
 async fn answer(shell: &Shell, client: &Client, exec: &[OsString], published: &Published) -> Result<(), Failure> {
     let (Some(to), Some(request)) = (&published.from, &published.request) else { return Ok(()) };
     let variables = [("M2MESH_FROM", to.as_str()), ("M2MESH_TOPIC", &published.topic), ("M2MESH_MESSAGE_ID", request)];
-    let answer = match offer::execute(exec, &variables, published.payload.clone()).await {
-        Ok(answer) => Payload::new(answer),
+    let answer = match published.payload.clone().into_bytes() {
+        Ok(question) => execute(exec, &variables, Question::Bytes(question), None).await,
+        Err(reason) => Err(reason),
+    };
+    let answer = match answer {
+        Ok(Response::Bytes(answer)) => Payload::new(answer),
+        Ok(Response::Blob(_)) => return Ok(()),
         Err(reason) => {
             shell.note(format_args!("{to} is not answered: {}", super::shell::visible(reason.as_bytes())));
             return Ok(());

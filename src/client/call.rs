@@ -11,8 +11,8 @@
 use super::principal::Right;
 use super::state::{Peer, Status};
 use crate::engine::api::{
-    self, Anycast, BlobCommand, BlobProgress, BlobView, Broadcast, Contact, GroupRequest, InboxRecord, Load, Missed,
-    OfferView, Outcome, Past, Published, Refused, Send, Timing,
+    self, Anycast, Attached, BlobCommand, BlobProgress, BlobView, Broadcast, Contact, GroupRequest, InboxRecord, Load,
+    Missed, OfferView, Outcome, Past, Published, Refused, Send, Timing,
 };
 use crate::engine::view::{IdentityView, LinkView, MailboxView, RouteView, RoutesView};
 use crate::id::{InnerId, Name};
@@ -83,6 +83,8 @@ pub enum Command {
         filter: String,
         /// Which earlier publications to deliver as well.
         past: Past,
+        /// Whether only the newest of each topic and publisher waits for a client that does not take them in time.
+        latest: bool,
     },
     /// Offers a service: [`Reply::Ready`], then a stream of [`Reply::Call`].
     Offer {
@@ -172,7 +174,7 @@ pub enum Command {
 impl Command {
     /// A subscription to future publications only.
     pub fn subscribe(filter: impl Into<String>) -> Self {
-        Self::Subscribe { filter: filter.into(), past: Past::default() }
+        Self::Subscribe { filter: filter.into(), past: Past::default(), latest: false }
     }
 
     /// The command with a timing; the command itself if the timing says nothing.
@@ -207,8 +209,8 @@ impl Command {
             | Self::LiftQuarantine
             | Self::Bulletin { .. }
             | Self::Rotate { .. } => Right::Administer,
-            Self::Blob(BlobCommand::Put { .. } | BlobCommand::Send(_)) => Right::Send,
-            Self::Blob(BlobCommand::Get { .. }) => Right::Receive,
+            Self::Blob(BlobCommand::Put { .. } | BlobCommand::Send(_) | BlobCommand::Request(_)) => Right::Send,
+            Self::Blob(BlobCommand::Get { .. } | BlobCommand::Respond { .. }) => Right::Receive,
             Self::Blob(BlobCommand::Remove { .. }) => Right::Administer,
             Self::Blob(BlobCommand::List)
             | Self::FollowLog
@@ -295,7 +297,7 @@ impl Command {
             Self::Publish { topic, payload, policy, lifetime, confirm, latest } => {
                 api::Command::Publish { topic, payload, policy, lifetime, confirm, latest }
             }
-            Self::Subscribe { filter, past } => api::Command::Subscribe { filter, past },
+            Self::Subscribe { filter, past, latest: _ } => api::Command::Subscribe { filter, past },
             Self::Offer { service, capacity } => api::Command::Offer { service, capacity },
             Self::Respond { call, answer } => api::Command::Respond { call, answer },
             Self::Receive { consumer, live } => api::Command::Receive { consumer, live },
@@ -371,6 +373,15 @@ pub enum Reply {
         /// Time from command to reply.
         latency: Duration,
     },
+    /// The response of a service that is a blob, which is whole here.
+    BlobResponse {
+        /// Who answered.
+        from: Name,
+        /// The response.
+        blob: Attached,
+        /// Time from command to reply.
+        latency: Duration,
+    },
     /// A publication to a topic that the filter matches.
     Published(Published),
     /// Publications to a topic that the filter matches that were missed at the end of a publisher's stream.
@@ -434,6 +445,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Ready => Self::Ready,
             api::Reply::Outcome(outcome) => Self::Outcome(outcome),
             api::Reply::Response { from, payload, latency } => Self::Response { from, payload, latency },
+            api::Reply::BlobResponse { from, blob, latency } => Self::BlobResponse { from, blob, latency },
             api::Reply::Published(published) => Self::Published(published),
             api::Reply::Missed(missed) => Self::Missed(missed),
             api::Reply::Call(call) => Self::Call(call),

@@ -8,6 +8,7 @@
 //! |-|-|-|
 //! | `Inbox`, `Log` | *newest only*: replaces the one that waits | they say how far inbox or log reach |
 //! | `Published`, `Missed`, `Live` | *drop oldest*; the next reply taken says how many | new readings matter more |
+//! | `Published` of a subscription to the latest | *newest only* of each topic and publisher: it takes the place of the one that waits, which counts as dropped; requests stay | the application wants values, not their history |
 //! | `Call` | *refuse*: handed back to the node, which answers the caller | nobody waits in vain |
 //! | all others | kept | a conversation has one or two of them |
 //!
@@ -38,7 +39,9 @@ pub struct Call {
 impl Call {
     /// A call, and the listener that yields its replies.
     pub(super) fn new(command: Command) -> (Self, Listener) {
-        let shared = Arc::new(Shared::default());
+        let latest = matches!(command, Command::Subscribe { latest: true, .. });
+        let state = Mutex::new(State { latest, ..State::default() });
+        let shared = Arc::new(Shared { state, ..Shared::default() });
         (Self { command, replies: Replies { shared: shared.clone() } }, Listener { shared })
     }
 }
@@ -159,12 +162,15 @@ struct State {
     queue: VecDeque<Reply>,
     bytes: usize,
     skipped: u64,
+    /// Whether only the newest publication of each topic and publisher waits.
+    latest: bool,
     listener_gone: bool,
     node_gone: bool,
 }
 
 impl State {
     fn push(&mut self, reply: Reply) -> Result<(), Rejected> {
+        let Some(reply) = self.supersede(reply) else { return Ok(()) };
         match reply {
             Reply::Inbox { .. } | Reply::Log { .. } | Reply::Blob(_) => {
                 let kind = std::mem::discriminant(&reply);
@@ -192,6 +198,29 @@ impl State {
         self.bytes += weight(&reply);
         self.queue.push_back(reply);
         Ok(())
+    }
+
+    /// Puts a publication in the place of the one of its topic and publisher that waits, where only the newest is to. Returns
+    /// the reply if it has taken nobody's place.
+    fn supersede(&mut self, reply: Reply) -> Option<Reply> {
+        let Reply::Published(mut published) = reply else { return Some(reply) };
+        let same = |waiting: &&mut Reply| {
+            matches!(waiting, Reply::Published(before) if before.request.is_none()
+                && (&before.topic, &before.from) == (&published.topic, &published.from))
+        };
+        let before = match self.latest && published.request.is_none() {
+            true => self.queue.iter_mut().find(same),
+            false => None,
+        };
+        let Some(before) = before else { return Some(Reply::Published(published)) };
+        if let Reply::Published(before) = &*before {
+            published.lost += before.lost;
+        }
+        self.bytes -= weight(before);
+        *before = Reply::Published(published);
+        self.bytes += weight(before);
+        self.skipped += 1;
+        None
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -228,7 +257,15 @@ mod tests {
     fn published(text: &str, size: usize) -> Reply {
         let mut payload = text.as_bytes().to_vec();
         payload.resize(size.max(text.len()), b' ');
-        Reply::Published(Published { topic: "a/b".into(), payload, from: None, sent: Unix(0), lost: 0, request: None })
+        Reply::Published(Published {
+            topic: "a/b".into(),
+            payload,
+            from: None,
+            sent: Unix(0),
+            sent_error: None,
+            lost: 0,
+            request: None,
+        })
     }
 
     fn call(number: u64) -> Reply {
@@ -238,7 +275,40 @@ mod tests {
             from: Name::new("a").expect("a name"),
             id: InnerId { stream: StreamId([0; 16]), sequence: number },
             payload: vec![],
+            blob: None,
         })
+    }
+
+    #[test]
+    fn a_subscription_to_the_latest_holds_one_of_each_topic_and_publisher_in_its_place() {
+        let filter = "a/#".to_owned();
+        let (call, mut listener) = Call::new(Command::Subscribe { filter, past: api::Past::default(), latest: true });
+        let value = |topic: &str, from: &str, text: &str, lost| Published {
+            topic: topic.into(),
+            payload: text.into(),
+            from: Name::new(from).ok(),
+            sent: Unix(0),
+            sent_error: None,
+            lost,
+            request: None,
+        };
+        let asked = Some(InnerId { stream: StreamId([0; 16]), sequence: 1 });
+        let all = [
+            value("a/x", "p", "1", 2),
+            value("a/y", "p", "2", 0),
+            value("a/x", "q", "3", 0),
+            value("a/x", "p", "4", 1),
+            Published { request: asked, ..value("a/y", "p", "5", 0) },
+            value("a/y", "p", "6", 0),
+            value("a/x", "p", "7", 0),
+        ];
+        all.into_iter().for_each(|one| call.replies.push(Reply::Published(one)).expect("heard"));
+        let mut taken = Vec::new();
+        while let Some(Some(Heard { reply: Reply::Published(one), skipped })) = listener.next().now_or_never() {
+            taken.push((String::from_utf8(one.payload).expect("text"), one.lost, skipped));
+        }
+        let at = |text: &str, lost, skipped| (text.to_owned(), lost, skipped);
+        assert_eq!(taken, [at("7", 3, 3), at("6", 0, 0), at("3", 0, 0), at("5", 0, 0)]);
     }
 
     /// Invariant 1.

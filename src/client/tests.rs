@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::api::{
-    Anycast, AnycastKind, BlobCommand, BlobSend, Broadcast, GroupRequest, Load, Past, Send, Start, Timing,
+    Anycast, AnycastKind, BlobCommand, BlobRequest, BlobSend, Broadcast, GroupRequest, Load, Past, Send, Start, Timing,
 };
 use crate::id::{BlobHash, InnerId, Name, StreamId};
 use crate::net::emulation::Lab;
@@ -21,6 +21,7 @@ fn commands() -> Vec<(Command, Right)> {
         Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None, latest: None };
     let hash = BlobHash([1; 32]);
     let blob_send = BlobSend { hash, to: to.clone(), name: String::new(), lifetime, id: None };
+    let blob_request = BlobRequest { hash, to: to.clone(), service: None, class, policy: None, lifetime };
     let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
     let publish =
         Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None, latest: false };
@@ -43,7 +44,7 @@ fn commands() -> Vec<(Command, Right)> {
         (publish.clone(), Right::Publish),
         (publish.at(later.clone()), Right::Publish),
         (Command::Send(send).at(later), Right::Send),
-        (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
+        (Command::Subscribe { filter: "a/#".into(), past: Past::default(), latest: false }, Right::Subscribe),
         (Command::Offer { service: "adder".into(), capacity: None }, Right::Receive),
         (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
         (Command::Receive { consumer: String::new(), live: true }, Right::Receive),
@@ -53,6 +54,8 @@ fn commands() -> Vec<(Command, Right)> {
         (Command::Blob(BlobCommand::Put { hash, length: 1, keep: true, shared: false }), Right::Send),
         (Command::Blob(BlobCommand::Get { hash, from: vec![], shared: false, lifetime }), Right::Receive),
         (Command::Blob(BlobCommand::Send(blob_send)), Right::Send),
+        (Command::Blob(BlobCommand::Request(blob_request)), Right::Send),
+        (Command::Blob(BlobCommand::Respond { call: 1, hash }), Right::Receive),
         (Command::Blob(BlobCommand::List), Right::Inspect),
         (Command::Blob(BlobCommand::Remove { hash }), Right::Administer),
         (Command::LiftQuarantine, Right::Administer),
@@ -112,6 +115,8 @@ fn number(command: &Command) -> usize {
         Command::GroupRequest(_) => 33,
         Command::Answer { .. } => 34,
         Command::Mailbox => 35,
+        Command::Blob(BlobCommand::Request(_)) => 36,
+        Command::Blob(BlobCommand::Respond { .. }) => 37,
     }
 }
 
@@ -132,7 +137,7 @@ fn arrived(arriving: &mut Arriving) -> Option<Command> {
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     let commands = commands();
     let numbers: BTreeSet<usize> = commands.iter().map(|(command, _)| number(command)).collect();
-    assert!(numbers.iter().copied().eq(0..36), "one of each, at least: {numbers:?}");
+    assert!(numbers.iter().copied().eq(0..38), "one of each, at least: {numbers:?}");
     for (command, needed) in commands {
         for right in Right::ALL {
             let (door, mut arriving) = Door::new(());

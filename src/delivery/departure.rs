@@ -37,6 +37,8 @@ pub struct Departure<'a> {
     pub now: Now,
     /// By how many microseconds that is wrong at most; `None` if nobody knows.
     pub error: Option<u64>,
+    /// Whether this device only pushes, which its messages say.
+    pub push_only: bool,
 }
 
 impl Departure<'_> {

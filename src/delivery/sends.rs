@@ -413,6 +413,7 @@ mod tests {
                 mail: false,
                 now: NOW,
                 error: None,
+                push_only: false,
             };
             let (mut plain, mut ended) = (Vec::new(), Ended::default());
             let taken = self.sends.take(&self.to, &self.lane, &departure, Vec::new, &mut plain, &mut ended);

@@ -264,8 +264,8 @@ impl<T> Stream<T> {
             encode_into(&Batch { stream, floor, base, sent, ack, reply, messages }, out);
         } else {
             let lifetime = expiry.0.saturating_sub(sent);
-            let error = departure.error;
-            Parcel::put(&Head { stream, floor, base, sent, ack, reply, lifetime, error }, &[], out);
+            let (error, push_only) = (departure.error, departure.push_only);
+            Parcel::put(&Head { stream, floor, base, sent, ack, reply, lifetime, error, push_only }, &[], out);
             for &sequence in taken.iter() {
                 let Some(slot) = self.slot(sequence) else { continue };
                 let earlier = u32::try_from(expiry.0 - slot.expiry.0).unwrap_or(u32::MAX);

@@ -211,8 +211,9 @@ impl<T> Unconfirmed<T> {
         let (sent, base) = (departure.now.unix.0, queue.next);
         queue.next += count as u64;
         let lifetime = expiry.0.saturating_sub(sent);
-        let (stream, error) = (queue.id, departure.error);
-        let head = Head { stream, floor: base, base, sent, ack: Ack::None, reply: Vec::new(), lifetime, error };
+        let (stream, error, push_only) = (queue.id, departure.error, departure.push_only);
+        let (floor, ack, reply) = (base, Ack::None, Vec::new());
+        let head = Head { stream, floor, base, sent, ack, reply, lifetime, error, push_only };
         Parcel::put(&head, &[], out);
         for Waiting { load, submitted, expiry: own, .. } in waiting.drain(..loads) {
             let start = out.len();
@@ -337,6 +338,7 @@ mod tests {
                 mail: false,
                 now,
                 error: None,
+                push_only: false,
             };
             self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;
             let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");

@@ -17,7 +17,7 @@ mod refused;
 
 pub use crate::delivery::held::Start;
 pub use anycast::{Anycast, AnycastKind, Broadcast, GroupRequest, OfferView};
-pub use blobs::{Attached, BlobCommand, BlobProgress, BlobSend, BlobView};
+pub use blobs::{Attached, BlobCommand, BlobProgress, BlobRequest, BlobSend, BlobView};
 pub use inbox::{InboxMessage, InboxRecord};
 pub use mail::MailRecord;
 pub use refused::Refused;
@@ -261,6 +261,15 @@ pub enum Reply {
         /// The time from command to reply.
         latency: Duration,
     },
+    /// A service's response that is a blob, which is whole here.
+    BlobResponse {
+        /// The device that answered.
+        from: Name,
+        /// The response.
+        blob: Attached,
+        /// The time from command to reply.
+        latency: Duration,
+    },
     /// A message to a topic that the subscription's filter matches.
     Published(Published),
     /// Messages of a publisher to a topic that the filter matches are missing, and none comes after them, or it is
@@ -382,6 +391,8 @@ pub struct Published {
     pub from: Option<Name>,
     /// When it was published, by the sender's clock.
     pub sent: Unix,
+    /// By how many microseconds that is wrong at most, as the sender says; `None` if it does not know.
+    pub sent_error: Option<u64>,
     /// The number of messages of its publisher to this topic that this subscription has missed just before it.
     pub lost: u64,
     /// What to name in an [answer](Command::Answer), if it is a request.
@@ -430,8 +441,10 @@ pub struct Call {
     pub from: Name,
     /// The lasting identity of the call's message: a repeated call has the same.
     pub id: InnerId,
-    /// The payload.
+    /// The payload; empty if it is a blob.
     pub payload: Vec<u8>,
+    /// The blob that the question consists of, which is whole here.
+    pub blob: Option<Box<Attached>>,
 }
 
 /// A device that this device can address.

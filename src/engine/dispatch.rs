@@ -20,6 +20,7 @@ mod rotation;
 use super::Engine;
 use super::api::{Command, Reply, Timing, Token};
 use super::exchange::Input;
+use super::messages::push_only;
 use super::neighbours::allowances::Asked;
 use crate::counter::Counter;
 use crate::id::LinkId;
@@ -98,6 +99,9 @@ impl Engine {
     }
 
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
+        if let Some(refused) = push_only::refused(&command).filter(|_| self.core.settings.push_only) {
+            return self.core.finish(token, Reply::Refused(refused));
+        }
         match command {
             sends @ (Command::Send(_)
             | Command::SendLoad(_)

@@ -123,7 +123,7 @@ impl Engine {
         if self.core.membership.contacts().get(to).is_none() && to != self.core.membership.name() {
             return self.messages.refuse_unknown(&mut self.core, token, to);
         }
-        if self.messages.refuse_revoked(&mut self.core, token, to) {
+        if self.messages.refuse_contact(&mut self.core, token, to) {
             return;
         }
         let asked = Asked { policy, class: Class::Telemetry, service: None, wait: None };

@@ -26,6 +26,8 @@ pub struct Settings {
     pub log: event_log::Config,
     /// Whether the node forwards for others, as a router; otherwise it is a leaf.
     pub forwarding: bool,
+    /// Whether the device only pushes: it sends, and takes nothing.
+    pub push_only: bool,
     /// The area that the node is in.
     pub area: u32,
     /// Whether the processor has instructions for AES: sessions are then sealed with it if both ends say so.
@@ -57,6 +59,7 @@ impl Default for Settings {
         Self {
             log: event_log::Config::default(),
             forwarding: true,
+            push_only: false,
             area: 0,
             aes: false,
             bearers: Vec::new(),

@@ -1,20 +1,20 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage,
-    InboxQuery, Lab, LinkView, LogPage, LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody,
-    RouteQuery, RouteView, RoutesView, SendBody, Status, timing,
+    BulletinBody, BulletinTaken, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab,
+    LinkView, LogPage, LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RouteQuery, RouteView, RoutesView,
+    SendBody, Status, timing,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, blobs, groups, identity, mailbox, offers, openapi, pages, serve, stream};
+use super::{Context, asked, blobs, calls, groups, identity, mailbox, offers, openapi, pages, serve, stream};
 use crate::client::{AskError, Command, Reading, Reply};
 use crate::engine::api::{Anycast, AnycastKind, Broadcast, Refused, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
 use crate::identity::kdf::sha256;
 use crate::metrics::{CONTENT_TYPE as EXPOSITION, expose};
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
 use axum::response::IntoResponse;
@@ -29,7 +29,7 @@ where
     vec![
         (Method::POST, "/v1/send", post(send::<R>)),
         (Method::POST, "/v1/send-lines", post(stream::send_lines::<R>)),
-        (Method::POST, "/v1/request", post(request::<R>)),
+        (Method::POST, "/v1/request", post(calls::request::<R>)),
         (Method::POST, "/v1/publish", post(publish::<R>)),
         (Method::POST, "/v1/publish-lines", post(stream::publish_lines::<R>)),
         (Method::GET, "/v1/subscribe", get(stream::subscribe::<R>)),
@@ -37,7 +37,7 @@ where
         (Method::POST, "/v1/answers", post(groups::answer_publication::<R>)),
         (Method::GET, "/v1/services/{service}", get(offers::offers::<R>)),
         (Method::GET, "/v1/offers/{service}", get(stream::offer::<R>)),
-        (Method::POST, "/v1/calls/{id}", post(answer::<R>)),
+        (Method::POST, "/v1/calls/{id}", post(calls::answer::<R>)),
         (Method::GET, "/v1/inbox", get(inbox::<R>)),
         (Method::GET, "/v1/inbox/follow", get(stream::follow_inbox::<R>)),
         (Method::POST, "/v1/inbox/consumers", post(make_consumer::<R>)),
@@ -117,36 +117,6 @@ pub(super) async fn send<R>(
     outcome(context.caller.ask(command.at(timing(not_before, spread, wait))).await.map_err(broken)?).map(Json)
 }
 
-/// Calls a service of a device and waits for the response.
-#[utoipa::path(post, path = "/v1/request", request_body = RequestBody, responses(
-    (status = 200, description = "The response, or how it ended without", body = Outcome),
-    (status = "default", description = "It was not accepted", body = ErrorBody),
-))]
-pub(super) async fn request<R>(
-    State(context): State<Context<R>>,
-    body: Result<Json<RequestBody>, JsonRejection>,
-) -> Result<Json<Outcome>, ApiError> {
-    let Json(body) = body?;
-    let RequestBody { to, service, payload, payload_base64, class, policy, timeout, repeat, .. } = body;
-    let RequestBody { not_before, spread, wait, id, .. } = body;
-    let (payload, class, lifetime) = (bytes(payload, payload_base64)?, class.into(), timeout.0);
-    let id = id.as_deref().map(send_id).transpose()?;
-    let command = match to.strip_prefix(ANY) {
-        Some(_) if service.is_some() => return Err(ApiError::Request(format!("{to} names the service already"))),
-        Some(any) => {
-            let (service, kind) = (any.to_owned(), AnycastKind::Request { repeat, id });
-            Command::Anycast(Anycast { service, payload, class, policy, lifetime, kind })
-        }
-        None if repeat => return Err(ApiError::Request("`repeat` is for requests to any:SERVICE".into())),
-        None => {
-            let (to, ack) = (name(&to)?, Default::default());
-            let send = Send { to, payload, ack, class, policy, lifetime, id, latest: None };
-            Command::Request { send, service }
-        }
-    };
-    outcome(context.caller.ask(command.at(timing(not_before, spread, wait))).await.map_err(broken)?).map(Json)
-}
-
 /// Publishes one message to everybody who subscribes to a topic.
 #[utoipa::path(post, path = "/v1/publish", request_body = PublishBody, responses(
     (status = 200, description = "To how many neighbours it went, or how many devices have confirmed it", body = Outcome),
@@ -162,29 +132,6 @@ pub(super) async fn publish<R>(
     let command = Command::Publish { topic, payload, policy, lifetime, confirm, latest };
     let command = command.at(timing(not_before, spread, None));
     outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
-}
-
-/// Answers a call to a service offered here, once.
-#[utoipa::path(post, path = "/v1/calls/{id}", request_body = AnswerBody,
-    params(("id" = u64, Path, description = "The call's number")),
-    responses(
-        (status = 200, description = "Taken", body = Done),
-        (status = "default", description = "It was not accepted", body = ErrorBody),
-    ))]
-pub(super) async fn answer<R>(
-    State(context): State<Context<R>>,
-    call: Result<Path<u64>, PathRejection>,
-    body: Result<Json<AnswerBody>, JsonRejection>,
-) -> Result<Json<Done>, ApiError> {
-    let (Path(call), Json(AnswerBody { failure, payload, payload_base64 })) = (call?, body?);
-    let answer = match failure {
-        Some(_) if payload.is_some() || payload_base64.is_some() => {
-            return Err(ApiError::Request("give either a payload or a failure, not both".into()));
-        }
-        Some(reason) => Err(reason),
-        None => Ok(bytes(payload, payload_base64)?),
-    };
-    done(context.caller.ask(Command::Respond { call, answer }).await?)
 }
 
 /// Returns a page of the inbox.
@@ -428,7 +375,7 @@ pub(super) async fn set_lab<R>(
 }
 
 /// Converts an error of a request that ends in an outcome.
-fn broken(error: AskError) -> ApiError {
+pub(super) fn broken(error: AskError) -> ApiError {
     ApiError::from(error).break_off()
 }
 
@@ -447,6 +394,13 @@ pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
             from: from.to_string(),
             latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             payload: Payload::new(payload),
+            blob: None,
+        }),
+        Reply::BlobResponse { from, blob, latency } => Ok(Outcome::Replied {
+            from: from.to_string(),
+            latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            payload: Payload::default(),
+            blob: Some(blob.into()),
         }),
         _ => Err(ApiError::Unexpected),
     }
@@ -478,12 +432,12 @@ pub(super) fn name(text: &str) -> Result<Name, ApiError> {
     })
 }
 
-fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<u8>, ApiError> {
+pub(super) fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<u8>, ApiError> {
     Payload { payload, payload_base64 }.into_bytes().map_err(ApiError::Request)
 }
 
 /// What a destination begins with that is any device that offers a service.
-const ANY: &str = "any:";
+pub(super) const ANY: &str = "any:";
 /// The destination that is all devices.
 const ALL: &str = "all";
 

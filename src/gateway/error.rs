@@ -91,6 +91,8 @@ impl ApiError {
                 | Refused::Blob(_)
                 | Refused::Oneself(_)
                 | Refused::AtOnce(_)
+                | Refused::Pusher(_)
+                | Refused::PushOnly(_)
                 | Refused::Latest,
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
@@ -111,6 +113,12 @@ impl ApiError {
             }
             Self::Refused(Refused::Revoked(_)) => {
                 "what it has sent before is in the inbox; if it is to come back, invite it anew with `m2mesh realm invite`"
+            }
+            Self::Refused(Refused::Pusher(_)) => {
+                "where it is to take messages, remove `push_only` from its config.toml and start it again"
+            }
+            Self::Refused(Refused::PushOnly(_)) => {
+                "use another device for that, or remove `push_only` and start the node again"
             }
             Self::Refused(Refused::Bulletin(_)) => {
                 "take the file that `m2mesh realm bulletin DIR` writes for the realm of this node"

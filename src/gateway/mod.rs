@@ -37,6 +37,7 @@
 pub mod api;
 mod asked;
 pub mod blobs;
+mod calls;
 pub mod client;
 pub mod dto;
 pub mod error;

@@ -1,6 +1,6 @@
 //! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
-use super::{api, blobs, dto, error, groups, identity, mailbox, offers, stream};
+use super::{api, blobs, calls, dto, error, groups, identity, mailbox, offers, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -18,7 +18,7 @@ use utoipa::OpenApi;
     paths(
         api::send,
         stream::send_lines,
-        api::request,
+        calls::request,
         api::publish,
         stream::publish_lines,
         stream::subscribe,
@@ -26,7 +26,7 @@ use utoipa::OpenApi;
         offers::offers,
         groups::ask_group,
         groups::answer_publication,
-        api::answer,
+        calls::answer,
         api::inbox,
         stream::follow_inbox,
         api::make_consumer,

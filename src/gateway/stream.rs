@@ -113,9 +113,9 @@ pub(super) async fn subscribe<R>(
     State(mut context): State<Context<R>>,
     query: Result<Query<SubscribeQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(SubscribeQuery { filter, since, last }) = query?;
+    let Query(SubscribeQuery { filter, since, last, latest }) = query?;
     let past = Past { since: since.map(|since| since.0), last };
-    let listener = stand(context.caller.start(Command::Subscribe { filter, past }).await?).await?;
+    let listener = stand(context.caller.start(Command::Subscribe { filter, past, latest }).await?).await?;
     Ok(events(
         context,
         listener.map(|Heard { reply, skipped }| match reply {

@@ -33,8 +33,8 @@ use crate::wire::contact::ContactCard;
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
 use crate::wire::enrol_relay::{CONTEXT as PIECE_CONTEXT, EnrolAnswer, PIECE};
 use crate::wire::enrolment::{
-    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, Refusal,
-    Request, SignedRequest,
+    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, Refusal, Request,
+    SignedRequest,
 };
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use crate::wire::{codec::decode_within, decode, encode};

@@ -26,10 +26,26 @@ impl Blobs {
     /// # Errors
     /// Fails if it cannot be read, is too long, finds no room, or the node has stopped.
     pub async fn put(&self, read: impl Read + Send + 'static, shared: bool) -> Result<BlobHash, CallError> {
+        self.hand_in(read, true, shared).await
+    }
+
+    /// Hands a blob in: to `keep`, or for as long as it is sent and its room is not needed.
+    pub(super) async fn hand_in(
+        &self,
+        read: impl Read + Send + 'static,
+        keep: bool,
+        shared: bool,
+    ) -> Result<BlobHash, CallError> {
         let disk = self.disk(Filing::In)?;
         let (hash, length) = work(move || copy(&disk, read)).await?;
-        self.ask(BlobCommand::Put { hash, length, keep: true, shared }).await?;
+        self.ask(BlobCommand::Put { hash, length, keep, shared }).await?;
         Ok(hash)
+    }
+
+    /// Reads the whole blob that a response consists of.
+    pub(super) async fn response(&self, hash: BlobHash) -> Result<Vec<u8>, CallError> {
+        let disk = self.disk(Filing::Out)?;
+        work(move || disk.download(hash)?.rest()).await
     }
 
     /// Sends a blob of this node to a device's inbox, and waits for its outcome.

@@ -19,7 +19,8 @@ use crate::client::{
     self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
 use crate::engine::api::{
-    Anycast, AnycastKind, Broadcast, Call, Contact, Missed, Outcome, Past, Published, Refused, Send,
+    Anycast, AnycastKind, BlobCommand, BlobRequest, Broadcast, Call, Contact, Missed, Outcome, Past, Published,
+    Refused, Send,
 };
 use crate::engine::view::{IdentityView, LinkView, MailboxView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
@@ -28,10 +29,11 @@ use crate::id::Name;
 use crate::identity::anonymity::Anonymity;
 use crate::keystore::Keyring;
 use crate::store::SledReader;
-use crate::wire::batch::Ack;
+use crate::wire::batch::{Ack, MAX_PAYLOAD};
 use crate::wire::data::Class;
 use futures::lock::Mutex;
 use futures::{Stream, StreamExt};
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -196,7 +198,7 @@ impl Node {
     }
 
     /// Calls a service of a device and returns its response. `service` may be `None` where the device offers exactly
-    /// one.
+    /// one. A request or response of more than 60 KiB travels as a blob.
     ///
     /// # Errors
     /// A call that ends without a response fails with [`CallError::Unanswered`]; others as for [`Self::send`].
@@ -208,10 +210,19 @@ impl Node {
         timeout: Duration,
     ) -> Result<Vec<u8>, CallError> {
         let Message { send, .. } = Message::new(to, payload).deadline(timeout);
-        let command = Command::Request { send, service: service.map(str::to_owned) };
+        let service = service.map(str::to_owned);
+        let command = match send.payload.len() > MAX_PAYLOAD {
+            false => Command::Request { send, service },
+            true => {
+                let Send { to, payload, class, policy, lifetime, .. } = send;
+                let hash = self.blobs().hand_in(Cursor::new(payload), false, false).await?;
+                Command::Blob(BlobCommand::Request(BlobRequest { hash, to, service, class, policy, lifetime }))
+            }
+        };
         let mut listener = self.start(command).await?;
         match hear(&mut listener).await? {
             Reply::Response { payload, .. } => Ok(payload),
+            Reply::BlobResponse { blob, .. } => self.blobs().response(blob.hash).await,
             Reply::Outcome(outcome) => Err(CallError::Unanswered(outcome)),
             _ => Err(CallError::Stopped),
         }
@@ -261,6 +272,7 @@ impl Node {
         let mut listener = self.start(Command::Anycast(anycast)).await?;
         match hear(&mut listener).await? {
             Reply::Response { from, payload, .. } => Ok((from, payload)),
+            Reply::BlobResponse { from, blob, .. } => Ok((from, self.blobs().response(blob.hash).await?)),
             Reply::Outcome(outcome) => Err(CallError::Unanswered(outcome)),
             _ => Err(CallError::Stopped),
         }
@@ -273,9 +285,28 @@ impl Node {
         Ok(ServiceCalls(stand(self.start(command).await?).await?))
     }
 
-    /// Answers a call with a response (`Ok`), or with the reason why there is none (`Err`).
+    /// The question of a call, read as a whole if it is a blob.
+    ///
+    /// # Errors
+    /// Fails if it cannot be read.
+    pub async fn question(&self, call: &Call) -> Result<Vec<u8>, CallError> {
+        match &call.blob {
+            Some(blob) => self.blobs().response(blob.hash).await,
+            None => Ok(call.payload.clone()),
+        }
+    }
+
+    /// Answers a call with a response (`Ok`), or with the reason why there is none (`Err`). A response of more than 60 KiB
+    /// travels as a blob.
     pub async fn respond(&self, call: &Call, answer: Result<Vec<u8>, String>) -> Result<(), CallError> {
-        let command = Command::Respond { call: call.call, answer };
+        let call = call.call;
+        let command = match answer {
+            Ok(response) if response.len() > MAX_PAYLOAD => {
+                let hash = self.blobs().hand_in(Cursor::new(response), false, false).await?;
+                Command::Blob(BlobCommand::Respond { call, hash })
+            }
+            answer => Command::Respond { call, answer },
+        };
         let mut listener = self.start(command).await?;
         hear(&mut listener).await.map(drop)
     }
@@ -295,7 +326,14 @@ impl Node {
     /// Subscribes as [`Self::subscribe`] does, and also delivers earlier publications that have not expired and are
     /// still kept within reach.
     pub async fn subscribe_from(&self, filter: &str, past: Past) -> Result<Publications, CallError> {
-        let command = Command::Subscribe { filter: filter.to_owned(), past };
+        let command = Command::Subscribe { filter: filter.to_owned(), past, latest: false };
+        Ok(Publications(stand(self.start(command).await?).await?))
+    }
+
+    /// Subscribes as [`Self::subscribe`] does, for a program that wants values and not their history: while it does not take
+    /// them, only the newest of each topic and publisher waits.
+    pub async fn subscribe_latest(&self, filter: &str) -> Result<Publications, CallError> {
+        let command = Command::Subscribe { filter: filter.to_owned(), past: Past::default(), latest: true };
         Ok(Publications(stand(self.start(command).await?).await?))
     }
 

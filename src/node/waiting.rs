@@ -44,10 +44,10 @@ impl Waiting {
 
     /// Takes an output that waits for the commit [`Self::commit_for`] it. Returns the output if there is no room for
     /// its bytes.
-    pub(super) fn push(&mut self, after: Lsn, held: Held) -> Result<(), Held> {
+    pub(super) fn push(&mut self, after: Lsn, held: Held) -> Result<(), Box<Held>> {
         let bytes = held.published().unwrap_or(0);
         if bytes > 0 && self.published + bytes > MAX_PUBLISHED {
-            return Err(held);
+            return Err(Box::new(held));
         }
         self.published += bytes;
         self.came += 1;

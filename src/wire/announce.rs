@@ -35,6 +35,9 @@ pub struct Announce {
     /// Milliseconds by which its clock was set forward, in all, since the hello of this connection.
     #[serde(default, skip_serializing_if = "is_unmoved")]
     pub set_forward: i64,
+    /// Whether it only pushes: it takes nothing, and is not to be looked for when it has gone.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub push_only: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

@@ -96,4 +96,8 @@ pub enum Purpose {
     /// A request was handed to a service which will not answer it: nobody knows how far it came. The payload gives the
     /// reason, as text.
     Interrupted,
+    /// A request whose question is a blob of its sender's; the payload is a [`Reference`](super::blob::Reference).
+    BlobRequest,
+    /// A service's reply that is a blob of its sender's; the payload is a [`Reference`](super::blob::Reference).
+    BlobReply,
 }

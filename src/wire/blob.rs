@@ -71,6 +71,35 @@ pub struct ChunkHead {
     pub proof: Vec<u8>,
 }
 
+/// What a request or a response is that consists of a blob of the device that says it: the payload of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The blob.
+    pub hash: BlobHash,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+impl Reference {
+    /// Bytes of it.
+    pub const LEN: usize = BlobHash::LEN + 8;
+
+    /// Its bytes: the hash, and the length in 64 bits, big endian.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..BlobHash::LEN].copy_from_slice(self.hash.as_bytes());
+        bytes[BlobHash::LEN..].copy_from_slice(&self.length.to_be_bytes());
+        bytes
+    }
+
+    /// Reads it; `None` if it is none, or names a blob that is longer than any may be.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (hash, length) = bytes.split_at_checked(BlobHash::LEN)?;
+        let length = u64::from_be_bytes(length.try_into().ok()?);
+        Some(Self { hash: BlobHash::from_slice(hash)?, length }).filter(|of| of.length <= MAX_LENGTH)
+    }
+}
+
 /// Offers a blob that is sent to the receiver; repeated until the sender is told that the receiver has it, or the time is
 /// over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +116,9 @@ pub struct Offer {
     pub sent: u64,
     /// Until when it is of use: the sender's clock, in unix microseconds.
     pub expiry: u64,
+    /// By how many microseconds `sent` is wrong at most, as far as the sender knows; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u64>,
 }
 
 /// What has become of an offer.
@@ -117,6 +149,8 @@ pub enum State {
     NotStored,
     /// What came is not the blob.
     Damaged,
+    /// The receiver only pushes: it takes nothing.
+    PushOnly,
 }
 
 /// What is said, with its parts borrowed from the plaintext.
@@ -217,7 +251,15 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard() {
-        let offer = Offer { id: OfferId([1; 16]), hash: HASH, length: 9, name: "a.bin".into(), sent: 1, expiry: 2 };
+        let offer = Offer {
+            id: OfferId([1; 16]),
+            hash: HASH,
+            length: 9,
+            name: "a.bin".into(),
+            sent: 1,
+            expiry: 2,
+            error: Some(3),
+        };
         let all = [
             Said::Ask(Ask { hash: HASH }),
             Said::Holds(Holds { hash: HASH, length: None }),
@@ -237,12 +279,21 @@ mod tests {
         assert!(Said::parse(&[]).is_err() && Said::parse(&[6]).is_err());
     }
 
+    #[test]
+    fn a_reference_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let reference = Reference { hash: HASH, length: MAX_LENGTH };
+        let bytes = reference.to_bytes();
+        assert_eq!(Reference::parse(&bytes), Some(reference));
+        assert_eq!(Reference::parse(&Reference { hash: HASH, length: MAX_LENGTH + 1 }.to_bytes()), None);
+        assert!(Reference::parse(&bytes[1..]).is_none() && Reference::parse(&[&bytes[..], &[0]].concat()).is_none());
+    }
+
     /// Invariant 1.
     #[test]
     fn what_is_beyond_its_bound_is_refused() {
         let long = vec![0; CHUNK + 1];
         let name = "x".repeat(MAX_NAME + 1);
-        let offer = Offer { id: OfferId([1; 16]), hash: HASH, length: 9, name, sent: 1, expiry: 2 };
+        let offer = Offer { id: OfferId([1; 16]), hash: HASH, length: 9, name, sent: 1, expiry: 2, error: None };
         let cut = ChunkHead { proof: vec![1; 33], ..head(0) };
         let bad = [
             Said::Chunk(head(1), &long),

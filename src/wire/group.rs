@@ -77,6 +77,9 @@ pub struct GroupBatch<'a> {
     /// Of a batch that ends the stream: whether the stream may go on behind it in this epoch.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub rests: bool,
+    /// By how many microseconds the sender's clock is wrong at most, as far as the sender knows; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u64>,
 }
 
 /// One message to a topic.

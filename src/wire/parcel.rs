@@ -43,6 +43,9 @@ pub struct Head {
     /// By how many microseconds the sender's clock is wrong at most, as far as the sender knows; absent if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<u64>,
+    /// Whether the sender only pushes: it takes nothing.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub push_only: bool,
 }
 
 /// A parcel as received.
@@ -154,7 +157,7 @@ mod tests {
     fn head() -> Head {
         let stream = StreamId([1; 16]);
         let reply = vec![Handle([2; 16])];
-        Head { stream, floor: 1, base: 7, sent: 5, ack: Ack::End, reply, lifetime: 9, error: Some(4) }
+        Head { stream, floor: 1, base: 7, sent: 5, ack: Ack::End, reply, lifetime: 9, error: Some(4), push_only: false }
     }
 
     proptest! {

@@ -48,6 +48,8 @@ pub enum Verdict {
     Forbidden,
     /// The receiver's disk cannot take the message.
     NotStored,
+    /// The receiver only pushes: it takes nothing.
+    PushOnly,
 }
 
 /// The answer that a session is unknown: the sender opens a new one and sends again. It is signed, so that nobody else

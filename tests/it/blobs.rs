@@ -1,8 +1,10 @@
 //! Large payloads between real processes: through kills of either end, in files of the user's own.
 
-use crate::support::processes::{ANYWHERE, Place, Running, end, output};
+use crate::support::processes::{ANYWHERE, Place, Process, Running, end, output};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Bytes that differ from chunk to chunk and do not compress.
@@ -49,7 +51,7 @@ fn a_large_payload_arrives_once_through_kills_of_both_ends() {
     place.done(&["send", "meter", "hello", "--dir", "plant"]);
     let send = ["blob", "send", "meter", "@map.tiles", "--deadline", "10m", "--json", "--dir", "plant"];
     let mut sending = place.command(&send);
-    let sending = sending.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let sending = sending.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let sending = sending.expect("it starts");
     wait_for_part(&place.at("meter"));
     meter.kill();
@@ -103,4 +105,43 @@ fn a_blob_is_put_got_listed_and_removed() {
     place.done(&["send", "meter", "@map.tiles", "--dir", "plant"]);
     let raw = output(place.command(&["receive", "--count", "1", "--raw", "--dir", "meter"]));
     assert_eq!(raw.stdout, blob);
+}
+
+/// Starts an offer of `plant`, and waits until it stands.
+fn offer(place: &Place, arguments: &[&str]) -> Process {
+    let mut command = place.command(&[&["offer", "--dir", "plant"], arguments].concat());
+    let mut process = Process(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"));
+    let mut lines = BufReader::new(process.0.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("offers")), "the offer ended");
+    std::thread::spawn(move || lines.for_each(drop));
+    process
+}
+
+#[test]
+fn long_questions_and_answers_go_through_programs() {
+    let place = Place::new();
+    place.done(&["realm", "init", "plant", "--name", "gateway"]);
+    let _gateway = run(&place, "plant", ANYWHERE);
+    let ticket = place.done(&["realm", "invite", "plant", "--name", "meter"]);
+    place.done(&["join", &ticket, "--dir", "meter"]);
+    let _meter = run(&place, "meter", ANYWHERE);
+    let question = bytes(1_500_000);
+    std::fs::write(place.at("question"), &question).expect("a file");
+    let ask = |service: &str, payload: &str| {
+        let arguments = ["request", service, payload, "--timeout", "60s", "--dir", "meter"];
+        let output = output(place.command(&arguments));
+        assert!(output.status.success(), "{service}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let offers = [
+        offer(&place, &["copy", "--exec", "cat"]),
+        offer(&place, &["same", "--echo"]),
+        offer(&place, &["size", "--exec", "wc", "-c"]),
+        offer(&place, &["long", "--exec", "head", "-c", "200000", "/dev/zero"]),
+    ];
+    assert!(ask("gateway/copy", "@question") == question, "through a program");
+    assert!(ask("gateway/same", "@question") == question, "as it came");
+    assert_eq!(String::from_utf8_lossy(&ask("gateway/size", "@question")).trim(), "1500000");
+    assert_eq!(ask("gateway/long", "short"), vec![0; 200_000]);
+    drop(offers);
 }

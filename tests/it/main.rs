@@ -16,6 +16,7 @@ mod net_bearers;
 mod net_hostile;
 mod net_loopback;
 mod openapi_client;
+mod push_only;
 mod readme;
 mod serial;
 mod support;

@@ -181,6 +181,7 @@ impl Life {
         };
         let Send { to, payload, class, policy, lifetime, .. } = send;
         let body = RequestBody {
+            blob: None,
             not_before: None,
             spread: None,
             wait: None,
@@ -250,7 +251,7 @@ impl Listener {
         let inbox = self.client.events("/v1/inbox/follow", &InboxFollowQuery::default()).await?;
         let mut subscriptions = Vec::new();
         for (number, topic) in &listening.topics {
-            let query = SubscribeQuery { filter: topic.clone(), since: None, last: None };
+            let query = SubscribeQuery { filter: topic.clone(), since: None, last: None, latest: false };
             let heard = self.client.events("/v1/subscribe", &query).await?;
             subscriptions.push(self.hear(self.ledger.handle_subscribed(self.device, *number), heard));
         }
@@ -310,7 +311,7 @@ impl Listener {
         while let Some(ServiceCall { call, payload, .. }) = calls.next().await? {
             self.ledger.handle_received(self.device, &bytes(payload.clone()), 0);
             let Payload { payload, payload_base64 } = payload;
-            let body = AnswerBody { failure: None, payload, payload_base64 };
+            let body = AnswerBody { payload, payload_base64, ..AnswerBody::default() };
             match self.client.post::<Done>(&format!("/v1/calls/{call}"), &body).await {
                 // The caller has given up.
                 Ok(Done {}) | Err(ClientError::Api(_)) => {}

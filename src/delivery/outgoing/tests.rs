@@ -76,6 +76,7 @@ impl Bench {
             mail: false,
             now,
             error: None,
+            push_only: false,
         };
         let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
         if taken.is_none() {
@@ -199,6 +200,7 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
         mail: false,
         now: at(0),
         error: None,
+        push_only: false,
     };
     bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
     let batch: crate::wire::batch::Batch<'_> = crate::wire::decode(&plain[1..]).expect("a batch");

@@ -1,6 +1,7 @@
 //! What the application asks about blobs, and what it is told.
 
 use crate::id::{BlobHash, Name, SendId};
+use crate::wire::data::Class;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,16 @@ pub enum BlobCommand {
     /// Sends a blob of this node to a device's inbox. Stream of [`Reply::Blob`](super::Reply::Blob), and of how much of it the
     /// receiver has; ends with [`Reply::Outcome`](super::Reply::Outcome).
     Send(BlobSend),
+    /// Sends a request whose question is a blob of this node to a service of a device. Ends as
+    /// [`Command::Request`](super::Command::Request) does.
+    Request(BlobRequest),
+    /// Answers a call of an offered service with a blob of this node. Ends with [`Reply::Ready`](super::Reply::Ready).
+    Respond {
+        /// The call's number.
+        call: u64,
+        /// The blob, which is here and whole.
+        hash: BlobHash,
+    },
     /// Asks for the blobs that are here. Ends with [`Reply::Blobs`](super::Reply::Blobs).
     List,
     /// Removes a blob. Ends with [`Reply::Ready`](super::Reply::Ready).
@@ -55,6 +66,23 @@ pub struct BlobSend {
     pub lifetime: Duration,
     /// The application's name for this message, as for a [`Send`](super::Send).
     pub id: Option<SendId>,
+}
+
+/// A request to a service whose question is a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobRequest {
+    /// The blob, which is here and whole.
+    pub hash: BlobHash,
+    /// The device.
+    pub to: Name,
+    /// The service; `None` if the device offers exactly one.
+    pub service: Option<String>,
+    /// The traffic class of the messages; blobs are least urgent.
+    pub class: Class,
+    /// The name of the messages' policy; `None` for the one that the settings choose.
+    pub policy: Option<String>,
+    /// The lifetime, after which the response is of no use.
+    pub lifetime: Duration,
 }
 
 /// How far a transfer is.
@@ -91,7 +119,7 @@ pub struct BlobView {
     pub from: Option<Name>,
 }
 
-/// The blob that a message of the inbox consists of.
+/// The blob that a message of the inbox, a question or a response consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// The blob.

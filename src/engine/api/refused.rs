@@ -17,6 +17,12 @@ pub enum Refused {
     /// The operator has cut the contact off.
     #[error("{0} has been revoked: the operator has cut it off from the realm")]
     Revoked(Name),
+    /// The contact only pushes, as it has said itself.
+    #[error("{0} only pushes: it takes nothing from others")]
+    Pusher(Name),
+    /// This device only pushes.
+    #[error("this device only pushes (`push_only` in config.toml): {0}")]
+    PushOnly(&'static str),
     /// Not a bulletin that this device takes.
     #[error("{0}")]
     Bulletin(String),

@@ -173,7 +173,16 @@ impl Groups {
         let mut id = [0; StreamId::LEN];
         core.rng.fill_bytes(&mut id);
         let (id, began) = (ordinals::mark(id, ordinal, continues), core.now.unix);
-        OutStream { sender, id, began, next: 1, sealed: None, send_policy: Arc::default(), topics: BTreeMap::new(), rests: false }
+        OutStream {
+            sender,
+            id,
+            began,
+            next: 1,
+            sealed: None,
+            send_policy: Arc::default(),
+            topics: BTreeMap::new(),
+            rests: false,
+        }
     }
 
     /// Ends the streams of an epoch that is over.
@@ -303,6 +312,7 @@ impl Groups {
             pause,
             asks: false,
             rests,
+            error: None,
         };
         out.next += 1;
         let (send_policy, of) = (out.send_policy.clone(), (&out.sender.tag(), out.sender.segment()));

@@ -87,7 +87,7 @@ impl Groups {
     /// Hands a subscription the messages of a frame that other subscribers here have heard already.
     fn hand_past(&mut self, core: &mut Core, token: Token, frame: &Received, batch: &GroupBatch<'_>) {
         for message in &batch.messages {
-            let published = frame.published(message);
+            let published = frame.published(message, batch.error);
             let fits = |filter: &str| topic::matches(filter, message.topic);
             if self.multicast.subscription(token).is_some_and(|one| one.from <= frame.came && fits(&one.filter)) {
                 self.hand_to(core, token, published, frame.came, Lsn(0));

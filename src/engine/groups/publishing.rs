@@ -188,6 +188,7 @@ impl Groups {
                 payload: publication.payload.clone(),
                 from: Some(from.clone()),
                 sent: now.unix,
+                sent_error: core.clock_error(),
                 lost: 0,
                 request: None,
             };
@@ -384,7 +385,9 @@ impl Groups {
         });
         let (messages, pause) = (messages.collect(), out.pause(core.now.time));
         let asks = publications.first().is_some_and(|first| first.confirm.is_some());
-        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks, rests: false };
+        let (began, error) = (out.began.0, core.clock_error());
+        let batch =
+            GroupBatch { stream: out.id, first, began, ends: false, messages, pause, asks, rests: false, error };
         out.next += batch.messages.len() as u64;
         let until = publications.iter().map(|publication| publication.deadline).min();
         let deadline = until.unwrap_or(core.now.time);

@@ -67,12 +67,13 @@ pub(in crate::engine) struct Received {
 
 impl Received {
     /// Returns a message of the frame as the application gets it.
-    pub(in crate::engine) fn published(&self, message: &GroupMessage<'_>) -> Published {
+    pub(in crate::engine) fn published(&self, message: &GroupMessage<'_>, error: Option<u64>) -> Published {
         Published {
             topic: message.topic.to_owned(),
             payload: message.payload.to_vec(),
             from: self.from.clone(),
             sent: self.sent,
+            sent_error: error,
             lost: 0,
             request: None,
         }
@@ -448,7 +449,7 @@ impl Groups {
             }
             let number = batch.first.saturating_add(at as u64);
             let request = message.request.then(|| inner(key.1, number));
-            let published = Published { request, ..frame.published(message) };
+            let published = Published { request, ..frame.published(message, batch.error) };
             let heard = self.hand_to_subscribers(core, &published, frame.came, |since| gap(since).lost, passed.after);
             if heard {
                 run = Some(run.map_or((at, 1), |(first, count)| (first, count + 1)));

@@ -17,7 +17,10 @@ use std::borrow::Cow;
 impl Messages {
     /// Puts a broadcast into the inbox.
     pub(in crate::engine) fn take_broadcast(&mut self, core: &mut Core, published: Published) {
-        let Published { payload, from: Some(from), sent, .. } = published else { return };
+        let Published { payload, from: Some(from), sent, sent_error, .. } = published else { return };
+        if core.settings.push_only {
+            return core.count(Counter::PushOnlyTurnedDown, 1);
+        }
         let mut records = Vec::new();
         put_record(&mut records, 0, &payload);
         if self.inbox.is_full(&from, 1, records.len()) {
@@ -34,7 +37,7 @@ impl Messages {
             received: core.now.unix,
             records: Cow::Owned(records),
             blob: None,
-            sent_error: None,
+            sent_error,
         };
         self.inbox.last = record.last();
         self.inbox.enter(&record);

@@ -241,9 +241,20 @@ impl Messages {
         let carried = neighbours.ahead(core, *link, lane.class) + carried(choice.route.rate, bytes);
         let arrives = core.now.unix + (Duration::from_micros(choice.route.totals.delay) + carried);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
-        let (now, error) = (core.now, core.clock_error());
-        let departure =
-            Departure { attempt, reply: &[], flight, expected, most, arrives, spares, mail: false, now, error };
+        let (now, error, push_only) = (core.now, core.clock_error(), core.settings.push_only);
+        let departure = Departure {
+            attempt,
+            reply: &[],
+            flight,
+            expected,
+            most,
+            arrives,
+            spares,
+            mail: false,
+            now,
+            error,
+            push_only,
+        };
         let (now, membership) = (core.now.unix, &mut core.membership);
         let reply = || membership.handles(now, now + REPLY_HORIZON, MAX_REPLY_HANDLES);
         let taken = self.sends.take(name, lane, &departure, reply, &mut plain, &mut ended);

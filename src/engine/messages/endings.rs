@@ -69,6 +69,7 @@ impl Messages {
                     Verdict::NoService => format!("{to} offers no such service"),
                     Verdict::ServiceBusy => format!("the service of {to} has too many calls waiting"),
                     Verdict::Forbidden => format!("{to} does not permit it"),
+                    Verdict::PushOnly => format!("{to} only pushes: it takes nothing from others"),
                     Verdict::NotStored => format!("the disk of {to} takes nothing at the moment"),
                     Verdict::Delivered | Verdict::Expired | Verdict::InboxFull => format!("{to} says {verdict:?}"),
                 },

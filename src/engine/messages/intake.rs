@@ -57,6 +57,7 @@ impl Messages {
             return core.count(Counter::BatchesRefused, 1);
         }
         self.inbox.note_visited(head.stream, visited);
+        self.sessions.pushers.told(from, head.push_only, core.now.time);
         self.compare_clock(core, from, head.sent);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);
@@ -248,6 +249,7 @@ impl Messages {
                 let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
                     Purpose::Request => self.handle_call(core, from, id, message, ends),
+                    Purpose::BlobRequest => self.handle_blob_call(core, from, id, message, ends),
                     Purpose::Heard => {
                         self.note_heard(core, from, message);
                         Verdict::Delivered
@@ -259,6 +261,10 @@ impl Messages {
                     }
                     Purpose::Reply | Purpose::Failure | Purpose::Interrupted => {
                         self.handle_answer(core, from, message);
+                        Verdict::Delivered
+                    }
+                    Purpose::BlobReply => {
+                        self.handle_blob_answer(core, from, message);
                         Verdict::Delivered
                     }
                 };

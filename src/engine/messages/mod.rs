@@ -15,6 +15,7 @@ pub(super) mod objectives;
 pub(super) mod outbox;
 pub(super) mod outcomes;
 mod patience;
+pub(super) mod push_only;
 pub(super) mod reading;
 pub(super) mod receipts;
 pub(super) mod receiving;

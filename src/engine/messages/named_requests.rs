@@ -23,7 +23,7 @@
 //!   its name then stands for a request that was answered (`responses_forgotten`).
 
 use crate::counter::Counter;
-use crate::engine::api::{Outcome, Reply, Token};
+use crate::engine::api::{Attached, Outcome, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::store::{Read, ReadError, Table, Write};
@@ -61,6 +61,19 @@ struct Response {
     payload: Vec<u8>,
     /// The time from command to response, in microseconds.
     latency: u64,
+    /// The blob that it consists of, in place of the payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blob: Option<Attached>,
+}
+
+impl Response {
+    fn reply(self, from: Name) -> Reply {
+        let latency = Duration::from_micros(self.latency);
+        match self.blob {
+            Some(blob) => Reply::BlobResponse { from, blob, latency },
+            None => Reply::Response { from, payload: self.payload, latency },
+        }
+    }
 }
 
 impl Stored {
@@ -150,8 +163,7 @@ impl Messages {
     pub(in crate::engine) fn request_again(&mut self, core: &mut Core, token: Token, id: Option<SendId>) -> bool {
         let known = id.and_then(|id| self.named_requests.known.get(&id));
         if let Some((_, Stored { to, response: Some(response), .. })) = known {
-            let Response { payload, latency } = response.clone();
-            let reply = Reply::Response { from: to.clone(), payload, latency: Duration::from_micros(latency) };
+            let reply = response.clone().reply(to.clone());
             // It may have come only just now.
             core.journal.finish_with(token, reply);
             return true;
@@ -183,15 +195,22 @@ impl Messages {
         core: &mut Core,
         token: Token,
         from: Name,
-        payload: &[u8],
+        (payload, blob): (&[u8], Option<Attached>),
         latency: Duration,
     ) {
-        let reply = Reply::Response { from, payload: payload.to_vec(), latency };
-        let Some(id) = self.named_requests.open.remove(&token) else { return core.finish(token, reply) };
+        let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let response = Response { payload: payload.to_vec(), latency, blob };
+        let reply = response.clone().reply(from);
+        let Some(id) = self.named_requests.open.remove(&token) else {
+            return match response.blob {
+                // That it is whole is in the turn's commit.
+                Some(_) => core.journal.finish_with(token, reply),
+                None => core.finish(token, reply),
+            };
+        };
         let requests = &mut self.named_requests;
         if let Some((_, stored)) = requests.known.get_mut(&id) {
-            let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-            stored.response = Some(Response { payload: payload.to_vec(), latency });
+            stored.response = Some(response);
             requests.bytes += payload.len();
             core.journal.write(Write::Put { table: Table::Requests, key: key(&id), value: wire::encode(stored) });
         }

@@ -20,7 +20,7 @@ use crate::wire::blob::PLAIN_BLOB;
 use crate::wire::data::{DataFrame, Form};
 use crate::wire::frame::Frame;
 use crate::wire::parcel::PLAIN_PARCEL;
-use crate::wire::receipt::{HopAck, Receipts};
+use crate::wire::receipt::{HopAck, Receipts, Verdict};
 use bytes::Bytes;
 
 /// Most frames in one acknowledgement by a hop.
@@ -61,6 +61,9 @@ impl Messages {
         let mut ends = Vec::new();
         let mut put_off = Vec::new();
         for receipt in &receipts.receipts {
+            if receipt.verdict == Verdict::PushOnly {
+                self.sessions.pushers.told(from, true, core.now.time);
+            }
             put_off.extend(self.sends.handle_receipt(from, receipt, core.now.time, &mut ends));
         }
         // The route has done what it should, even if there is no room at its end.
@@ -107,6 +110,9 @@ impl Messages {
         };
         if matches!(plain.first(), Some(&(PLAIN_PARCEL | PLAIN_BATCH))) {
             self.sessions.messages_came(&from, session);
+        }
+        if self.turn_down(core, &from, &data.path.visited, &plain) {
+            return;
         }
         match plain.split_first() {
             Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(core, &from, offset, &data.path.visited, parcel),

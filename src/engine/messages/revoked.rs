@@ -14,13 +14,18 @@ use crate::engine::routing::Routing;
 use crate::id::Name;
 
 impl Messages {
-    /// Whether a contact is revoked; if it is, that has been said.
-    pub(in crate::engine) fn refuse_revoked(&mut self, core: &mut Core, token: Token, to: &Name) -> bool {
-        let revoked = core.membership.contact_book().is_revoked(to);
-        if revoked {
-            core.finish(token, Reply::Refused(Refused::Revoked(to.clone())));
+    /// Whether nothing goes to a contact, since it is revoked or only pushes; if so, that has been said.
+    pub(in crate::engine) fn refuse_contact(&mut self, core: &mut Core, token: Token, to: &Name) -> bool {
+        let refused = if core.membership.contact_book().is_revoked(to) {
+            Some(Refused::Revoked(to.clone()))
+        } else {
+            self.sessions.pushers.knows(to, core.now.time).then(|| Refused::Pusher(to.clone()))
+        };
+        let refuses = refused.is_some();
+        if let Some(refused) = refused {
+            core.finish(token, Reply::Refused(refused));
         }
-        revoked
+        refuses
     }
 
     /// Ends what is on its way to contacts that are revoked, and the sessions with them.
@@ -29,6 +34,7 @@ impl Messages {
         for name in revoked {
             self.sessions.forget_peer(&name);
             self.sender_clocks.forget(&name);
+            self.sessions.pushers.forget(&name);
             let mut ended = Ended::default();
             self.sends.cut_off(&name, core.now.time, &mut ended);
             self.report(core, neighbours, routing, ended.ends);

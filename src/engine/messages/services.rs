@@ -14,6 +14,8 @@
 //! - A service is offered by one stream at a time.
 //! - At most [`MAX_REQUESTS`] requests wait for responses. Drop policy: the newest is refused (`Full`).
 
+mod unfinished;
+
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::message::{Content, Submission};
@@ -135,6 +137,12 @@ impl Services {
         self.calls.values().filter(|call| call.service == service).count()
     }
 
+    /// Why no more requests are taken, if so many wait.
+    pub(super) fn refuses_requests(&self) -> Option<Refused> {
+        let full = || Refused::Full(format!("{MAX_REQUESTS} requests are waiting for responses already"));
+        (self.requests.len() >= MAX_REQUESTS).then(full)
+    }
+
     /// Waits for the response to a request.
     pub(in crate::engine) fn awaits(&mut self, id: InnerId, token: Token, to: Name, since: Time, deadline: Time) {
         self.requests.insert(id, Request { token, to, since, deadline });
@@ -217,7 +225,7 @@ impl Messages {
         let deadline = core.now.time + left;
         self.services.calls.insert(call, Waiting { from: from.clone(), id, service: service.clone(), offer, deadline });
         let payload = message.payload.to_vec();
-        self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload }));
+        self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload, blob: None }));
         Verdict::Delivered
     }
 
@@ -273,7 +281,7 @@ impl Messages {
         self.submit(core, token, to, message).is_some()
     }
 
-    fn forget_call(&mut self, core: &mut Core, call: u64) {
+    pub(super) fn forget_call(&mut self, core: &mut Core, call: u64) {
         self.services.calls.remove(&call);
         core.journal.write(Write::Delete { table: Table::Calls, key: key(call) });
     }
@@ -363,7 +371,7 @@ impl Messages {
         self.anycasts.ended(request.token);
         if message.purpose == Purpose::Reply {
             let latency = core.now.time.since(request.since);
-            return self.hand_over(core, request.token, from.clone(), message.payload, latency);
+            return self.hand_over(core, request.token, from.clone(), (message.payload, None), latency);
         }
         let reason = format!("{from} answers: {}", String::from_utf8_lossy(message.payload));
         self.end_request(core, request.token, Outcome::Refused { reason });
@@ -429,9 +437,8 @@ impl Messages {
         if self.request_again(core, token, send.id) {
             return;
         }
-        if self.services.requests.len() >= MAX_REQUESTS {
-            let reason = format!("{MAX_REQUESTS} requests are waiting for responses already");
-            return core.finish(token, Reply::Refused(Refused::Full(reason)));
+        if let Some(full) = self.services.refuses_requests() {
+            return core.finish(token, Reply::Refused(full));
         }
         let to = send.to.clone();
         if !self.may_send(core, token, &send.payload) {
@@ -440,7 +447,7 @@ impl Messages {
         if core.membership.contacts().get(&to).is_none() {
             return self.submit_after_pull(core, token, to, later(timing, Command::Request { send, service }));
         }
-        if self.refuse_revoked(core, token, &to) {
+        if self.refuse_contact(core, token, &to) {
             return;
         }
         let (class, wait) = (send.class, timing.wait);

@@ -20,6 +20,7 @@
 //!   accepted is dropped with its keys.
 //! - Keys live in memory only, and are gone with the process.
 
+use crate::engine::messages::push_only::Pushers;
 use crate::id::{CredentialHash, CredentialPrefix, Name, SessionId};
 use crate::identity::session::Session;
 use crate::share::Rates;
@@ -100,6 +101,8 @@ pub(in crate::engine) struct Sessions {
     owing: BTreeMap<SessionId, Vec<CredentialPrefix>>,
     /// How often each neighbour may cause a NACK.
     pub nacks: Rates,
+    /// The peers that only push, as they have said under their sessions.
+    pub pushers: Pushers,
 }
 
 impl Sessions {
@@ -112,6 +115,7 @@ impl Sessions {
             came: BTreeMap::new(),
             owing: BTreeMap::new(),
             nacks: Rates::new(NACK_BURST, NACK_PACE),
+            pushers: Pushers::default(),
         }
     }
 

@@ -59,7 +59,7 @@ impl Messages {
         to: &Name,
         message: Submission<Sender>,
     ) -> Option<InnerId> {
-        if self.refuse_revoked(core, token, to) {
+        if self.refuse_contact(core, token, to) {
             return None;
         }
         let class = message.lane.class;
@@ -103,7 +103,7 @@ impl Messages {
         if core.membership.contacts().get(&send.to).is_none() {
             return self.submit_after_pull(core, token, send.to.clone(), later(timing, Command::Send(send)));
         }
-        if self.refuse_revoked(core, token, &send.to) {
+        if self.refuse_contact(core, token, &send.to) {
             return;
         }
         let Send { to, payload, ack, class, policy, lifetime, id, latest } = send;
@@ -166,7 +166,7 @@ impl Messages {
         if core.membership.contacts().get(&load.to).is_none() {
             return self.submit_after_pull(core, token, load.to.clone(), later(timing, Command::SendLoad(load)));
         }
-        if self.refuse_revoked(core, token, &load.to) {
+        if self.refuse_contact(core, token, &load.to) {
             return;
         }
         let Load { to, records, class, policy, lifetime } = load;

@@ -93,6 +93,7 @@ impl Neighbours {
             area: core.settings.area,
             process: own.map_or(0, |own| core.process_as(&own)),
             set_forward: self.links.get(to).map_or(0, |link| link.clocks.set_forward / 1_000),
+            push_only: core.settings.push_only,
         }
     }
 }
@@ -121,7 +122,8 @@ impl Neighbours {
             self.note_malformed(core, link, Counter::ControlMalformed);
             return None;
         };
-        let Announce { forwarding, addresses, others, services, groups, area, process, set_forward } = announce;
+        let Announce { forwarding, addresses, others, services, groups, area, process, set_forward, push_only } =
+            announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
             fit.take(most).map(ByteBuf::into_vec).collect()
@@ -148,6 +150,7 @@ impl Neighbours {
         neighbour.tags = LeafTags { services, groups };
         self.links_changed |= news;
         let key = neighbour.peer.body.key;
+        self.sleepers.note_pusher(link, push_only);
         Some(Announced { neighbour: key, fresh_groups: fresh, restarted, meets })
     }
 

@@ -5,7 +5,8 @@
 //! advertised: so senders find it, whether the device is there or not. It does so for the day, for the day before, and for the day of the prekey that its own
 //! card of the device has.
 //!
-//! Whoever has heard that a neighbour is away dials it no more until it is back.
+//! Whoever has heard that a neighbour is away dials it no more until it is back. A neighbour that only pushes is not dialled when its link has
+//! ended: it comes when it has something to send.
 //!
 //! Invariants
 //! 1. Who is whose parent outlives a restart of the parent, and is known by names.
@@ -30,6 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The most devices whose parent this one is.
 pub(in crate::engine) const MAX_SLEEPERS: usize = 512;
+/// How long a neighbour that only pushes is not looked for when it has gone.
+const PUSHES: Duration = Duration::from_secs(86_400);
 /// The longest time for which a neighbour is believed to be away.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
@@ -44,6 +47,8 @@ pub(in crate::engine) struct Sleepers {
     pub(in crate::engine) boxes: BTreeSet<Tag>,
     /// Until when neighbours with links are away that are about to end.
     leaving: BTreeMap<LinkId, Time>,
+    /// The links to neighbours that only push.
+    pushers: BTreeSet<LinkId>,
 }
 
 impl Sleepers {
@@ -65,6 +70,14 @@ impl Sleepers {
     /// Whether this device is the parent of that one.
     pub(in crate::engine) fn is_child(&self, name: &Name) -> bool {
         self.children.contains(name)
+    }
+
+    /// A neighbour has said whether it only pushes.
+    pub(in crate::engine) fn note_pusher(&mut self, link: LinkId, pushes: bool) {
+        match pushes {
+            true => self.pushers.insert(link),
+            false => self.pushers.remove(&link),
+        };
     }
 
     /// How many there are.
@@ -127,7 +140,9 @@ impl Neighbours {
 
     /// A link has ended: a neighbour that has gone to rest is not dialled before it wakes.
     pub(in crate::engine) fn rest_after(&mut self, core: &mut Core, id: LinkId, link: &Link) {
-        let Some(until) = self.sleepers.leaving.remove(&id) else { return };
+        // One that only pushes comes by itself.
+        let pushes = self.sleepers.pushers.remove(&id).then(|| core.now.time + PUSHES);
+        let Some(until) = self.sleepers.leaving.remove(&id).or(pushes) else { return };
         let rest = until.since(core.now.time);
         if !rest.is_zero() {
             core.count(Counter::NeighboursAtRest, 1);

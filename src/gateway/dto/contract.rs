@@ -42,7 +42,8 @@ fn outcomes_are_as_clients_know_them() {
     ] {
         pinned(&Outcome::from(outcome), json);
     }
-    let replied = Outcome::Replied { from: "adder".into(), latency_us: 9, payload: Payload::new(b"4".to_vec()) };
+    let replied =
+        Outcome::Replied { from: "adder".into(), latency_us: 9, payload: Payload::new(b"4".to_vec()), blob: None };
     pinned(&replied, r#"{"outcome":"replied","from":"adder","latency_us":9,"payload":"4"}"#);
     let line = LineOutcome { line: 7, outcome: api::Outcome::Sent { latency_us: 5, neighbours: 3 }.into() };
     pinned(&line, r#"{"line":7,"outcome":"sent","latency_us":5,"neighbours":3}"#);
@@ -62,16 +63,18 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
         payload: vec![0xff],
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
+        sent_error: Some(1_500),
         lost: 2,
         request: None,
     };
     pinned(
         &Published::new(published, 1),
-        r#"{"topic":"plant/a","from":"meter","sent":"1970-01-01T00:00:01.000Z","lost":2,"skipped":1,"payload_base64":"/w=="}"#,
+        r#"{"topic":"plant/a","from":"meter","sent":"1970-01-01T00:00:01.000Z","sent_error_us":1500,"lost":2,"skipped":1,"payload_base64":"/w=="}"#,
     );
     let missed = api::Missed { topic: "plant/a".into(), from: None, lost: 2, uncertain: true };
     pinned(&Missed::new(missed, 0), r#"{"topic":"plant/a","lost":2,"uncertain":true}"#);
-    let call = api::Call { call: 5, service: "adder".into(), from: name("meter"), id, payload: b"2".to_vec() };
+    let call =
+        api::Call { call: 5, service: "adder".into(), from: name("meter"), id, payload: b"2".to_vec(), blob: None };
     pinned(
         &ServiceCall::from(call),
         r#"{"call":5,"service":"adder","from":"meter","id":"07070707070707070707070707070707/3","payload":"2"}"#,

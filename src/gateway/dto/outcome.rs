@@ -3,7 +3,7 @@
 //! The description of the API shows one flat object with all possible fields, since client generators do not agree on
 //! how to read a choice of objects distinguished by a field. A test compares the two.
 
-use super::Payload;
+use super::{AttachedBlob, Payload};
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -45,9 +45,12 @@ pub enum Outcome {
         from: String,
         /// Time from command to response, in microseconds.
         latency_us: u64,
-        /// The response.
+        /// The response; empty if it is a blob.
         #[serde(flatten)]
         payload: Payload,
+        /// The blob that the response consists of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blob: Option<AttachedBlob>,
     },
     /// The deadline has passed, and it is not known whether the message was delivered.
     Expired {
@@ -150,6 +153,8 @@ struct Described {
     payload: Option<String>,
     /// `replied`: the response in base64 (RFC 4648), if it is not valid UTF-8.
     payload_base64: Option<String>,
+    /// `replied`: the blob that the response consists of, to be read at `/v1/blobs/{hash}`.
+    blob: Option<AttachedBlob>,
     /// `expired`, `refused`, `unreachable`, `superseded`: the reason.
     reason: Option<String>,
 }
@@ -193,7 +198,11 @@ mod tests {
     #[test]
     fn the_description_has_each_word_and_field_that_is_told_and_no_other() {
         let reason = || "why".to_owned();
-        let replied = |payload| Outcome::Replied { from: "a".into(), latency_us: 1, payload: Payload::new(payload) };
+        let blob = AttachedBlob { hash: "00".into(), length: 1, name: String::new() };
+        let replied = |payload| {
+            let (payload, blob) = (Payload::new(payload), Some(blob.clone()));
+            Outcome::Replied { from: "a".into(), latency_us: 1, payload, blob }
+        };
         let told = [
             Outcome::Delivered { latency_us: 1, hops: 1, price: 0.0 },
             Outcome::Sent { latency_us: 1, neighbours: 1 },

@@ -1,6 +1,6 @@
 //! Messages: what is sent, how it ended, and what arrives through subscriptions and offers.
 
-use super::{Ack, Class, Outcome, Payload, Span, Start, is_zero};
+use super::{Ack, AttachedBlob, Class, Outcome, Payload, Span, Start, is_zero};
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -129,6 +129,9 @@ pub struct RequestBody {
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,
+    /// Hash of a blob of this node that is the request, in place of a payload; to one device, and without `not_before`, `spread`, `wait` and `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
     /// With `any:SERVICE`: whether another device may be given the request although one before may have executed it.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub repeat: bool,
@@ -220,6 +223,10 @@ pub struct SubscribeQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 1000)]
     pub last: Option<u32>,
+    /// Whether only the newest publication of each topic and publisher waits while the client does not read: those whose place
+    /// it takes count as `skipped`.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub latest: bool,
 }
 
 /// Query of `GET /v1/offers/{service}`.
@@ -264,6 +271,9 @@ pub struct Published {
     pub from: Option<String>,
     /// When it was published by the sender's clock, as RFC 3339.
     pub sent: String,
+    /// By how many microseconds that is wrong at most, as the sender says; absent if it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_error_us: Option<u64>,
     /// Messages of this sender to this topic that were lost in the mesh before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
@@ -280,11 +290,12 @@ pub struct Published {
 
 impl Published {
     pub(in crate::gateway) fn new(published: api::Published, skipped: u64) -> Self {
-        let api::Published { topic, payload, from, sent, lost, request } = published;
+        let api::Published { topic, payload, from, sent, sent_error, lost, request } = published;
         Self {
             topic,
             from: from.map(|name| name.to_string()),
             sent: sent.to_string(),
+            sent_error_us: sent_error,
             lost,
             skipped,
             request: request.map(|id| format!("{}/{}", id.stream, id.sequence)),
@@ -331,25 +342,29 @@ pub struct ServiceCall {
     pub from: String,
     /// The message's lasting id. A repeated call has the same one.
     pub id: String,
-    /// The payload.
+    /// The payload; empty if it is a blob.
     #[serde(flatten)]
     pub payload: Payload,
+    /// The blob that the request consists of, to be read at `/v1/blobs/{hash}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<AttachedBlob>,
 }
 
 impl From<api::Call> for ServiceCall {
     fn from(call: api::Call) -> Self {
-        let api::Call { call, service, from, id, payload } = call;
+        let api::Call { call, service, from, id, payload, blob } = call;
         Self {
             call,
             service,
             from: from.to_string(),
             id: format!("{}/{}", id.stream, id.sequence),
             payload: Payload::new(payload),
+            blob: blob.map(|blob| AttachedBlob::from(*blob)),
         }
     }
 }
 
-/// Body of `POST /v1/calls/{id}`: a payload, or a failure.
+/// Body of `POST /v1/calls/{id}`: a payload, a blob, or a failure.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
@@ -362,4 +377,7 @@ pub struct AnswerBody {
     /// The response in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
+    /// Hash of a blob of this node that is the response. If present, there must be no payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
 }

@@ -24,7 +24,17 @@ fn members(seed: u8) -> (Vec<Membership>, ChaCha20Rng) {
 
 fn batch() -> GroupBatch<'static> {
     let messages = vec![GroupMessage { topic: "plant/vmstat", number: 1, payload: b"line", request: false }];
-    GroupBatch { stream: StreamId([1; 16]), first: 1, began: NOW.0, ends: false, messages, pause: 0, asks: false, rests: false }
+    GroupBatch {
+        stream: StreamId([1; 16]),
+        first: 1,
+        began: NOW.0,
+        ends: false,
+        messages,
+        pause: 0,
+        asks: false,
+        rests: false,
+        error: None,
+    }
 }
 
 /// Invariant 2.

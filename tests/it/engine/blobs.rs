@@ -1,5 +1,7 @@
 //! Blobs: large payloads arrive whole, once, and from where they were cut, whatever happens on their way.
 
+mod calls;
+
 use super::mesh::{Mesh, name};
 use super::{outcome, seconds};
 use m2mesh::counter::Counter;

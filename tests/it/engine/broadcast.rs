@@ -115,7 +115,8 @@ fn sealed(mesh: &mut Mesh, by: usize, number: u8, rng: &mut ChaCha20Rng) -> Vec<
     let mut sender = member.groups().sender(rng, ("$all", 0), epoch, own).expect("a key");
     let messages = vec![GroupMessage { topic: "$all/message", number: 1, payload: b"forged", request: false }];
     let (stream, began) = (StreamId([0, 0, 0, number, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]), unix.0 - 1_000_000);
-    let batch = GroupBatch { stream, first: 1, began, ends: false, messages, pause: 0, asks: false, rests: false };
+    let batch =
+        GroupBatch { stream, first: 1, began, ends: false, messages, pause: 0, asks: false, rests: false, error: None };
     frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + seconds(60)))
 }
 

@@ -1,8 +1,10 @@
 //! Devices whose machine does not know the time: they learn it from members and the issuer, and nobody leads them below the floor.
 
 use super::mesh::Mesh;
+use super::multicast::publish;
 use super::{outcome, seconds};
 use m2mesh::counter::Counter;
+use m2mesh::engine::api::{Command, Reply};
 use m2mesh::engine::{Input, Settings};
 use m2mesh::event_log::{Event, Logged};
 use m2mesh::id::CredentialHash;
@@ -352,6 +354,22 @@ fn a_message_says_by_how_much_its_time_may_be_wrong() {
     assert_eq!(errors(1), [None]);
     let learnt = errors(2);
     assert!(learnt.len() == 1 && learnt[0].is_some_and(|error| error > 0 && error < SKEW * 1_000_000), "{learnt:?}");
+    // So do publications and blobs.
+    let listens = mesh.command(1, Command::subscribe("plant/#"));
+    let map = mesh.put_blob(2, b"a map", false, false);
+    mesh.send_blob(2, map, "a", seconds(60));
+    mesh.run(seconds(10));
+    publish(&mut mesh, 2, "plant/level", 1, seconds(60));
+    mesh.run(seconds(10));
+    assert_eq!(
+        mesh.inbox(1).last().map(|message| (message.blob.is_some(), message.sent_error)),
+        Some((true, Some(20_000)))
+    );
+    let told = mesh.nodes[1].replies.iter().filter_map(|(token, reply)| match reply {
+        Reply::Published(published) if *token == listens => Some(published.sent_error),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [Some(20_000)]);
 }
 
 #[test]

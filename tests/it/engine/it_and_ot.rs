@@ -139,7 +139,17 @@ fn a_forged_segment_does_not_pass_the_border() {
         let payload = u32::from(segment).to_be_bytes();
         let messages = vec![GroupMessage { topic: "plant/valve", number: 1, payload: &payload, request: false }];
         let stream = StreamId([segment; 16]);
-        let batch = GroupBatch { stream, first: 1, began: unix.0, ends: false, messages, pause: 0, asks: false, rests: false };
+        let batch = GroupBatch {
+            stream,
+            first: 1,
+            began: unix.0,
+            ends: false,
+            messages,
+            pause: 0,
+            asks: false,
+            rests: false,
+            error: None,
+        };
         frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + Duration::from_secs(30)))
     });
     let counted = mesh.counted(BORDER, Counter::GroupFramesOfOtherSegments);

@@ -1,5 +1,7 @@
 //! Leaves behind metered links take part in groups all the same.
 
+mod push_only;
+
 use super::mesh::Mesh;
 use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Reply, Token};

@@ -83,8 +83,17 @@ fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &
     // All of one process, one after the other.
     id[2..4].copy_from_slice(&stream.to_be_bytes());
     let began = unix.0 - 1_000_000 + u64::from(stream);
-    let batch =
-        GroupBatch { stream: StreamId(id), first: before + 1, began, ends: false, messages, pause: 0, asks: false, rests: false };
+    let batch = GroupBatch {
+        stream: StreamId(id),
+        first: before + 1,
+        began,
+        ends: false,
+        messages,
+        pause: 0,
+        asks: false,
+        rests: false,
+        error: None,
+    };
     frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))
 }
 

@@ -120,7 +120,9 @@ impl Plant {
             ends: false,
             messages,
             pause: 0,
-            asks: false, rests: false,
+            asks: false,
+            rests: false,
+            error: None,
         };
         let frame = GroupFrame {
             epoch,

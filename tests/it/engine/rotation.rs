@@ -149,7 +149,11 @@ fn a_clock_that_leaps_and_is_right_again_in_the_same_epoch_costs_no_link() {
         row(&mut mesh, 3);
         let left = HOUR - mesh.now.unix.seconds() % HOUR;
         mesh.run(seconds(left + 900));
-        (0..2).filter(|at| mesh.link(*at, at + 1).is_none()).collect::<Vec<_>>().into_iter().for_each(|at| mesh.connect(at, at + 1));
+        (0..2)
+            .filter(|at| mesh.link(*at, at + 1).is_none())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|at| mesh.connect(at, at + 1));
         mesh.run(seconds(30));
         let before = (mesh.nodes[1].own, mesh.link(0, 1), mesh.link(1, 2));
         assert!(before.1.is_some() && before.2.is_some());

@@ -98,7 +98,9 @@ fn a_group_frame_of_another_segment_is_not_taken() {
             ends: false,
             messages,
             pause: 0,
-            asks: false, rests: false,
+            asks: false,
+            rests: false,
+            error: None,
         };
         frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + Duration::from_secs(30)))
     });

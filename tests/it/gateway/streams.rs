@@ -25,6 +25,7 @@ fn published(text: &str) -> Reply {
         payload: text.into(),
         from: Some(name("meter")),
         sent: Unix::from_seconds(1),
+        sent_error: None,
         lost: 0,
         request: None,
     })
@@ -34,7 +35,7 @@ fn published(text: &str) -> Reply {
 async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query = dto::SubscribeQuery { filter: "plant/+/#".into(), since: None, last: None };
+    let query = dto::SubscribeQuery { filter: "plant/+/#".into(), since: None, last: None, latest: false };
     let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
     let call = rig.call().await;
     assert_eq!(call.command, Command::subscribe("plant/+/#"));
@@ -51,7 +52,7 @@ async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
 async fn a_slow_reader_is_told_how_much_it_missed() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query = dto::SubscribeQuery { filter: "plant/#".into(), since: None, last: None };
+    let query = dto::SubscribeQuery { filter: "plant/#".into(), since: None, last: None, latest: false };
     let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
     let call = rig.call().await;
     call.replies.push(Reply::Ready).expect("heard");
@@ -93,7 +94,7 @@ async fn an_offer_brings_calls_and_takes_their_answers() {
     offer.replies.push(Reply::Ready).expect("heard");
     let mut calls = asked.await.expect("no panic").expect("it stands");
     let id = InnerId { stream: StreamId([1; 16]), sequence: 9 };
-    let call = Call { call: 4, service: "adder".into(), from: name("meter"), id, payload: b"1 2".to_vec() };
+    let call = Call { call: 4, service: "adder".into(), from: name("meter"), id, payload: b"1 2".to_vec(), blob: None };
     offer.replies.push(Reply::Call(call)).expect("heard");
     let call: dto::ServiceCall = calls.next().await.expect("a stream").expect("a call");
     assert_eq!((call.call, call.from.as_str()), (4, "meter"));

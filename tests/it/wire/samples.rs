@@ -64,8 +64,8 @@ choices! {
     Class: Alarm Control Telemetry Bulk;
     Form: Session Opener Mail Answer;
     Ack: None Hop End;
-    Purpose: Request Reply Failure Enquiry Reservation Offer Interrupted;
-    Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
+    Purpose: Request Reply Failure Enquiry Reservation Offer Interrupted BlobRequest BlobReply;
+    Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored PushOnly;
     CustodyVerdict: Kept OverQuota NotStored NoSuchBox;
     Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable KeyTaken;
 }
@@ -139,7 +139,7 @@ impl<'e> Sample<'e> for EpochLength {
 structs! {
     Signed<'e> { body = bytes, signature }
     InnerId { stream, sequence }
-    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, set_forward = signed }
+    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, set_forward = signed, push_only }
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {
@@ -212,13 +212,13 @@ structs! {
     Receipts { receipts = some }
     Receipt { stream, verdict, ranges = some, visited = some, at }
     GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes, permit = maybe }
-    GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks, rests }
+    GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks, rests, error = maybe }
     GroupMessage<'e> { topic = text, number, payload = bytes, request }
     Flow { group, sender, salt = array, ranges = some }
     GroupHave { flows = some, tell = some }
     GroupWant { flows = some }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
-    Head { stream, floor, base, sent, ack, reply = some, lifetime, error = maybe }
+    Head { stream, floor, base, sent, ack, reply = some, lifetime, error = maybe, push_only }
     Message<'e> {
         offset, purpose, payload = bytes, service = |from: &mut Entropy<'e>| from.maybe(text), replies_to = maybe,
         lifetime = maybe,

@@ -31,6 +31,8 @@ impl Messages {
                 self.get_blob(core, neighbours, token, hash, from, (shared, lifetime));
             }
             BlobCommand::Send(send) => self.check_and_send(core, neighbours, routing, token, send),
+            BlobCommand::Request(request) => self.request_blob(core, neighbours, routing, token, request),
+            BlobCommand::Respond { call, hash } => self.respond_blob(core, token, call, &hash),
             BlobCommand::List => core.finish(token, Reply::Blobs(self.list_blobs())),
             BlobCommand::Remove { hash } => self.remove_blob(core, token, hash),
         }
@@ -129,7 +131,7 @@ impl Messages {
             let (to, command) = (to.clone(), Command::Blob(BlobCommand::Send(send)));
             return self.submit_after_pull(core, token, to, command);
         }
-        if self.refuse_revoked(core, token, to) {
+        if self.refuse_contact(core, token, to) {
             return;
         }
         let asked = Asked { policy: None, class, service: None, wait: None };

@@ -109,7 +109,7 @@ impl Messages {
     /// Ends the fetching of a blob that nobody waits for any more; what has come of it stays, as cached.
     pub(super) fn end_idle_fetch(&mut self, hash: &BlobHash) {
         let idle = |fetching: &Fetching| fetching.offers.is_empty() && fetching.gets.is_empty();
-        if self.blobs.fetches.get(hash).is_some_and(idle) {
+        if self.blobs.fetches.get(hash).is_some_and(idle) && !self.blobs.calls.wait_for(hash) {
             self.end_fetch(hash);
         }
     }
@@ -126,7 +126,16 @@ impl Messages {
             Some(_) => {}
             None => {
                 fetching.fetch.leave(from);
+                self.forsake_calls(core, &holds.hash, &format!("{from} does not have it"));
             }
+        }
+    }
+
+    /// Ends the calls that wait for a blob which nobody is left to give.
+    fn forsake_calls(&mut self, core: &mut Core, hash: &BlobHash, reason: &str) {
+        if self.blobs.fetches.get(hash).is_some_and(|fetching| fetching.fetch.is_forsaken()) {
+            self.fail_calls(core, hash, reason);
+            self.end_idle_fetch(hash);
         }
     }
 
@@ -143,7 +152,8 @@ impl Messages {
             let reason =
                 "it sent a chunk that is not of the blob; it is asked for nothing of this blob again".to_owned();
             core.record(Event::BlobFailed { with: from.to_string(), reason });
-            return self.end_offers(core, &head.hash, from, State::Damaged);
+            self.end_offers(core, &head.hash, from, State::Damaged);
+            return self.forsake_calls(core, &head.hash, &format!("{from} has sent something else"));
         };
         match fetching.fetch.shape() {
             Some(known) if known != shape => return self.correct_length(core, head.hash, shape),
@@ -183,6 +193,7 @@ impl Messages {
         for of in wrong {
             self.refuse_taking(core, &of, State::Damaged);
         }
+        self.fail_calls(core, &hash, "it is of another length than was said");
         let Some(fetching) = self.end_fetch(&hash) else { return };
         self.blobs.drop_blob(core, &hash);
         if fetching.gets.is_empty() {
@@ -238,6 +249,7 @@ impl Messages {
         for of in fetching.offers {
             self.complete_taking(core, &of);
         }
+        self.complete_calls(core, &hash);
     }
 
     /// The disk has failed: whoever waits is told, and offers are repeated by their senders.
@@ -249,6 +261,7 @@ impl Messages {
         for of in offers {
             self.refuse_taking(core, &of, State::NotStored);
         }
+        self.fail_calls(core, &hash, reason);
         self.end_fetch(&hash);
         if self.blobs.shelf.get(&hash).is_some_and(|entry| !entry.whole) {
             self.blobs.drop_blob(core, &hash);

@@ -25,6 +25,7 @@
 //! 2. A contact gets chunks of a blob only if the blob was sent to it, or is shared.
 //! 3. A chunk is verified before it is handed to the disk, and a blob is given to others only when it is whole.
 
+mod calls;
 pub(in crate::engine) mod commands;
 pub(in crate::engine) mod fetching;
 pub(in crate::engine) mod sending;
@@ -72,6 +73,8 @@ pub(in crate::engine) struct Blobs {
     pub(in crate::engine) sends: BTreeMap<OfferId, Sending>,
     /// What contacts offer to this device, or have offered.
     pub(in crate::engine) takes: BTreeMap<(Name, OfferId), Taking>,
+    /// Questions and responses that are blobs.
+    calls: calls::Calls,
     /// What is to be said, and the commit that it waits for.
     leaving: Vec<(Name, Said<'static>, bool)>,
     /// Devices to which there is a way again, and whether the former one is lost; taken up when the turn ends.
@@ -125,6 +128,7 @@ impl Blobs {
             serving: Serving::default(),
             sends: BTreeMap::new(),
             takes: BTreeMap::new(),
+            calls: calls::Calls::default(),
             leaving: Vec::new(),
             paths: BTreeMap::new(),
             all_paths: false,
@@ -170,7 +174,7 @@ impl Blobs {
         let takes = self.takes.values().filter_map(|taking| taking.next_wake(now)).min();
         let waits = |fetching: &Fetching| !fetching.gets.is_empty();
         let tells = self.fetches.values().any(waits).then_some(self.tells);
-        [fetches, sends, takes, tells].into_iter().flatten().min()
+        [fetches, sends, takes, tells, self.calls.next_wake()].into_iter().flatten().min()
     }
 
     /// The path to a device is lost, or another: what is under way there does not come.
@@ -209,7 +213,7 @@ impl Blobs {
         }
     }
 
-    fn say(&mut self, to: &Name, said: Said<'static>) {
+    pub(super) fn say(&mut self, to: &Name, said: Said<'static>) {
         self.leaving.push((to.clone(), said, false));
     }
 
@@ -352,6 +356,7 @@ impl Messages {
         self.timeout_fetches(core);
         self.timeout_sends(core);
         self.timeout_takes(core);
+        self.timeout_calls(core);
     }
 
     /// Nothing goes to a contact any more, and nothing is taken from it.

@@ -38,6 +38,9 @@ pub(in crate::engine) struct Kept {
     expiry: Unix,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<SendId>,
+    /// By how many microseconds `sent` is wrong at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<u64>,
 }
 
 /// A blob that is sent to a contact.
@@ -91,7 +94,7 @@ impl Messages {
         let mut offer = [0; OfferId::LEN];
         core.rng.fill_bytes(&mut offer);
         let (offer, sent) = (OfferId(offer), core.now.unix);
-        let kept = Kept { hash, to, length, name, sent, expiry: sent + lifetime, id };
+        let kept = Kept { hash, to, length, name, sent, expiry: sent + lifetime, id, error: core.clock_error() };
         if let Some(entry) = self.blobs.shelf.get_mut(&hash) {
             entry.used = sent;
         }
@@ -121,8 +124,8 @@ impl Messages {
             let Some(sending) = self.blobs.sends.get_mut(id) else { continue };
             sending.next = now + sending.wait;
             sending.wait = (sending.wait * 2).min(LONGEST_WAIT);
-            let Kept { hash, to, length, name, sent, expiry, id: _ } = sending.kept.clone();
-            let offer = Offer { id: *id, hash, length, name, sent: sent.0, expiry: expiry.0 };
+            let Kept { hash, to, length, name, sent, expiry, id: _, error } = sending.kept.clone();
+            let offer = Offer { id: *id, hash, length, name, sent: sent.0, expiry: expiry.0, error };
             // It is in the turn's commit at the latest.
             let after = core.journal.last();
             let said = self.say_now(core, neighbours, routing, &to, &Said::Offer(offer), after);
@@ -172,6 +175,10 @@ impl Messages {
                         "{from} has no room for {length} bytes of this device: it can take what waits there, or raise its `quota` under [blobs]"
                     ),
                 }
+            }
+            State::PushOnly => {
+                self.sessions.pushers.told(from, true, core.now.time);
+                Outcome::Refused { reason: format!("{from} only pushes: it takes nothing from others") }
             }
             State::NotStored => Outcome::Refused { reason: format!("the disk of {from} takes no blobs at the moment") },
             State::Damaged => Outcome::Refused {

@@ -44,6 +44,9 @@ pub(in crate::engine) struct Kept {
     /// By this device's clock.
     expiry: Unix,
     state: State,
+    /// By how many microseconds `sent` is wrong at most, as the sender says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<u64>,
 }
 
 /// An offer of a contact.
@@ -139,8 +142,8 @@ impl Messages {
                 return self.blobs.say(from, refuse(State::OverQuota));
             }
         }
-        let Offer { id: _, hash, length, name, sent, .. } = offer;
-        let kept = Kept { hash, length, name, sent: Unix(sent), expiry, state: State::Fetching };
+        let Offer { id: _, hash, length, name, sent, error, .. } = offer;
+        let kept = Kept { hash, length, name, sent: Unix(sent), expiry, state: State::Fetching, error };
         self.blobs.takes.insert(of.clone(), Taking { kept, waits: None });
         self.write_taking(core, &of);
         self.begin_taking(core, of);
@@ -185,7 +188,7 @@ impl Messages {
         if taking.waits.take().is_some() {
             self.blobs.shelf.release(&taking.kept.hash);
         }
-        let Kept { hash, length, name, sent, .. } = taking.kept.clone();
+        let Kept { hash, length, name, sent, error, .. } = taking.kept.clone();
         taking.kept.state = State::Taken;
         let mut records = Vec::new();
         put_record(&mut records, 0, &[]);
@@ -198,7 +201,7 @@ impl Messages {
             received: core.now.unix,
             records: Cow::Owned(records),
             blob: Some(Attached { hash, length, name }),
-            sent_error: None,
+            sent_error: error,
         };
         self.inbox.last = record.last();
         self.inbox.enter(&record);

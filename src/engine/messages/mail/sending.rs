@@ -130,6 +130,7 @@ impl Messages {
             mail: true,
             now,
             error,
+            push_only: core.settings.push_only,
         };
         let (mut plain, mut ended) = (Vec::new(), Ended::default());
         let taken = self.sends.take(name, lane, &departure, reply, &mut plain, &mut ended);

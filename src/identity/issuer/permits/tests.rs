@@ -81,7 +81,9 @@ impl Rig {
             ends: false,
             messages: vec![],
             pause: 0,
-            asks: false, rests: false,
+            asks: false,
+            rests: false,
+            error: None,
         };
         let sealed = sender.seal(&batch, at, at);
         let signed: Signed<'_> = decode(&sealed).expect("signed");

@@ -40,7 +40,11 @@ impl Rig {
     /// The newest version of a group's key, or of the root's.
     fn newest(&self, group: Option<Tag>) -> GroupVersion {
         let versions = self.realm.bulletin.group_versions().filter(|(named, _)| named.group == group);
-        versions.filter_map(|(_, document)| document).max_by_key(|document| document.version).expect("there is one").clone()
+        versions
+            .filter_map(|(_, document)| document)
+            .max_by_key(|document| document.version)
+            .expect("there is one")
+            .clone()
     }
 
     /// The member is granted credentials, and what goes with them.

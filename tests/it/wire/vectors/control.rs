@@ -75,6 +75,7 @@ fn neighbours() -> Vec<Vector> {
         area: 0,
         process: 0,
         set_forward: 0,
+        push_only: false,
     };
     let successor = Successor { new: signed_credential(SUCCESSOR), proof: opaque_array("proof") };
     let nonce = opaque_array("nonce");
@@ -97,7 +98,7 @@ fn neighbours() -> Vec<Vector> {
             "announce-clock-set",
             "Announce",
             "a leaf whose clock was set back by a minute",
-            &Announce { set_forward: -60_000, ..Announce::default() },
+            &Announce { set_forward: -60_000, push_only: true, ..Announce::default() },
         ),
         Vector::of("ping", "Ping", "Pong has the same body", &Ping { stamp: 1_234_567 }),
         Vector::of("document-request", "DocumentRequest", "the second piece", &DocumentRequest { hash, piece: 1 }),

@@ -4,6 +4,7 @@ use super::Vector;
 use super::world::*;
 use m2mesh::id::*;
 use m2mesh::wire::batch::{Ack, Batch, Message, PLAIN_BATCH, PLAIN_RECEIPTS, Purpose};
+use m2mesh::wire::blob::Reference;
 use m2mesh::wire::custody::{self, Custody, CustodyVerdict};
 use m2mesh::wire::data::{Class, Form, Header, MailBox, Path, Policy, put_prefixed};
 use m2mesh::wire::encode;
@@ -146,8 +147,15 @@ fn plaintexts() -> Vec<Vector> {
         Message { service: Some("relay"), replies_to: place, ..message(3, Purpose::Request, b"on") },
         Message { replies_to: place, ..message(4, Purpose::Interrupted, b"restarted") },
     ]);
+    let question = Reference { hash: BlobHash(opaque_array("question")), length: 1_000_000 }.to_bytes();
+    let response = Reference { hash: BlobHash(opaque_array("response")), length: 70_000 }.to_bytes();
+    let blobs = batch(vec![
+        Message { service: Some("resize"), ..message(0, Purpose::BlobRequest, &question) },
+        Message { replies_to: place, ..message(1, Purpose::BlobReply, &response) },
+    ]);
     let Batch { stream, floor, base, sent, ack, reply, .. } = one.clone();
-    let head = Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000, error: Some(250_000) };
+    let head =
+        Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000, error: Some(250_000), push_only: true };
     let (mut records, mut parcel) = (Vec::new(), Vec::new());
     put_record(&mut records, 0, b"21.5");
     put_record(&mut records, 1_000, b"21.75");
@@ -163,6 +171,7 @@ fn plaintexts() -> Vec<Vector> {
             "enquiry, reservation, offer, the request, and that it was interrupted",
             &anycast,
         ),
+        Vector::of("batch-blobs", "Batch", "a request and a reply that are blobs of their senders", &blobs),
         Vector::of("offer", "Offer", "of a device that does not sleep", &offer),
         Vector::of("offer-asleep", "Offer", "of a device that sleeps", &asleep),
         Vector::raw(
@@ -232,14 +241,18 @@ fn groups() -> Vec<Vector> {
             GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: true },
         ],
         pause: 250,
-        asks: true, rests: false,
+        asks: true,
+        rests: false,
+        error: Some(250_000),
     };
     let end = GroupBatch {
         first: 3,
         ends: true,
         messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"", request: false }],
         pause: 3_600_000,
-        asks: false, rests: false,
+        asks: false,
+        rests: false,
+        error: None,
         ..inner.clone()
     };
     let flow = Flow {
