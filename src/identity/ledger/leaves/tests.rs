@@ -20,7 +20,7 @@ fn hours(hours: u64) -> Duration {
 }
 
 fn names(count: usize) -> Vec<Name> {
-    (0..count).map(|number| Name::new(&format!("d{number}")).expect("a name")).collect()
+    (0..count).map(|number| Name::new(format!("d{number}")).expect("a name")).collect()
 }
 
 struct Rig {
