@@ -2,7 +2,7 @@
 //!
 //! A receiver that wakes, or a part of the network that is joined again, is not met with a wave: of a box one mail leaves each
 //! [`PACE`], and no more than [`WINDOW`] are under way that the next one has not stated to have. What is more urgent leaves first, also if
-//! it came later. The links are shared with all that is sent now, by class.
+//! it came later. The links are shared with all that is sent now, by class; those that take nothing now are looked at less and less often.
 //!
 //! The receiver is found by its name, if it is a contact, whatever handle the header names; otherwise by that handle, which
 //! serves for its epoch. A custodian that is none of the receiver's parents hands its mail on to one of these when it knows one: of a
@@ -34,6 +34,8 @@ use core::time::Duration;
 const PACE: Duration = Duration::from_millis(20);
 /// The most mails of a box that are under way.
 const WINDOW: usize = 8;
+/// How often the time between two looks at links that take nothing now doubles, from [`PACE`]: up to 1.28 s.
+const MOST_DOUBLINGS: u32 = 6;
 /// How long the next one has to state that it has a mail.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon ways are looked for again, if nothing changes.
@@ -70,9 +72,8 @@ impl Messages {
             return;
         }
         let owners: Vec<Owner> = self.mail.mailbox.owners().cloned().collect();
-        let (mut soon, mut waits) = (false, false);
+        let (mut soon, mut later, waits) = (false, false, !owners.is_empty());
         for owner in owners {
-            waits = true;
             if self.mail.paced.contains_key(&owner) {
                 soon = true;
                 continue;
@@ -80,9 +81,15 @@ impl Messages {
             if self.mail.mailbox.under_way(&owner) >= WINDOW {
                 continue;
             }
-            soon |= !matches!(self.hand_on(core, neighbours, routing, &owner), Tried::NoWay);
+            match self.hand_on(core, neighbours, routing, &owner) {
+                Tried::Left => soon = true,
+                Tried::Later => later = true,
+                Tried::NoWay => {}
+            }
         }
-        self.mail.due = waits.then(|| core.now.time + if soon { PACE } else { LOOK });
+        self.mail.put_off = if later && !soon { (self.mail.put_off + 1).min(MOST_DOUBLINGS) } else { 0 };
+        let pause = if soon || later { PACE * (1 << self.mail.put_off) } else { LOOK };
+        self.mail.due = waits.then(|| core.now.time + pause);
     }
 
     /// Hands on the first mail of a box that has a way.

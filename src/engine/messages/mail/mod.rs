@@ -62,6 +62,8 @@ pub(in crate::engine) struct Mail {
     due: Option<Time>,
     /// Whether something has changed that may have opened a way.
     changed: bool,
+    /// How often in a row there was a way, and its link took nothing.
+    put_off: u32,
     /// When the next mail of a box may be handed on.
     paced: BTreeMap<Owner, Time>,
     /// Statements under credentials that have been asked for.
@@ -111,6 +113,7 @@ impl Mail {
             statements: Vec::new(),
             due,
             changed: false,
+            put_off: 0,
             paced: BTreeMap::new(),
             unproved: VecDeque::new(),
             shunned: BTreeMap::new(),
