@@ -144,6 +144,7 @@ impl Engine {
             self.groups.repair.hurry(&neighbour, self.core.now.time);
         }
         self.messages.sends.unblock(id);
+        self.messages.mail.look_again();
     }
 
     /// A neighbour has a credential for the next epoch.

@@ -34,8 +34,8 @@ use core::time::Duration;
 const PACE: Duration = Duration::from_millis(20);
 /// The most mails of a box that are under way.
 const WINDOW: usize = 8;
-/// How often the time between two looks at links that take nothing now doubles, from [`PACE`]: up to 1.28 s.
-const MOST_DOUBLINGS: u32 = 6;
+/// How often the time between two looks at links that take nothing now doubles, from [`PACE`]: up to 160 ms.
+const MOST_DOUBLINGS: u32 = 3;
 /// How long the next one has to state that it has a mail.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon ways are looked for again, if nothing changes.
