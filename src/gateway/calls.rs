@@ -11,7 +11,7 @@ use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 
 /// Calls a service of a device and waits for the response.
-#[utoipa::path(post, path = "/v1/request", request_body = RequestBody, responses(
+#[utoipa::path(post, path = "/v1/request", tag = "api", request_body = RequestBody, responses(
     (status = 200, description = "The response, or how it ended without", body = Outcome),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
@@ -58,7 +58,7 @@ pub(super) async fn request<R>(
 }
 
 /// Answers a call to a service offered here, once.
-#[utoipa::path(post, path = "/v1/calls/{id}", request_body = AnswerBody,
+#[utoipa::path(post, path = "/v1/calls/{id}", tag = "api", request_body = AnswerBody,
     params(("id" = u64, Path, description = "The call's number")),
     responses(
         (status = 200, description = "Taken", body = Done),
