@@ -8,6 +8,7 @@ use super::view::{
 };
 use crate::engine::messages::objectives::Asked;
 use crate::engine::routing::forecast;
+use crate::engine::routing::leaf_routes::MAX_ENDS;
 use crate::engine::routing::no_route::NoRoute;
 use crate::engine::routing::routes::{Location, Route, Routes};
 use crate::engine::routing::wording::{explain_no_route, explain_wait};
@@ -204,6 +205,17 @@ impl Engine {
             match candidates.iter_mut().find(same) {
                 Some(known) => known.best_at.extend(best_at),
                 None => candidates.push(Candidate { best_at, route, taken: false }),
+            }
+        }
+        // By each of a leaf's other routers, too: which last hop it has decides as well.
+        for router in to.iter().take(if leaf.is_some() { MAX_ENDS } else { 0 }) {
+            let best = explain(graph, from, &[*router], wants, &overlay).candidates.into_iter().next();
+            let route = best.and_then(|best| self.routing.route_along(&best.path, leaf.as_ref()));
+            let is_new = |route: &Route| {
+                !candidates.iter().any(|known| known.route.nodes == route.nodes && known.route.bearers == route.bearers)
+            };
+            if let Some(route) = route.filter(is_new) {
+                candidates.push(Candidate { best_at: Vec::new(), route, taken: false });
             }
         }
         candidates

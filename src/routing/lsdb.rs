@@ -12,7 +12,8 @@
 //! one and is not asked.
 //!
 //! The content of the advertisements can be queried in three forms: as a [`Graph`](super::graph::Graph), by the handle
-//! of a leaf, and by the tag of a group or service. A router that is leaving has no links, leaves, groups or services.
+//! of a leaf, and by the tag of a group or service. A leaf is no node of the graph; what its routers' links to it are worth is
+//! told by [`Lsdb::access`]. A router that is leaving has no links, leaves, groups or services.
 //!
 //! Invariants
 //! 1. An entry never gives way to an earlier one; the same set of advertisements, in any order, gives the same
@@ -41,9 +42,10 @@ pub use well_formed::Flaw;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Pseudonym, Tag};
 use crate::identity::credential::{PeerCredential, acceptance, epoch_length};
 use crate::identity::kdf;
+use crate::routing::graph::Metrics;
 use crate::time::{Now, Time, Unix};
 use crate::wire::credential::Credential;
-use crate::wire::lsa::{Lsa, LsaKey, MAX_ENTRIES};
+use crate::wire::lsa::{Lsa, LsaAccess, LsaKey, MAX_ENTRIES};
 use core::cmp::Ordering;
 use credentials::Credentials;
 use index::Index;
@@ -361,6 +363,13 @@ impl Lsdb {
         self.index.routers_of_leaf(leaf)
     }
 
+    /// What the link between a router and one of its leaves is worth, and its bearer; `None` if the router does not say it.
+    pub fn access(&self, router: &Pseudonym, leaf: &Handle) -> Option<(u8, Metrics)> {
+        let access = self.entry(router)?.lsa.access_of(leaf)?;
+        let &LsaAccess { bearer, price, delay, deviation, success, energy, rate, mtu, leaves: _ } = access;
+        Some((bearer, Metrics { price, delay, deviation, success, energy, rate, mtu }))
+    }
+
     /// The routers that are members of a group, or have leaves that are, ascending.
     pub fn members_of(&self, group: &Tag) -> Vec<Pseudonym> {
         self.index.members_of(group)
@@ -489,12 +498,13 @@ impl Entry {
 
 /// Whether two advertisements have the same content, apart from their origin and number.
 fn says_the_same(one: &Lsa, other: &Lsa) -> bool {
-    let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services, borders } = one;
+    let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services, borders, accesses } = one;
     *area == other.area
         && *leaving == other.leaving
         && *links == other.links
         && *leaves == other.leaves
         && *groups == other.groups
         && *borders == other.borders
+        && *accesses == other.accesses
         && *services == other.services
 }

@@ -11,7 +11,7 @@
 //!    many. The very first advertisement waits until [`STILL`] has passed without a change, but at most [`GATHERED`],
 //!    because the links of a router come up one after the other when it starts. A router with nothing to advertise
 //!    sends nothing.
-//! 3. Measured metrics of a link (delay, deviation, success): once they differ by more than a hysteresis and still do
+//! 3. Measured metrics of a link (delay, deviation, success), or their means over the links of one kind to leaves: once they differ by more than a hysteresis and still do
 //!    so after [`SETTLE`]; at most [`BURST`] times at once and once in [`METRICS_EVERY`], in an area of up to
 //!    [`SMALL_AREA`] routers. In a larger area both the number and the rate fall with its size, so that measurements
 //!    cost each router the same in any area.
@@ -27,10 +27,12 @@
 //! 3. Links, leaves, groups and services ascend and keep their bounds. Drop policy: the last in order are left out,
 //!    counted.
 
+mod accesses;
 mod claims;
 #[cfg(test)]
 mod tests;
 
+pub use accesses::Access;
 pub use claims::{Claim, Claims};
 
 use crate::id::CredentialHash;

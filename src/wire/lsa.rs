@@ -14,6 +14,8 @@ pub const MAX_LSA: usize = 64 * 1024;
 pub const MAX_LINKS: usize = 256;
 /// Most leaves in an LSA.
 pub const MAX_LEAVES: usize = 1_024;
+/// Most kinds of links to leaves in an LSA.
+pub const MAX_ACCESSES: usize = 16;
 /// Most other areas in an LSA.
 pub const MAX_BORDERS: usize = 16;
 /// Most groups in an LSA, and most services: those of a node that listens to 1,024 groups, at the turn of an epoch.
@@ -43,6 +45,17 @@ pub struct Lsa {
     /// Other areas that the router has links into, ascending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub borders: Vec<u32>,
+    /// What the links to its leaves are worth, one for each kind of link, ascending; a leaf is in one of them, or in none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accesses: Vec<LsaAccess>,
+}
+
+impl Lsa {
+    /// What the link to one of the leaves is worth; `None` if the leaf is not listed, or the router does not say it.
+    pub fn access_of(&self, leaf: &Handle) -> Option<&LsaAccess> {
+        let place = self.leaves.binary_search(leaf).ok()?;
+        self.accesses.iter().find(|access| access.has(place))
+    }
 }
 
 /// A link with its metrics, as one end of it measures them.
@@ -66,6 +79,52 @@ pub struct LsaLink {
     pub rate: u32,
     /// Largest frame in bytes.
     pub mtu: u32,
+}
+
+/// What a router's links of one kind to leaves are worth: what is configured is the same for all of them, what is measured is their mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsaAccess {
+    /// Bearer class: the number of a [`Bearer`].
+    pub bearer: u8,
+    /// Price in micro-units per MB.
+    pub price: u64,
+    /// Smoothed one-way delay in microseconds.
+    pub delay: u32,
+    /// Mean deviation of that delay in microseconds.
+    pub deviation: u32,
+    /// Lower bound of the probability that a frame arrives, in parts of 65,535.
+    pub success: u16,
+    /// Energy per MB in millijoules.
+    pub energy: u32,
+    /// Rate in kbit/s.
+    pub rate: u32,
+    /// Largest frame in bytes.
+    pub mtu: u32,
+    /// The leaves at the other end of these links: a bit for each place in [`Lsa::leaves`], the first the lowest of the first octet, in as many
+    /// octets as these need.
+    #[serde(with = "serde_bytes")]
+    pub leaves: Vec<u8>,
+}
+
+impl LsaAccess {
+    /// The octets of a set of places among `all`; places beyond are left out.
+    pub fn places(of: impl IntoIterator<Item = usize>, all: usize) -> Vec<u8> {
+        let mut octets = vec![0; all.div_ceil(8)];
+        for place in of.into_iter().filter(|place| *place < all) {
+            octets[place / 8] |= 1 << (place % 8);
+        }
+        octets
+    }
+
+    /// Whether the leaf at this place is one of these.
+    pub fn has(&self, place: usize) -> bool {
+        self.leaves.get(place / 8).is_some_and(|octet| octet >> (place % 8) & 1 == 1)
+    }
+
+    /// What is configured of these links and not measured, by which the kinds of links are told apart.
+    pub fn kind(&self) -> (u8, u64, u32, u32, u32) {
+        (self.bearer, self.price, self.energy, self.rate, self.mtu)
+    }
 }
 
 /// The class of a bearer, which carries a link's bits. On the wire it is its number.

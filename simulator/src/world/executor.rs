@@ -7,6 +7,7 @@
 //! Invariants
 //! 1. Tasks run in the order in which they were first woken since they last ran; each is in the queue at most once.
 //! 2. No task of a paused owner runs; those that were woken meanwhile run in that order afterwards.
+//! 3. A task that wakes itself for ever does not keep a run from ending.
 //! - Tasks run only in [`run_ready`], and no task runs within another.
 
 use futures::future::BoxFuture;
@@ -17,6 +18,9 @@ use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+/// More than ten times as often as tasks run while thousands of devices start at one moment.
+const MOST_POLLS: u64 = 10_000_000;
 
 /// The owner of a task.
 pub type Owner = u64;
@@ -51,6 +55,7 @@ thread_local! {
     static OWNED: RefCell<BTreeMap<Owner, Owned>> = const { RefCell::new(BTreeMap::new()) };
     /// The paused owners.
     static STILL: RefCell<BTreeMap<Owner, Still>> = const { RefCell::new(BTreeMap::new()) };
+    static SPINS: Cell<Option<Owner>> = const { Cell::new(None) };
     static POLLS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -78,13 +83,22 @@ pub fn spawn(owner: Owner, future: impl Future<Output = ()> + Send + 'static) {
     ArcWake::wake_by_ref(&task);
 }
 
-/// Runs tasks until none is ready.
+/// Runs tasks until none is ready, or until one of them has been woken so often that it will go on for ever ([`spins`]).
 pub fn run_ready() {
+    if spins().is_some() {
+        return;
+    }
+    let mut polls = 0;
     while let Some(task) = READY.with_borrow_mut(VecDeque::pop_front) {
         let stands =
             STILL.with_borrow_mut(|still| still.get_mut(&task.owner).map(|still| still.woken.push(task.clone())));
         if stands.is_some() {
             continue;
+        }
+        polls += 1;
+        if polls > MOST_POLLS {
+            SPINS.set(Some(task.owner));
+            return;
         }
         task.queued.store(false, Relaxed);
         POLLS.set(POLLS.get() + 1);
@@ -98,6 +112,11 @@ pub fn run_ready() {
         // Dropped outside of the lock, since what it holds may wake tasks, including this one.
         drop(future);
     }
+}
+
+/// The owner of a task that ran when far more had run at one moment than ever do, if there is one: no time passes there any more.
+pub fn spins() -> Option<Owner> {
+    SPINS.get()
 }
 
 /// Pauses an owner's process.
@@ -140,6 +159,7 @@ pub fn clear() {
         drop_owner(owner);
     }
     READY.with_borrow_mut(VecDeque::clear);
+    SPINS.set(None);
 }
 
 /// Returns the number of polls so far on this thread.
@@ -189,5 +209,21 @@ mod tests {
         })
         .join()
         .expect("the test passes");
+    }
+
+    /// Invariant 3.
+    #[test]
+    fn a_task_that_wakes_itself_for_ever_ends_the_run() {
+        let spins = std::thread::spawn(|| {
+            spawn(7, poll_fn(|cx| -> Poll<()> {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }));
+            run_ready();
+            let found = super::spins();
+            clear();
+            (found, super::spins())
+        });
+        assert_eq!(spins.join().expect("the test passes"), (Some(7), None));
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants
-//! - At most one own request is under way at a time; pulls are made at most every [`PULL_INTERVAL`] if the issuer is on
+//! - At most one own request is under way at a time, and a pull that is due meanwhile begins when that has ended; pulls are made at most every [`PULL_INTERVAL`] if the issuer is on
 //!   another node.
 //! - Only an answer that the issuer has sealed for a request ends it with a yes or a no. Other answers are hints, after
 //!   which the request is tried again.
@@ -59,7 +59,8 @@ pub(in crate::engine) struct Renewal {
 
 impl Renewal {
     pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
-        [self.next_pull, self.next_renewal].into_iter().flatten().min()
+        let pull = self.next_pull.filter(|_| self.asking.is_none());
+        [pull, self.next_renewal].into_iter().flatten().min()
     }
 
     /// Whether an own request is under way.

@@ -115,6 +115,9 @@ impl Routing {
             let (_, edge) = graph.from(from).find(|(_, edge)| edge.to == to && edge.bearer == *bearer)?;
             totals.add(&edge.metrics, edge.bearer, overlay.doubts.get(&(from, to)).copied());
         }
+        if let Some((bearer, metrics)) = self.last_hop(&route.nodes, route.leaf.as_ref()) {
+            totals.add(&metrics, bearer, None);
+        }
         Some(totals)
     }
 

@@ -7,6 +7,7 @@ pub(super) mod forecast;
 pub(super) mod forward;
 pub(super) mod hold_down;
 pub(super) mod identities;
+pub(super) mod leaf_routes;
 pub(super) mod link_state;
 pub(super) mod locate;
 pub(super) mod mail;

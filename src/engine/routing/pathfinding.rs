@@ -4,6 +4,8 @@
 //! graph itself: a relay avoids the routers that have had the frame, and every node avoids routers that are neither in
 //! the frame's segment nor reach it (`segments`), since those would not forward it.
 //!
+//! To a leaf the last hop counts as well (`leaf_routes`).
+//!
 //! Invariants
 //! 1. A route to a device leads only through routers that forward frames of the segment that is sent to it, as far as
 //!    the routers' credentials are known.
@@ -69,13 +71,13 @@ impl Routing {
     }
 
     /// A path of the graph as a route, or `None` if the credential of a router on it is unknown. `last` is the leaf at
-    /// the end of the path, if the destination is one.
+    /// the end of the path, if the destination is one: the totals are then with the last hop, if its router tells what that is worth.
     pub(in crate::engine) fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
         let graph = &self.routes.graph;
         let edges: Vec<_> = path.edges.iter().map(|edge| graph.edge(*edge)).collect();
         let mut nodes: Vec<Pseudonym> = edges.iter().map(|edge| *graph.node(edge.to)).collect();
         let pairs = edges.iter().map(|edge| (*graph.node(edge.from), *graph.node(edge.to))).collect();
-        let bearers = edges.iter().map(|edge| edge.bearer).collect();
+        let mut bearers: Vec<u8> = edges.iter().map(|edge| edge.bearer).collect();
         let mut hops = Vec::new();
         if nodes.len() > 1 || last.is_some() {
             hops =
@@ -86,8 +88,13 @@ impl Routing {
             hops.push(leaf.hash.prefix());
         }
         let leaf = last.map(|leaf| leaf.body.handle);
-        let rate = edges.iter().map(|edge| edge.metrics.rate).min().unwrap_or(u32::MAX);
-        Some(Route { nodes, hops, bearers, totals: path.totals, rate, pairs, leaf })
+        let (mut totals, mut rate) = (path.totals, edges.iter().map(|edge| edge.metrics.rate).min().unwrap_or(u32::MAX));
+        if let Some((bearer, metrics)) = self.last_hop(&nodes, leaf.as_ref()) {
+            totals.add(&metrics, bearer, None);
+            bearers.push(bearer);
+            rate = rate.min(metrics.rate);
+        }
+        Some(Route { nodes, hops, bearers, totals, rate, pairs, leaf })
     }
 
     /// Searches the graph, and the links of this device, for the best route to one of the targets and an alternate
@@ -117,6 +124,11 @@ impl Routing {
         let to: Vec<NodeIndex> = others.filter_map(|at| self.routes.graph.index(at)).collect();
         if to.is_empty() {
             return self.search_neighbours(core, neighbours, targets, last, wants, nodes);
+        }
+        if let Some(leaf) = last
+            && let Some(found) = self.search_last_hops(from, &to, leaf, wants, past)
+        {
+            return found;
         }
         match self.search_graph(from, &to, wants, past) {
             Ok(found) => {

@@ -191,23 +191,6 @@ impl Routing {
         }
     }
 
-    /// The route of a device that is a leaf: over the best of its routers.
-    fn by_router(
-        &self,
-        core: &Core,
-        neighbours: &Neighbours,
-        to: &PeerCredential,
-        wants: &Wants,
-    ) -> Result<Route, NoRoute> {
-        let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
-        let best =
-            routers.min_by_key(|(id, link)| (crate::routing::totals::weigh(&link.metrics, &wants.policy.weights), *id));
-        let Some((_, link)) = best else { return Err(NoRoute::Apart) };
-        let mut route = self.direct(core, neighbours, &link.peer.clone(), wants)?;
-        route.nodes.push(to.body.key);
-        Ok(route)
-    }
-
     /// Whether a route ends at a leaf that is at other routers now.
     pub(in crate::engine) fn has_moved(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> bool {
         let Some(router) = route.nodes.len().checked_sub(2).map(|at| &route.nodes[at]) else { return false };
@@ -344,7 +327,7 @@ impl Routing {
     ) -> Result<(Route, Option<Route>), NoRoute> {
         match self.location(core, neighbours, to)? {
             Location::NextToUs(peer) => self.direct(core, neighbours, &peer, wants).map(|route| (route, None)),
-            Location::BeyondRouter(leaf) => self.by_router(core, neighbours, &leaf, wants).map(|route| (route, None)),
+            Location::BeyondRouter(leaf) => self.by_router(core, neighbours, &leaf, wants),
             Location::At(routers, leaf) => {
                 let segment = self.segment_towards(core, neighbours, &routers, leaf.as_ref());
                 self.search(core, neighbours, &routers, leaf.as_ref(), wants, &Avoided { nodes: &[], segment })

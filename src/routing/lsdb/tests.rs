@@ -5,7 +5,7 @@ use crate::id::{AgreementKey, IssuerId, RealmId};
 use crate::routing::graph::Metrics;
 use crate::time::{Epoch, EpochLength};
 use crate::wire;
-use crate::wire::lsa::{LsaLink, MAX_LINKS};
+use crate::wire::lsa::{LsaAccess, LsaLink, MAX_LINKS};
 
 const EPOCH: u64 = 500_000;
 
@@ -69,6 +69,7 @@ fn lsa(number: u16, sequence: u64, to: &[u16]) -> Lsa {
         groups: Vec::new(),
         services: Vec::new(),
         borders: Vec::new(),
+            accesses: Vec::new(),
     }
 }
 
@@ -134,6 +135,26 @@ fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
     assert_eq!(of([&one, &other]), of([&other, &one]));
 }
 
+/// An advertisement with three leaves, and these bearers and places of links to them.
+fn with_accesses(kinds: &[(u8, &[u8])]) -> Lsa {
+    let Metrics { price, delay, deviation, success, energy, rate, mtu } = metrics();
+    let access = |(bearer, leaves): &(u8, &[u8])| {
+        LsaAccess { bearer: *bearer, price, delay, deviation, success, energy, rate, mtu, leaves: leaves.to_vec() }
+    };
+    let leaves = (1..=3).map(|number| Handle([number; 16])).collect();
+    Lsa { leaves, accesses: kinds.iter().map(access).collect(), ..lsa(1, 1, &[2, 3]) }
+}
+
+#[test]
+fn what_a_link_to_a_leaf_is_worth_is_known_by_its_router() {
+    let mut db = Lsdb::new(router(9));
+    assert_eq!(put(&mut db, 1, with_accesses(&[(1, &[5]), (2, &[2])])), Inserted::Newer);
+    let access = |leaf, of| db.access(&router(of), &Handle([leaf; 16]));
+    assert_eq!(access(1, 1), Some((1, metrics())));
+    assert_eq!(access(2, 1), Some((2, metrics())));
+    assert_eq!((access(4, 1), access(1, 2)), (None, None));
+}
+
 /// Invariant 2: the area, and what is well-formed.
 #[test]
 fn what_is_not_well_formed_is_refused_and_counted() {
@@ -157,6 +178,13 @@ fn what_is_not_well_formed_is_refused_and_counted() {
         (Lsa { groups: (0..2_049u64).map(|n| Tag(n.to_be_bytes())).collect(), ..good() }, Flaw::TooManyTags),
         (Lsa { borders: (0..17).collect(), ..good() }, Flaw::TooManyTags),
         (Lsa { borders: vec![2, 1], ..good() }, Flaw::Order("borders")),
+        // Another order, one leaf twice, places of no leaf, none at all, too many octets, too few.
+        (with_accesses(&[(2, &[1]), (1, &[2])]), Flaw::Order("kinds of links to leaves")),
+        (with_accesses(&[(1, &[1]), (2, &[3])]), Flaw::Accesses),
+        (with_accesses(&[(1, &[8])]), Flaw::Accesses),
+        (with_accesses(&[(1, &[0])]), Flaw::Accesses),
+        (with_accesses(&[(1, &[1, 0])]), Flaw::Accesses),
+        (with_accesses(&[(1, &[])]), Flaw::Accesses),
     ];
     let count = bad.len() as u64;
     for (lsa, flaw) in bad {
@@ -283,7 +311,10 @@ fn the_generation_grows_with_content_only() {
     assert!(grows(Lsa { groups: vec![Tag([1; 8])], ..lsa(1, 6, &[3]) }));
     assert!(grows(Lsa { services: vec![Tag([1; 8])], ..lsa(1, 7, &[3]) }));
     assert!(grows(Lsa { borders: vec![1], ..lsa(1, 8, &[3]) }));
-    assert!(grows(Lsa { leaving: true, ..lsa(1, 9, &[3]) }));
+    assert!(grows(Lsa { sequence: 9, ..with_accesses(&[(1, &[1])]) }));
+    assert!(grows(Lsa { sequence: 10, ..with_accesses(&[(1, &[2])]) }));
+    assert!(!grows(Lsa { sequence: 11, ..with_accesses(&[(1, &[2])]) }));
+    assert!(grows(Lsa { leaving: true, ..lsa(1, 12, &[3]) }));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::id::{Handle, Pseudonym, Tag};
-use crate::wire::lsa::{LsaLink, MAX_LEAVES};
+use crate::routing::graph::Metrics;
+use crate::wire::lsa::{LsaLink, MAX_ACCESSES, MAX_LEAVES};
 
 const SKEW: Duration = Duration::from_secs(300);
 const HASH: CredentialHash = CredentialHash([9; 16]);
@@ -264,6 +265,53 @@ fn what_is_told_is_in_order_and_within_bounds() {
     assert_eq!(lsa.links.iter().map(|link| link.to.0[0]).collect::<Vec<_>>(), [2, 5]);
     assert!(lsa.leaves.is_sorted() && lsa.leaves.len() == MAX_LEAVES);
     assert_eq!((lsa.groups, origin.left_out()), (vec![Tag([1; 8]), Tag([2; 8])], 3));
+}
+
+/// A link to a leaf: the leaf, its bearer, and what it is worth.
+fn to_leaf(number: u8, bearer: u8, price: u64, delay: u32) -> (Handle, u8, Metrics) {
+    let metrics = Metrics { price, delay, success: 60_000, rate: 1_000, mtu: 1_500, ..Metrics::default() };
+    (Handle([number; 16]), bearer, metrics)
+}
+
+fn with_links_to_leaves(links: &[(Handle, u8, Metrics)]) -> Claims {
+    Claims { leaves: links.iter().map(|link| link.0).collect(), accesses: Access::gathered(links.iter().copied()), ..Claims::default() }
+}
+
+#[test]
+fn links_to_leaves_are_told_by_kind_with_their_means() {
+    // Leaf 3 is linked twice, and its free link counts.
+    let links = [to_leaf(3, 2, 500, 10), to_leaf(1, 1, 0, 8_000), to_leaf(3, 1, 0, 12_000), to_leaf(2, 2, 500, 90_000)];
+    let mut origin = Origin::new();
+    origin.take_credential(HASH, SKEW);
+    origin.note(with_links_to_leaves(&links), ms(0));
+    let lsa = origin.due(ms(100)).expect("it is due");
+    let told: Vec<_> = lsa.accesses.iter().map(|a| (a.bearer, a.price, a.delay, a.leaves.clone())).collect();
+    assert_eq!(told, [(1, 0, 10_000, vec![0b101]), (2, 500, 90_000, vec![0b010])]);
+    let access = |number| lsa.access_of(&Handle([number; 16])).map(|access| access.bearer);
+    assert_eq!([1, 2, 3, 4].map(access), [Some(1), Some(2), Some(1), None]);
+}
+
+#[test]
+fn links_to_leaves_are_told_again_when_they_differ_enough() {
+    let at = |delay| with_links_to_leaves(&[to_leaf(1, 1, 0, delay), to_leaf(2, 1, 0, delay)]);
+    let mut origin = told(&at(40_000));
+    // By less than a fourth, then by as much, and then one of them is over another bearer.
+    assert_eq!(run(&mut origin, [(0, at(49_000)), (10_000, at(51_000))], 20_000), [11_000]);
+    assert_eq!(origin.told().map(|claims| claims.accesses[0].metrics.delay), Some(51_000));
+    let moved = with_links_to_leaves(&[to_leaf(1, 1, 0, 53_000), to_leaf(2, 2, 0, 53_000)]);
+    assert_eq!(run(&mut origin, [(30_000, moved)], 40_000), [30_000]);
+    let delays = |claims: &Claims| claims.accesses.iter().map(|access| access.metrics.delay).collect::<Vec<_>>();
+    assert_eq!(origin.told().map(delays), Some(vec![51_000, 53_000]), "what hardly differs is repeated");
+}
+
+#[test]
+fn no_more_kinds_of_links_to_leaves_are_told_than_there_is_room_for() {
+    let links: Vec<_> = (0..20).map(|number| to_leaf(number, 1, number.into(), 1)).collect();
+    let mut origin = Origin::new();
+    origin.take_credential(HASH, SKEW);
+    origin.note(with_links_to_leaves(&links), ms(0));
+    let lsa = origin.due(ms(100)).expect("it is due");
+    assert_eq!((lsa.leaves.len(), lsa.accesses.len(), origin.left_out()), (20, MAX_ACCESSES, 4));
 }
 
 /// Invariant 1.

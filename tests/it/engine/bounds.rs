@@ -62,6 +62,7 @@ fn an_origin_that_tells_too_often_is_not_flooded() {
             groups: Vec::new(),
             services: Vec::new(),
             borders: Vec::new(),
+            accesses: Vec::new(),
         };
         frame::raw(Kind::Lsa, &sign_document(&key, CONTEXT, &wire::encode(&lsa)))
     };

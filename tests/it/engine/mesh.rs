@@ -54,6 +54,9 @@ struct Event {
     bytes: Vec<u8>,
 }
 
+/// More steps than are ever taken without time passing.
+const MOST_AT_ONCE: u32 = 1_000_000;
+
 pub struct Mesh {
     pub nodes: Vec<Node>,
     pub realm: MemoryRealm,
@@ -71,6 +74,10 @@ pub struct Mesh {
     pub skew: BTreeMap<usize, i64>,
     /// Devices that do not reach the issuer.
     pub cut_off: BTreeSet<usize>,
+    /// The number of moments at which something was done.
+    pub steps: u64,
+    /// Those whose requests to the issuer are under way without end.
+    pub unanswered: BTreeSet<usize>,
     /// Processes that are stopped, with the frames that have come meanwhile.
     stopped: BTreeMap<usize, Vec<(LinkId, Vec<u8>)>>,
     settings: Vec<Settings>,
@@ -166,6 +173,8 @@ impl Mesh {
             stuck: BTreeSet::new(),
             skew: BTreeMap::new(),
             cut_off: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            steps: 0,
             stopped: BTreeMap::new(),
             settings: (0..nodes.len()).map(settings).collect(),
             vanish: BTreeSet::new(),
@@ -301,6 +310,7 @@ impl Mesh {
     /// Runs until nothing is to happen before `for_` has passed.
     pub fn run(&mut self, for_: Duration) {
         let until = self.now.time + for_;
+        let mut at_once = 0;
         loop {
             let flush = |(at, node): (usize, &Node)| {
                 let stands = self.stuck.contains(&at) || self.stopped.contains_key(&at);
@@ -314,6 +324,8 @@ impl Mesh {
             let Some(at) = [next, wake, event, order].into_iter().flatten().min().filter(|at| *at <= until) else {
                 break;
             };
+            at_once = if at > self.now.time { 0 } else { at_once + 1 };
+            assert!(at_once < MOST_AT_ONCE, "some node is woken again and again, and time does not pass");
             self.advance(at.max(self.now.time));
             self.step();
         }
@@ -326,6 +338,7 @@ impl Mesh {
     }
 
     fn step(&mut self) {
+        self.steps += 1;
         let now = self.now.time;
         self.step_blobs();
         for at in (0..self.nodes.len()).filter(|at| !self.stopped.contains_key(at)).collect::<Vec<_>>() {
@@ -427,6 +440,7 @@ impl Mesh {
                 let pieces = origin.relayed().map(|id| issuer.pieces(id, &hello, &reply)).unwrap_or_default();
                 self.handle(at, Input::Issued { origin, reply, pieces, event: None });
             }
+            Output::Renew { .. } if self.unanswered.contains(&at) => {}
             Output::Renew { .. } if self.cut_off.contains(&at) => {
                 self.handle(at, Input::Renewed(Err("nobody is there".into())));
             }

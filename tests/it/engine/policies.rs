@@ -166,3 +166,76 @@ fn a_budget_yields_when_the_deadline_comes_near() {
         mesh.ended.get(&token)
     );
 }
+
+/// a has ways to b and c, which both have leaf x: b by a free link that is slow, c by a dear one that is fast; all else is the same.
+fn two_last_hops() -> Mesh {
+    let fast = Minimise::One(One::Delay);
+    let twice = NamedPolicy { name: "twice".into(), minimise: fast, copies: Some(2), ..NamedPolicy::default() };
+    let free = NamedPolicy { name: "free".into(), minimise: fast, budget: Some(0.0), ..NamedPolicy::default() };
+    let policies = vec![twice, free];
+    let settings = move |at| Settings { forwarding: at != 3, policies: policies.clone(), ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "x"], settings);
+    for (one, other) in [(0, 1), (0, 2), (1, 3), (2, 3)] {
+        mesh.connect(one, other);
+    }
+    for (one, other) in [(0, 1), (0, 2)] {
+        mesh.assess(one, other, 0, Duration::from_millis(10));
+    }
+    mesh.assess(1, 3, 0, Duration::from_millis(200));
+    mesh.assess(2, 3, 5_000_000, Duration::from_millis(2));
+    mesh.run(seconds(10));
+    mesh
+}
+
+/// Invariant 1 of engine::routing::leaf_routes.
+#[test]
+fn the_last_hop_to_a_leaf_counts_as_every_other() {
+    let mut mesh = two_last_hops();
+    let mut send = |policy: &str| {
+        let send = Send { policy: Some(policy.into()), ..message("x", b"to a leaf", Ack::End, 30) };
+        mesh.carried.clear();
+        let token = mesh.command(0, Command::Send(send));
+        mesh.run(seconds(1));
+        let by = [1, 2].map(|router| mesh.carried.contains_key(&(router, 3)));
+        (by, mesh.ended.get(&token).cloned())
+    };
+    let (by, end) = send("cheap");
+    assert!(by == [true, false] && matches!(end, Some(Outcome::Delivered { price: 0, .. })), "{by:?} {end:?}");
+    let (by, end) = send("fast");
+    assert!(by == [false, true] && matches!(end, Some(Outcome::Delivered { price: 1.., .. })), "{by:?} {end:?}");
+}
+
+/// Invariant 1 of engine::routing::leaf_routes.
+#[test]
+fn the_price_of_the_last_hop_is_within_the_budget_or_nothing_leaves() {
+    let mut mesh = two_last_hops();
+    let send = |mesh: &mut Mesh| {
+        mesh.carried.clear();
+        let send = Send { policy: Some("free".into()), ..message("x", b"for nothing", Ack::End, 5) };
+        let token = mesh.command(0, Command::Send(send));
+        mesh.run(seconds(6));
+        (mesh.carried.clone(), mesh.ended.get(&token).cloned())
+    };
+    // The quicker link costs something; when the free one is gone, nothing is sent at all.
+    let (_, end) = send(&mut mesh);
+    assert!(matches!(end, Some(Outcome::Delivered { price: 0, .. })), "{end:?}");
+    mesh.disconnect(1, 3);
+    mesh.run(seconds(2));
+    let (carried, end) = send(&mut mesh);
+    assert!(matches!(end, Some(Outcome::Unreachable { .. } | Outcome::Expired { .. })), "{end:?}");
+    assert!(!carried.contains_key(&(0, 2)) && !carried.contains_key(&(2, 3)), "{carried:?}");
+}
+
+#[test]
+fn copies_to_a_leaf_and_from_a_leaf_go_by_two_routers() {
+    let mut mesh = two_last_hops();
+    for (from, to) in [(0, "x"), (3, "a")] {
+        mesh.carried.clear();
+        let send = Send { policy: Some("twice".into()), ..message(to, b"twice", Ack::End, 30) };
+        let token = mesh.command(from, Command::Send(send));
+        mesh.run(seconds(1));
+        assert_eq!(delivered(&mesh, token), Some(2));
+        let ends = if from == 0 { [(1, 3), (2, 3)] } else { [(3, 1), (3, 2)] };
+        assert!(ends.iter().all(|ends| mesh.carried.contains_key(ends)), "{:?}", mesh.carried);
+    }
+}

@@ -336,3 +336,23 @@ fn who_was_parted_while_groups_got_other_keys_is_told_that_it_may_have_missed_pu
         |(of, reply): &&(Token, Reply)| *of == listens && matches!(reply, Reply::Missed(missed) if missed.uncertain);
     assert_eq!(mesh.nodes[2].replies.iter().filter(told).count(), 1);
 }
+
+#[test]
+fn a_node_rests_while_its_request_to_the_issuer_is_under_way() {
+    let mut mesh = mesh();
+    mesh.unanswered.insert(2);
+    // It asks for the card of somebody, and meanwhile learns that others may have got new ones.
+    mesh.send(2, "stranger", b"who are you?", Ack::End, 600);
+    mesh.run(seconds(1));
+    let bulletin = revoke(&mut mesh, "gone");
+    mesh.command(0, bulletin);
+    let steps = mesh.steps;
+    mesh.run(seconds(300));
+    assert_eq!(version(&mut mesh, 2), version(&mut mesh, 0), "it has the bulletin");
+    assert!(mesh.steps - steps < 10_000, "{} steps in five minutes", mesh.steps - steps);
+    // Once it is answered it asks for what was due meanwhile.
+    mesh.unanswered.clear();
+    mesh.handle(2, Input::Renewed(Err("it took too long".into())));
+    mesh.run(seconds(300));
+    assert!(!mesh.nodes[2].engine.membership().cards_are_due());
+}

@@ -122,8 +122,8 @@ fn every_bound_stands_in_it_with_its_value() {
             format!("{}; {} B; {}", kib(group::MAX_PAYLOAD), group::MAX_TOPIC, plain(group::MAX_MESSAGES)),
         ),
         (
-            "wire::lsa::{MAX_LSA, MAX_LINKS, MAX_LEAVES}",
-            format!("{}; {}; {}", kib(lsa::MAX_LSA), lsa::MAX_LINKS, plain(lsa::MAX_LEAVES)),
+            "wire::lsa::{MAX_LSA, MAX_LINKS, MAX_LEAVES, MAX_ACCESSES}",
+            format!("{}; {}; {}; {}", kib(lsa::MAX_LSA), lsa::MAX_LINKS, plain(lsa::MAX_LEAVES), lsa::MAX_ACCESSES),
         ),
     ];
     for (source, value) in bounds {

@@ -25,7 +25,7 @@ use m2mesh::wire::group::{GroupBatch, GroupFrame, GroupMessage};
 use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply, Hello};
 use m2mesh::wire::locate::{Locate, Located};
-use m2mesh::wire::lsa::{Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
+use m2mesh::wire::lsa::{Lsa, LsaAccess, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::mail::Mail;
 use m2mesh::wire::offer::Offer;
 use m2mesh::wire::opener::Opener;
@@ -191,7 +191,9 @@ structs! {
     TimeRequest { nonce = array }
     Lsa {
         origin, sequence, area, leaving, links = some, leaves = some, groups = some, services = some, borders = some,
+        accesses = some,
     }
+    LsaAccess { bearer, price, delay, deviation, success, energy, rate, mtu, leaves = owned }
     LsaLink { to, bearer, price, delay, deviation, success, energy, rate, mtu }
     LsaDigest { summary, entries = |from: &mut Entropy<'_>| from.maybe(some) }
     LsaKey { origin, sequence }

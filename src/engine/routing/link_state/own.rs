@@ -8,7 +8,7 @@ use crate::id::{LinkId, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Graph;
 use crate::routing::lsdb::{Inserted, OwnLink};
-use crate::routing::origin::{Claim, Claims, Origin};
+use crate::routing::origin::{Access, Claim, Claims, Origin};
 use crate::wire;
 use crate::wire::lsa::{CONTEXT, LsaLink};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ impl Routing {
     /// What the next LSA of this router would state.
     pub(super) fn claims(&mut self, core: &mut Core, neighbours: &mut Neighbours) -> Claims {
         let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
-        let mut leaves = BTreeSet::new();
+        let (mut leaves, mut accesses) = (BTreeSet::new(), Vec::new());
         let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) =
             (neighbours.own_groups.clone(), neighbours.own_services.clone());
         services.extend(&neighbours.sleepers.boxes);
@@ -42,6 +42,8 @@ impl Routing {
         for (_, link) in neighbours.links.iter().filter(|(_, link)| link.usable && link.own == core.own) {
             if !link.forwarding {
                 leaves.insert(link.peer.body.handle);
+                let bearer = neighbours.link_metrics.bearer(link.bearer).class as u8;
+                accesses.push((link.peer.body.handle, bearer, link.metrics));
                 groups.extend(&link.tags.groups);
                 services.extend(&link.tags.services);
                 continue;
@@ -76,6 +78,7 @@ impl Routing {
             groups: groups.into_iter().collect(),
             services: services.into_iter().collect(),
             borders: borders.into_iter().collect(),
+            accesses: Access::gathered(accesses),
         }
     }
 

@@ -12,7 +12,7 @@ use m2mesh::wire::enrol_relay::{self, EnrolAnswer, EnrolRelay};
 use m2mesh::wire::frame::{Kind, of, raw};
 use m2mesh::wire::hello::{self, Hello};
 use m2mesh::wire::locate::{Locate, Located};
-use m2mesh::wire::lsa::{self, Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
+use m2mesh::wire::lsa::{self, Lsa, LsaAccess, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::ping::Ping;
 use m2mesh::wire::rest::Rest;
 use m2mesh::wire::successor::Successor;
@@ -164,12 +164,26 @@ fn link_state() -> Vec<Vector> {
         groups: vec![Tag(opaque_array("group tag"))],
         services: vec![],
         borders: vec![],
+        accesses: vec![],
     };
+    let access = LsaAccess {
+        bearer: 1,
+        price: 0,
+        delay: 8_000,
+        deviation: 900,
+        success: 64_000,
+        energy: 80,
+        rate: 20_000,
+        mtu: 1_500,
+        leaves: vec![1],
+    };
+    let with_access = Lsa { sequence: 4, accesses: vec![access], ..lsa.clone() };
     let summary = Tag(opaque_array("summary"));
     let key = LsaKey { origin: lsa.origin, sequence: 3 };
     let sought = OuterId(opaque_array("locate"));
     vec![
         Vector::of("lsa", "Lsa", "an ethernet and a cellular link, one leaf, one group", &lsa),
+        Vector::of("lsa-access", "Lsa", "tells what the link to the leaf is worth, too", &with_access),
         Vector::raw("lsa-signed", "Signed", "signed by the pseudonym", signed(PSEUDONYM, lsa::CONTEXT, &lsa)),
         Vector::of("lsa-digest", "LsaDigest", "", &LsaDigest { summary, entries: Some(vec![key]) }),
         Vector::of("lsa-digest-summary", "LsaDigest", "the summary alone", &LsaDigest { summary, entries: None }),
