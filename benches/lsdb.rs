@@ -90,7 +90,7 @@ fn lsa(routers: &[Router], number: usize, sequence: u64) -> Lsa {
         groups: vec![tag(number % 10)],
         services: vec![tag(number % 20)],
         borders: Vec::new(),
-            accesses: Vec::new(),
+        accesses: Vec::new(),
     }
 }
 

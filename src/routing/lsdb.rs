@@ -28,6 +28,7 @@
 //! 4. The generation grows whenever an answer about content may have changed, and not when a router merely repeats
 //!    itself under a higher number.
 
+mod access;
 mod credentials;
 mod index;
 mod joined;
@@ -42,13 +43,13 @@ pub use well_formed::Flaw;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Pseudonym, Tag};
 use crate::identity::credential::{PeerCredential, acceptance, epoch_length};
 use crate::identity::kdf;
-use crate::routing::graph::Metrics;
 use crate::time::{Now, Time, Unix};
 use crate::wire::credential::Credential;
-use crate::wire::lsa::{Lsa, LsaAccess, LsaKey, MAX_ENTRIES};
+use crate::wire::lsa::{Lsa, LsaKey, MAX_ENTRIES};
 use core::cmp::Ordering;
 use credentials::Credentials;
 use index::Index;
+use lost::says_the_same;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -363,13 +364,6 @@ impl Lsdb {
         self.index.routers_of_leaf(leaf)
     }
 
-    /// What the link between a router and one of its leaves is worth, and its bearer; `None` if the router does not say it.
-    pub fn access(&self, router: &Pseudonym, leaf: &Handle) -> Option<(u8, Metrics)> {
-        let access = self.entry(router)?.lsa.access_of(leaf)?;
-        let &LsaAccess { bearer, price, delay, deviation, success, energy, rate, mtu, leaves: _ } = access;
-        Some((bearer, Metrics { price, delay, deviation, success, energy, rate, mtu }))
-    }
-
     /// The routers that are members of a group, or have leaves that are, ascending.
     pub fn members_of(&self, group: &Tag) -> Vec<Pseudonym> {
         self.index.members_of(group)
@@ -494,17 +488,4 @@ impl Entry {
     fn rank(&self) -> (Unix, u64, CredentialHash, &[u8]) {
         (self.since, self.lsa.sequence, self.lsa.origin, &self.signed)
     }
-}
-
-/// Whether two advertisements have the same content, apart from their origin and number.
-fn says_the_same(one: &Lsa, other: &Lsa) -> bool {
-    let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services, borders, accesses } = one;
-    *area == other.area
-        && *leaving == other.leaving
-        && *links == other.links
-        && *leaves == other.leaves
-        && *groups == other.groups
-        && *borders == other.borders
-        && *accesses == other.accesses
-        && *services == other.services
 }

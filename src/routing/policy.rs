@@ -38,7 +38,8 @@ impl Wants {
         before.time = self.time.map(|time| time.saturating_sub(last.delay));
         let cost = last.cost_of(self.bytes.into());
         before.policy.budget = self.policy.budget.map(|budget| budget.saturating_sub(cost));
-        let likely = |least: u16| Totals { failures: nats(least).saturating_sub(last.failures), ..Totals::default() }.success();
+        let likely =
+            |least: u16| Totals { failures: nats(least).saturating_sub(last.failures), ..Totals::default() }.success();
         before.policy.success = self.policy.success.map(likely);
         Ok(before)
     }

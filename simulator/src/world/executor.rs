@@ -215,10 +215,13 @@ mod tests {
     #[test]
     fn a_task_that_wakes_itself_for_ever_ends_the_run() {
         let spins = std::thread::spawn(|| {
-            spawn(7, poll_fn(|cx| -> Poll<()> {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }));
+            spawn(
+                7,
+                poll_fn(|cx| -> Poll<()> {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }),
+            );
             run_ready();
             let found = super::spins();
             clear();

@@ -243,10 +243,14 @@ impl World {
                 executor::run_ready();
             }
             if let Some(owner) = executor::spins() {
-                let device = |device: &Device| device.application().is_some_and(|application| application.owner == owner);
+                let device =
+                    |device: &Device| device.application().is_some_and(|application| application.owner == owner);
                 let at = self.devices.iter().position(device);
                 let name = at.map_or("a device", |at| self.plan.devices[at].name.as_str());
-                self.broken.push(format!("at {:.6} s {name} goes on for ever, and time no longer passes", results::seconds(now())));
+                self.broken.push(format!(
+                    "at {:.6} s {name} goes on for ever, and time no longer passes",
+                    results::seconds(now())
+                ));
                 return;
             }
             if now() - told > self.end / 200 {

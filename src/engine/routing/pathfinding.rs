@@ -88,7 +88,8 @@ impl Routing {
             hops.push(leaf.hash.prefix());
         }
         let leaf = last.map(|leaf| leaf.body.handle);
-        let (mut totals, mut rate) = (path.totals, edges.iter().map(|edge| edge.metrics.rate).min().unwrap_or(u32::MAX));
+        let (mut totals, mut rate) =
+            (path.totals, edges.iter().map(|edge| edge.metrics.rate).min().unwrap_or(u32::MAX));
         if let Some((bearer, metrics)) = self.last_hop(&nodes, leaf.as_ref()) {
             totals.add(&metrics, bearer, None);
             bearers.push(bearer);

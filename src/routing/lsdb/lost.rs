@@ -1,4 +1,4 @@
-//! Lost: what an advertisement takes away.
+//! Lost: what an advertisement takes away, and whether it says anything else than another.
 
 use super::Lsdb;
 use crate::id::Pseudonym;
@@ -25,4 +25,17 @@ impl Lsdb {
             || known.links.iter().any(|link| !links.contains(&of(link)))
             || known.leaves.iter().any(|leaf| lsa.leaves.binary_search(leaf).is_err())
     }
+}
+
+/// Whether two advertisements have the same content, apart from their origin and number.
+pub(super) fn says_the_same(one: &Lsa, other: &Lsa) -> bool {
+    let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services, borders, accesses } = one;
+    *area == other.area
+        && *leaving == other.leaving
+        && *links == other.links
+        && *leaves == other.leaves
+        && *groups == other.groups
+        && *borders == other.borders
+        && *accesses == other.accesses
+        && *services == other.services
 }

@@ -69,7 +69,7 @@ fn lsa(number: u16, sequence: u64, to: &[u16]) -> Lsa {
         groups: Vec::new(),
         services: Vec::new(),
         borders: Vec::new(),
-            accesses: Vec::new(),
+        accesses: Vec::new(),
     }
 }
 
@@ -138,21 +138,19 @@ fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
 /// An advertisement with three leaves, and these bearers and places of links to them.
 fn with_accesses(kinds: &[(u8, &[u8])]) -> Lsa {
     let Metrics { price, delay, deviation, success, energy, rate, mtu } = metrics();
-    let access = |(bearer, leaves): &(u8, &[u8])| {
-        LsaAccess { bearer: *bearer, price, delay, deviation, success, energy, rate, mtu, leaves: leaves.to_vec() }
+    let access = |(bearer, leaves): &(u8, &[u8])| LsaAccess {
+        bearer: *bearer,
+        price,
+        delay,
+        deviation,
+        success,
+        energy,
+        rate,
+        mtu,
+        leaves: leaves.to_vec(),
     };
     let leaves = (1..=3).map(|number| Handle([number; 16])).collect();
     Lsa { leaves, accesses: kinds.iter().map(access).collect(), ..lsa(1, 1, &[2, 3]) }
-}
-
-#[test]
-fn what_a_link_to_a_leaf_is_worth_is_known_by_its_router() {
-    let mut db = Lsdb::new(router(9));
-    assert_eq!(put(&mut db, 1, with_accesses(&[(1, &[5]), (2, &[2])])), Inserted::Newer);
-    let access = |leaf, of| db.access(&router(of), &Handle([leaf; 16]));
-    assert_eq!(access(1, 1), Some((1, metrics())));
-    assert_eq!(access(2, 1), Some((2, metrics())));
-    assert_eq!((access(4, 1), access(1, 2)), (None, None));
 }
 
 /// Invariant 2: the area, and what is well-formed.

@@ -63,7 +63,8 @@ fn are_of(accesses: &[LsaAccess], leaves: usize) -> bool {
     let mut seen = vec![0; leaves.div_ceil(8)];
     let beyond = seen.len() * 8 - leaves;
     accesses.iter().all(|LsaAccess { leaves, .. }| {
-        let fits = leaves.len() == seen.len() && leaves.last().is_some_and(|last| last.leading_zeros() as usize >= beyond);
+        let fits =
+            leaves.len() == seen.len() && leaves.last().is_some_and(|last| last.leading_zeros() as usize >= beyond);
         let apart = seen.iter().zip(leaves).all(|(seen, octet)| seen & octet == 0);
         seen.iter_mut().zip(leaves).for_each(|(seen, octet)| *seen |= octet);
         fits && apart && leaves.iter().any(|octet| *octet != 0)

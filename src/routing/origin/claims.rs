@@ -103,7 +103,8 @@ impl Claims {
             differs.metrics |= differs_enough(measured(old), measured(new));
             differs.names |= old.to != new.to;
         }
-        differs.metrics |= accesses.iter().zip(&other.accesses).any(|(old, new)| differs_enough(old.measured(), new.measured()));
+        differs.metrics |=
+            accesses.iter().zip(&other.accesses).any(|(old, new)| differs_enough(old.measured(), new.measured()));
         differs
     }
 

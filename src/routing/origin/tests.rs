@@ -274,9 +274,14 @@ fn to_leaf(number: u8, bearer: u8, price: u64, delay: u32) -> (Handle, u8, Metri
 }
 
 fn with_links_to_leaves(links: &[(Handle, u8, Metrics)]) -> Claims {
-    Claims { leaves: links.iter().map(|link| link.0).collect(), accesses: Access::gathered(links.iter().copied()), ..Claims::default() }
+    Claims {
+        leaves: links.iter().map(|link| link.0).collect(),
+        accesses: Access::gathered(links.iter().copied()),
+        ..Claims::default()
+    }
 }
 
+/// Invariant 1 of routing::origin::accesses.
 #[test]
 fn links_to_leaves_are_told_by_kind_with_their_means() {
     // Leaf 3 is linked twice, and its free link counts.

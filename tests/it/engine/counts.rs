@@ -132,7 +132,8 @@ fn link_state_that_its_router_has_not_told_changes_nothing() {
     };
     let told = |origin: CredentialHash, area: u32, key: &SigningKey| {
         let (links, leaves, groups, services, borders, accesses) = Default::default();
-        let lsa = Lsa { origin, sequence: 1 << 40, area, leaving: false, links, leaves, groups, services, borders, accesses };
+        let lsa =
+            Lsa { origin, sequence: 1 << 40, area, leaving: false, links, leaves, groups, services, borders, accesses };
         frame::raw(Kind::Lsa, &sign_document(key, CONTEXT, &wire::encode(&lsa)))
     };
     let (other, issuer) = (key(&mut mesh, OTHER), credential(&mut mesh, 0));

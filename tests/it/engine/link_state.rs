@@ -63,7 +63,7 @@ fn told_with(mesh: &mut Mesh, by: usize, number: u64, links: Range<u16>) -> Vec<
         groups: Vec::new(),
         services: Vec::new(),
         borders: Vec::new(),
-            accesses: Vec::new(),
+        accesses: Vec::new(),
     };
     frame::raw(Kind::Lsa, &sign_document(&key, CONTEXT, &wire::encode(&lsa)))
 }

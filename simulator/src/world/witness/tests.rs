@@ -288,7 +288,7 @@ fn tell(witness: &mut Witness, sequence: u64, links: Vec<(usize, u8, u64, u32)>)
         groups: Vec::new(),
         services: Vec::new(),
         borders: Vec::new(),
-            accesses: Vec::new(),
+        accesses: Vec::new(),
     };
     let body = wire::encode(&Signed { body: &wire::encode(&lsa), signature: m2mesh::id::Signature([0; 64]) });
     witness.handle(&Going {
