@@ -13,8 +13,9 @@
 //! 2. Who asks again for a named request that has left gets each of its answers once, and the same outcome, through restarts.
 //! - At most [`MAX_ASKED`] requests wait for answers, of [`MAX_ANSWERS`] each. Drop policy: the newest request is refused; it
 //!   ends with so many answers.
-//! - Named requests are kept for [`KEPT`] after their deadline, and answers of at most [`MAX_BYTES`]. Drop policy: further answers are handed over
-//!   and not kept (`answers_not_kept`).
+//! - Named requests are kept for [`KEPT`] after their deadline, [`MAX_PAST`] that have ended at most, and answers of at most [`MAX_BYTES`], [`RECORD`] for
+//!   each included. Drop policy: the request with the earliest deadline is forgotten; further answers are handed over and not kept
+//!   (`answers_not_kept`).
 //! - At most [`MAX_ASKERS`] wait for one request. Drop policy: the newest is refused.
 
 use crate::counter::Counter;
@@ -35,6 +36,10 @@ const MAX_ASKED: usize = 256;
 pub(in crate::engine) const MAX_ANSWERS: u32 = 4_096;
 /// Most bytes of answers to named requests that are kept.
 pub(in crate::engine) const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that an answer takes besides its payload.
+const RECORD: usize = 256;
+/// Most named requests that have ended and are kept.
+const MAX_PAST: usize = 4_096;
 /// For how long a named request is kept after its deadline.
 const KEPT: Duration = Duration::from_secs(600);
 /// Most who wait for one named request, besides the first.
@@ -92,6 +97,12 @@ struct Named {
     answers: BTreeMap<Name, Answer>,
 }
 
+impl Answer {
+    fn bytes(&self) -> usize {
+        RECORD + self.payload.len()
+    }
+}
+
 impl Named {
     fn outcome(&self) -> Option<Outcome> {
         let stored = self.stored.as_ref()?;
@@ -107,6 +118,8 @@ pub(in crate::engine) struct Answers {
     /// Those that have not left.
     leaving: BTreeMap<Token, Option<SendId>>,
     named: BTreeMap<SendId, Named>,
+    /// The named ones that have ended, by their deadlines.
+    past: BTreeSet<(Unix, SendId)>,
     /// Bytes of all answers that are kept.
     bytes: usize,
 }
@@ -140,12 +153,16 @@ impl Answers {
                 && let Some(of) = core::str::from_utf8(of).ok().and_then(|of| Name::new(of).ok())
                 && let Ok(answer) = wire::decode::<Answer>(value)
             {
-                answers.bytes += answer.payload.len();
+                answers.bytes += answer.bytes();
                 named.answers.insert(of, answer);
             }
             true
         })?;
         answers.named.retain(|_, named| named.stored.is_some());
+        let ended = |(id, named): (&SendId, &Named)| {
+            named.stored.as_ref().filter(|stored| stored.ended.is_some()).map(|stored| (stored.expiry, *id))
+        };
+        answers.past = answers.named.iter().filter_map(ended).collect();
         for (id, named) in &answers.named {
             let Some(stored) = named.stored.clone().filter(|stored| stored.ended.is_none()) else { continue };
             let Stored { message, topic, most, neighbours, expiry, ended: _ } = stored;
@@ -160,9 +177,8 @@ impl Answers {
 
     pub(in crate::engine) fn next_wake(&self, now: Now) -> Option<Time> {
         let due = self.asked.values().map(|(asked, _)| asked.deadline).min();
-        let stored = self.named.values().filter_map(|named| named.stored.as_ref());
-        let over = stored.filter(|stored| stored.ended.is_some()).map(|stored| stored.expiry + KEPT).min();
-        [due, over.map(|over| now.time + over.since(now.unix))].into_iter().flatten().min()
+        let over = self.past.first().map(|(expiry, _)| now.time + (*expiry + KEPT).since(now.unix));
+        [due, over].into_iter().flatten().min()
     }
 
     /// Bytes of the answers that are kept.
@@ -230,25 +246,26 @@ impl Answers {
     /// Keeps an answer to a named request. Returns who has asked besides the first; `None` if it has no name.
     fn keep(&mut self, core: &mut Core, id: Option<SendId>, from: &Name, answer: Answer) -> Option<Vec<Token>> {
         let (id, named) = id.and_then(|id| Some((id, self.named.get_mut(&id)?)))?;
-        if self.bytes + answer.payload.len() > MAX_BYTES {
+        if self.bytes + answer.bytes() > MAX_BYTES {
             core.count(Counter::AnswersNotKept, 1);
             return Some(named.askers.clone());
         }
-        self.bytes += answer.payload.len();
+        self.bytes += answer.bytes();
         let (table, key) = (Table::GroupRequests, key(&id, Some(from)));
         core.journal.write(Write::Put { table, key, value: wire::encode(&answer) });
         named.answers.insert(from.clone(), answer);
         Some(named.askers.clone())
     }
 
-    /// Forgets named requests that have been kept for long enough.
+    /// Forgets named requests that have been kept for long enough, or that are too many.
     fn forget_past(&mut self, core: &mut Core) {
         let (now, table) = (core.now.unix, Table::GroupRequests);
-        let past = |named: &Named| {
-            named.stored.as_ref().is_some_and(|stored| stored.ended.is_some() && stored.expiry + KEPT <= now)
-        };
-        for (id, named) in self.named.extract_if(.., |_, named| past(named)).collect::<Vec<_>>() {
-            self.bytes -= named.answers.values().map(|answer| answer.payload.len()).sum::<usize>();
+        while let Some((expiry, id)) = self.past.first().copied()
+            && (expiry + KEPT <= now || self.past.len() > MAX_PAST)
+        {
+            self.past.pop_first();
+            let Some(named) = self.named.remove(&id) else { continue };
+            self.bytes -= named.answers.values().map(Answer::bytes).sum::<usize>();
             for of in core::iter::once(None).chain(named.answers.keys().map(Some)) {
                 core.journal.write(Write::Delete { table, key: key(&id, of) });
             }
@@ -314,6 +331,7 @@ impl Groups {
         if let Some(stored) = &mut named.stored {
             stored.ended = Some((latency, told));
             write(core, &id, stored);
+            self.answers.past.insert((stored.expiry, id));
         }
         for token in core::iter::once(token).chain(core::mem::take(&mut named.askers)) {
             core.journal.finish_with(token, Reply::Outcome(outcome.clone()));

@@ -19,7 +19,7 @@
 //! Invariants
 //! 1. A request whose name is known is not ordered a second time.
 //! 2. Who asks again is told the response, as long as it is kept, or the one outcome.
-//! - A response is kept for [`KEPT`] after the deadline, and at most [`MAX_BYTES`] of all. Drop policy: the one that is kept for the shortest time gives way;
+//! - A response is kept for [`KEPT`] after the deadline, and at most [`MAX_BYTES`] of all, [`RECORD`] for each included. Drop policy: the one that is kept for the shortest time gives way;
 //!   its name then stands for a request that was answered (`responses_forgotten`).
 
 use crate::counter::Counter;
@@ -32,12 +32,14 @@ use crate::time::{Now, Time, Unix};
 use crate::wire;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// For how long a response is kept after the request's deadline.
 const KEPT: Duration = Duration::from_secs(600);
 /// Most bytes of responses that are kept.
 pub(in crate::engine) const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that a response takes besides its payload.
+const RECORD: usize = 256;
 /// The tokens of requests from before a restart, for which nobody waits yet, begin here.
 const RESTORED: u64 = 1 << 62;
 
@@ -78,7 +80,7 @@ impl Response {
 
 impl Stored {
     fn bytes(&self) -> usize {
-        self.response.as_ref().map_or(0, |response| response.payload.len())
+        self.response.as_ref().map_or(0, |response| RECORD + response.payload.len())
     }
 }
 
@@ -88,6 +90,8 @@ pub(in crate::engine) struct NamedRequests {
     known: BTreeMap<SendId, (Token, Stored)>,
     /// Those without a response, by the tokens of those who asked first.
     open: BTreeMap<Token, SendId>,
+    /// Those with a response, by their deadlines.
+    answered: BTreeSet<(Unix, SendId)>,
     /// Bytes of all responses.
     bytes: usize,
 }
@@ -98,8 +102,9 @@ impl NamedRequests {
         store.scan(Table::Requests, &[], &mut |key, value| {
             if let (Some(id), Ok(stored)) = (SendId::from_slice(key), wire::decode::<Stored>(value)) {
                 let token = Token(RESTORED + requests.known.len() as u64);
-                if stored.response.is_none() {
-                    requests.open.insert(token, id);
+                match &stored.response {
+                    None => drop(requests.open.insert(token, id)),
+                    Some(_) => drop(requests.answered.insert((stored.expiry, id))),
                 }
                 requests.bytes += stored.bytes();
                 requests.known.insert(id, (token, stored));
@@ -126,9 +131,8 @@ impl NamedRequests {
 
     /// When responses are to be forgotten next.
     pub(in crate::engine) fn next_wake(&self, now: Now) -> Option<Time> {
-        let kept = self.known.values().filter(|(_, stored)| stored.response.is_some());
-        let first = kept.map(|(_, stored)| stored.expiry + KEPT).min()?;
-        Some(now.time + first.since(now.unix))
+        let (expiry, _) = self.answered.first()?;
+        Some(now.time + (*expiry + KEPT).since(now.unix))
     }
 
     /// Bytes of the responses that are kept.
@@ -139,6 +143,7 @@ impl NamedRequests {
     fn remove(&mut self, id: &SendId) -> Option<(Token, Stored)> {
         let (token, stored) = self.known.remove(id)?;
         self.open.remove(&token);
+        self.answered.remove(&(stored.expiry, *id));
         self.bytes -= stored.bytes();
         Some((token, stored))
     }
@@ -211,7 +216,8 @@ impl Messages {
         let requests = &mut self.named_requests;
         if let Some((_, stored)) = requests.known.get_mut(&id) {
             stored.response = Some(response);
-            requests.bytes += payload.len();
+            requests.bytes += stored.bytes();
+            requests.answered.insert((stored.expiry, id));
             core.journal.write(Write::Put { table: Table::Requests, key: key(&id), value: wire::encode(stored) });
         }
         for token in core::iter::once(token).chain(self.outcomes.closed(&id)) {
@@ -241,10 +247,9 @@ impl Messages {
     pub(in crate::engine) fn forget_responses(&mut self, core: &mut Core) {
         let now = core.now.unix;
         loop {
-            let kept = self.named_requests.known.iter().filter(|(_, (_, stored))| stored.response.is_some());
-            let first = kept.min_by_key(|(_, (_, stored))| stored.expiry).map(|(id, (_, stored))| (*id, stored.expiry));
+            let first = self.named_requests.answered.first().copied();
             let full = self.named_requests.bytes > MAX_BYTES;
-            let Some((id, _)) = first.filter(|(_, expiry)| full || *expiry + KEPT <= now) else { return };
+            let Some((_, id)) = first.filter(|(expiry, _)| full || *expiry + KEPT <= now) else { return };
             let Some((_, stored)) = self.named_requests.remove(&id) else { return };
             core.count(Counter::ResponsesForgotten, u64::from(full));
             core.journal.write(Write::Delete { table: Table::Requests, key: key(&id) });
