@@ -267,6 +267,8 @@ counters! {
     GroupRequestsTooOften: Requests = "group_requests_too_often",
     /// Streams of publishers that gave way to newer ones.
     GroupStreamsForgotten: Streams = "group_streams_forgotten",
+    /// Streams of publishers that went on, and of which it was not known any more where: they were begun as new, since there were too many.
+    GroupStreamsNotResumed: Streams = "group_streams_not_resumed",
     /// Streams of publishers of which a part may have gone unheard: the end, the beginning, or all of one before.
     GroupStreamsUnended: Streams = "group_streams_unended",
     /// Topics of publishers of which it is not known any more which message was heard last.

@@ -210,7 +210,7 @@ pub fn cover_of(leaves: &BTreeSet<u32>) -> Vec<u32> {
 
 /// Whether the document of a version is longer than [`LONG_DOCUMENT`].
 pub fn is_long(version: &GroupVersion) -> bool {
-    version.cover.len() * SEAL_BYTES > LONG_DOCUMENT
+    encode(version).len() > LONG_DOCUMENT
 }
 
 /// How the bulletin names a version that is sealed with from then on (unix seconds).
@@ -227,8 +227,6 @@ pub const DEPTH: u32 = 20;
 pub const LEAVES: u32 = 1 << DEPTH;
 /// A document of more bytes is one to do something about: it goes to every device of the realm.
 pub const LONG_DOCUMENT: usize = 16_000;
-/// Bytes of a seal of a cover, with the number of its node.
-const SEAL_BYTES: usize = 4 + 32 + seal::TAG;
 /// Bytes of the keys of a path.
 pub const PATH_BYTES: usize = 32 * (DEPTH as usize + 1);
 

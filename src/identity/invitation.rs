@@ -241,7 +241,7 @@ impl MemoryRealm {
         let Self { founding, issuer, book, bulletin, .. } = self;
         let revoking =
             Revoking { operator: &founding.operator, issuer, before: bulletin, devices: &devices, record: &record };
-        *bulletin = revoking.take(book, now, rng, |_| Ok::<_, RevokeError>(()))?;
+        *bulletin = revoking.take(book, now, rng, |_| Ok::<_, RevokeError>(()))?.bulletin;
         Ok(bulletin)
     }
 

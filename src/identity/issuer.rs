@@ -51,7 +51,7 @@ mod revoking;
 mod versions;
 
 pub use permits::publishing_generation;
-pub use revoking::{LEAD, RevokeError, Revoking};
+pub use revoking::{LEAD, RevokeError, Revoking, Taken};
 
 /// Signs credentials for the devices of a ledger.
 pub struct Issuer {

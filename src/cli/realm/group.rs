@@ -9,7 +9,6 @@ use crate::id::Name;
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::keystore::realm_dir::groups::{GroupEntry, Made, Readers, Rekey};
 use crate::keystore::realm_dir::publishers::Change;
-use crate::time::Unix;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -172,22 +171,16 @@ pub(super) fn run(arguments: Arguments, shell: &Shell, source: &Source) -> Resul
         }
     };
     let made = made.map_err(operator::failed)?;
-    let shortened = realm.shorten(&made, now).map_err(|error| operator::failed(error.into()))?;
-    tell(shell, name.as_deref(), (&made, shortened), realm.bulletin().version())?;
+    tell(shell, name.as_deref(), &made, realm.bulletin().version())?;
     Ok(Some(realm.bulletin().clone()))
 }
 
-fn tell(
-    shell: &Shell,
-    name: Option<&str>,
-    (made, shortened): (&Made, Option<Unix>),
-    bulletin: u64,
-) -> Result<(), Failure> {
-    let Made { version, from, seals, bytes } = made;
+fn tell(shell: &Shell, name: Option<&str>, made: &Made, bulletin: u64) -> Result<(), Failure> {
+    let Made { version, from, seals, bytes, numbered_anew_until } = made;
     if shell.json {
         shell.object(&serde_json::json!({
             "group": name, "version": version, "from": from.to_string(), "seals": seals, "bytes": bytes,
-            "bulletin": bulletin, "numbered_anew_until": shortened.map(|until| until.to_string()),
+            "bulletin": bulletin, "numbered_anew_until": numbered_anew_until.map(|until| until.to_string()),
         }))?;
     } else {
         let what = name.map_or_else(|| "the realm's root".to_owned(), |name| shell::visible(name.as_bytes()));
@@ -195,18 +188,17 @@ fn tell(
             "{what}: key version {version}, sealed with from {from} on; {bytes} bytes, {seals} seals"
         ))?;
     }
-    if let Some(until) = shortened {
-        shell.note(format_args!(
-            "the document of this key has {bytes} bytes, and every device fetches it, since readers and excluded devices lie scattered over the \
-             key tree. All devices get leaves beside each other with their next credentials; documents that are made after {until} are short again"
-        ));
-    }
+    operator::tell_numbered(shell, *numbered_anew_until);
     Ok(())
 }
 
 fn removed(shell: &Shell, name: &str, bulletin: u64) -> Result<(), Failure> {
     if shell.json {
-        shell.object(&serde_json::json!({ "group": name, "removed": true, "bulletin": bulletin }))?;
+        // No document is made, so no leaf is numbered anew.
+        let none = serde_json::Value::Null;
+        shell.object(&serde_json::json!({
+            "group": name, "removed": true, "bulletin": bulletin, "numbered_anew_until": none,
+        }))?;
     } else {
         let name = shell::visible(name.as_bytes());
         shell.line(format_args!("{name} has no key of its own any more: every member can read it"))?;

@@ -10,6 +10,7 @@ use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::realm::Operator;
 use crate::keystore::realm_dir::RealmDir;
 use crate::keystore::realm_dir::amending::AmendError;
+use crate::time::Unix;
 use std::path::{Path, PathBuf};
 
 /// Where the operator's key is.
@@ -90,6 +91,16 @@ pub(super) async fn tell(
         Ok(_) => Ok(Some(node)),
         Err(ClientError::NotRunning(_)) if !asked => Ok(None),
         Err(error) => Err(Failure::new(format!("the node in {at} was not told: {error}"), again)),
+    }
+}
+
+/// Tells people that leaves were numbered anew, if they were, and until when devices hold two.
+pub(super) fn tell_numbered(shell: &Shell, until: Option<Unix>) {
+    if let Some(until) = until {
+        shell.note(format_args!(
+            "the document of a key is long, and every device fetches it, since readers and excluded devices lie scattered over the key tree. All \
+             devices get leaves beside each other with their next credentials; documents that are made after {until} are short again"
+        ));
     }
 }
 

@@ -46,13 +46,14 @@ pub(super) async fn run(shell: &Shell, source: &Source, arguments: Arguments) ->
 }
 
 fn say(shell: &Shell, place: &Path, revoked: &Revoked, told: Option<&Path>) -> Result<(), Failure> {
-    let Revoked { devices, tickets, bulletin, new } = revoked;
+    let Revoked { devices, tickets, bulletin, new, numbered_anew_until } = revoked;
     let version = bulletin.version();
     if shell.json {
         let devices: Vec<_> = devices.iter().map(object).collect();
         let (via, bulletin) = (told.map(|told| told.display().to_string()), version);
         return shell.object(&serde_json::json!({
             "revoked": devices, "withdrawn": tickets, "bulletin": bulletin, "new": new, "via": via,
+            "numbered_anew_until": numbered_anew_until.map(|until| until.to_string()),
         }));
     }
     for ticket in tickets {
@@ -61,6 +62,7 @@ fn say(shell: &Shell, place: &Path, revoked: &Revoked, told: Option<&Path>) -> R
     for device in devices {
         shell.line(format_args!("{} is revoked {}", device.name, since(device)))?;
     }
+    operator::tell_numbered(shell, *numbered_anew_until);
     if let Some(told) = told {
         shell.line(format_args!("the node in {} tells the mesh bulletin {version}", told.display()))?;
     } else if !devices.is_empty() {

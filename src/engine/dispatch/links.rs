@@ -113,6 +113,9 @@ impl Engine {
         self.neighbours.successors.forget(id);
         self.neighbours.formers.remove(&id);
         self.neighbours.peers.forget_link(id);
+        if link.own == self.core.own {
+            self.wait_no_longer();
+        }
     }
 
     /// A link is there: the neighbour is awake, and so is this device, or it should not be there.

@@ -7,7 +7,7 @@ use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::anonymity::Anonymity;
 use crate::identity::credential::{OwnCredential, acceptance};
-use crate::time::Unix;
+use crate::time::{Time, Unix};
 use crate::wire::lsa::Lsa;
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 impl Engine {
     /// The credential of the present epoch may be under another pseudonym than the one in force.
     pub(super) fn plan_rotation(&mut self) {
-        let witnessed = self.member.witnessed_time(&self.core);
+        let lapses = self.own_lapses();
         let (core, rotation) = (&mut self.core, &mut self.member.rotation);
         if core.clock.is_sure() {
             rotation.forget_told();
@@ -29,13 +29,32 @@ impl Engine {
         if present.pseudonym() == core.own {
             return rotation.call_off();
         }
-        // By what neighbours have confirmed: they accept it also where this clock has leaped. A credential of another time is accepted by nobody, as
-        // one that has lapsed.
+        rotation.begin(core.skew(), lapses, core.now.time, &mut core.rng);
+    }
+
+    /// When the credential of the pseudonym in force ceases to be accepted. By what neighbours have confirmed: they accept it also where this clock
+    /// has leaped. A credential of another time is accepted by nobody, as one that has lapsed.
+    fn own_lapses(&self) -> Time {
+        let core = &self.core;
+        let witnessed = self.member.witnessed_time(core, &self.neighbours);
         let own = core.membership.credential_under(&core.own, witnessed);
         let accepted = own.and_then(|own| acceptance(&own.body));
         let accepted = accepted.filter(|(from, until)| (*from..*until).contains(&witnessed));
-        let left = accepted.map_or(Duration::ZERO, |(_, until)| until.since(witnessed));
-        rotation.begin(core.skew(), core.now.time + left, core.now.time, &mut core.rng);
+        core.now.time + accepted.map_or(Duration::ZERO, |(_, until)| until.since(witnessed))
+    }
+
+    /// If no link of the pseudonym in force is left, there is none to be moved to the next one: that is taken now, or as soon as its network is
+    /// open. Its jitter is kept where the old credential still holds.
+    pub(super) fn wait_no_longer(&mut self) {
+        if self.neighbours.links.iter().any(|(_, link)| link.own == self.core.own) {
+            return;
+        }
+        let now = self.core.now.time;
+        if self.own_lapses() <= now {
+            self.member.rotation.hurry(now);
+        }
+        self.member.rotation.wait_no_longer(now);
+        self.timeout_rotation();
     }
 
     /// Others have told this device, which is not sure of the time, that it is another epoch. It takes part under the pseudonym of that if anybody
@@ -108,6 +127,7 @@ impl Engine {
                     self.neighbours.tell_successor(&mut self.core);
                     self.neighbours.announce_again(&mut self.core);
                 }
+                self.wait_no_longer();
             }
             _ if here && !wanted => {}
             Ok(_) => self.core.outputs.push_back(Output::Leave { own }),

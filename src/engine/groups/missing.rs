@@ -144,9 +144,9 @@ impl Groups {
         frame.came - late(self.behind(core, frame), least)
     }
 
-    /// The same, without a usual transit time as well: what was published before a subscription began must not look as if
-    /// it had been published after that.
-    pub(in crate::engine) fn published_at_the_latest(&self, core: &Core, key: &Key, frame: &Received) -> Time {
+    /// The earliest moment at which a frame may have been published: the same, less a usual transit time. What was published before a
+    /// subscription began must not look as if it had been published after that.
+    pub(in crate::engine) fn published_at_the_earliest(&self, core: &Core, key: &Key, frame: &Received) -> Time {
         let behind = self.behind(core, frame);
         let usual = if lag::is_usual(behind) { behind } else { 0 };
         self.published_at(core, key, frame) - Duration::from_micros(usual.unsigned_abs())

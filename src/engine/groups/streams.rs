@@ -9,7 +9,8 @@
 //! Invariants
 //! 1. Messages of a closed stream are no longer handed over.
 //! 2. There are at most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one that has been
-//!    silent longest goes (`group_streams_forgotten`). There are at most [`MAX_TOPICS`] topics in all of them; drop
+//!    silent longest goes (`group_streams_forgotten`); where it goes on, as after a rest, it is begun as new while the table is full
+//!    (`group_streams_not_resumed`). There are at most [`MAX_TOPICS`] topics in all of them; drop
 //!    policy: of the publisher that has most, the one that has been known longest is forgotten
 //!    (`group_topics_forgotten`), and what is missed before its next message is not reported.
 //! 3. Streams that hold early frames back share [`MAX_HELD_TOGETHER`] frames equally, and each may hold [`MAX_HELD`].
@@ -232,7 +233,7 @@ impl Streams {
 
 impl Groups {
     /// Enters the stream of a frame, with room made for it if it is new; for a known one, notes that it was heard.
-    fn enter_stream(&mut self, core: &mut Core, key: Key, frame: &Received, opened: Unix) {
+    fn enter_stream(&mut self, core: &mut Core, key: Key, frame: &Received, batch: &GroupBatch<'_>) {
         let oldest = self.multicast.streams.shares.enter(key.0, key);
         if let Some(oldest) = oldest {
             self.multicast.streams.forget(&oldest);
@@ -242,9 +243,11 @@ impl Groups {
         if self.multicast.streams.streams.contains_key(&key) {
             return;
         }
+        let goes_on = batch.first > 1 && self.concerns_batch_before(frame, batch);
+        core.count(Counter::GroupStreamsNotResumed, u64::from(oldest.is_some() && goes_on));
         let barred = self.heard.barred(&key.0);
-        let age = Duration::from_micros(frame.sent.0.saturating_sub(opened.0));
-        let start = self.published_at_the_latest(core, &key, frame) - age;
+        let age = Duration::from_micros(frame.sent.0.saturating_sub(batch.began));
+        let start = self.published_at_the_earliest(core, &key, frame) - age;
         let began = self.multicast.listens_since(&frame.group).filter(|since| start > *since + MARGIN).map(|_| start);
         let order = if began.is_some() { Reorder::whole() } else { Reorder::joined() };
         let (topics, now) = (BTreeMap::new(), core.now.time);
@@ -270,6 +273,12 @@ impl Groups {
             streams.take_place(key, &mut stream, place, frame.term.end.since(frame.start), now);
         }
         streams.streams.insert(key, stream);
+    }
+
+    /// Whether a subscription here had begun when the batch before this one was made.
+    fn concerns_batch_before(&self, frame: &Received, batch: &GroupBatch<'_>) -> bool {
+        let before = frame.came - Duration::from_millis(batch.pause.into());
+        Some(before) > self.multicast.listens_since(&frame.group)
     }
 
     /// Notes a message that is about to be handed over. Returns what was known of its topic before.
@@ -348,19 +357,18 @@ impl Groups {
         }
         let (key, first) = ((frame.flow.0, batch.stream), batch.first);
         let count = if batch.ends { 1 } else { batch.messages.len() as u64 };
-        let batch_pause = Duration::from_millis(batch.pause.into());
         // Frames that may have been heard before do not tell when a stream began for the present subscriptions.
         let known = self.multicast.streams.streams.get(&key).map(|stream| stream.barred);
         if frame.sent <= known.unwrap_or_else(|| self.heard.barred(&key.0)) {
             return core.count(Counter::GroupFramesHeardBefore, 1);
         }
-        self.enter_stream(core, key, &frame, Unix(batch.began));
+        self.enter_stream(core, key, &frame, &batch);
         let now = core.now.time;
         let behind = self.behind(core, &frame);
         // Whether the frame before it concerns a subscription here and has not been here.
         let follows =
             first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.shelf.has_seen(&frame.flow, one));
-        let lacks = follows && Some(frame.came - batch_pause) > self.multicast.listens_since(&frame.group);
+        let lacks = follows && self.concerns_batch_before(&frame, &batch);
         let Some(stream) = self.multicast.streams.streams.get_mut(&key) else { return };
         (stream.behind, stream.latest) = (stream.behind.min(behind), stream.latest.max(frame.came));
         if stream.closed && stream.order.is_duplicate(first, count) {

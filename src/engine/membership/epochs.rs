@@ -9,7 +9,7 @@
 //! shows such a credential to a clock that is wrong by days; so the keys of that device wait until its clock is right.
 //!
 //! Links lapse by the *witnessed* time, which is the same without regard to this clock: a clock that leaps by hours, and may be right again
-//! in seconds, costs no link.
+//! in seconds, costs no link. Without a link nothing is to be kept, and it is this clock's time.
 //!
 //! Invariants
 //! 1. Keys are erased by the sure time, never by the time of a clock that no neighbour has confirmed.
@@ -55,9 +55,11 @@ impl Member {
         }
     }
 
-    /// The time by what neighbours have last confirmed; by this clock if none has.
-    pub(in crate::engine) fn witnessed_time(&self, core: &Core) -> Unix {
-        self.epochs.witnessed.map_or(core.now.unix, |at| at.unix + core.now.time.since(at.time))
+    /// The time by what neighbours have last confirmed; by this clock if none has, or none is left: who has no link may have been suspended for
+    /// days since, while the monotonic clock stood still.
+    pub(in crate::engine) fn witnessed_time(&self, core: &Core, neighbours: &Neighbours) -> Unix {
+        let witnessed = self.epochs.witnessed.filter(|_| !neighbours.links.is_empty());
+        witnessed.map_or(core.now.unix, |at| at.unix + core.now.time.since(at.time))
     }
 
     /// Returns the sure time: no later than this clock's, and 0 if no neighbour has confirmed it.
@@ -71,7 +73,7 @@ impl Member {
         if !core.clock.is_sure() {
             return;
         }
-        let (unix, bulletin) = (self.witnessed_time(core), core.membership.bulletin().clone());
+        let (unix, bulletin) = (self.witnessed_time(core, neighbours), core.membership.bulletin().clone());
         let lapsed: Vec<LinkId> = neighbours
             .links
             .iter()

@@ -8,6 +8,9 @@
 //!             it advertises that it leaves ──▶ closing: what was sent before others heard of that still arrives ──▶ Output::Leave ──▶ settled
 //! ```
 //!
+//! A device without a link waits for none: its clock alone says which pseudonym is the present one, and that is taken once its network is open. So
+//! one that was suspended, and wakes in another epoch with links that are dead, is under that epoch's pseudonym when the last of them has gone.
+//!
 //! While it joins, the device takes part under the old pseudonym, whose credential is accepted for twice the allowed skew after its
 //! epoch. While it drains, both are its own: data leaves over the links of either, and its router advertises the new links under the new
 //! pseudonym. What it advertised under the old one stays in force until it leaves, so that frames under way arrive.
@@ -169,6 +172,16 @@ impl Rotation {
         }
     }
 
+    /// The pseudonym in force has no link: there is none to be moved to the next one, which is taken as soon as its network is open. That of a time
+    /// that others have told still takes a link.
+    pub(in crate::engine) fn wait_no_longer(&mut self, now: Time) {
+        if let Phase::Joining(next, _) = self.phase
+            && self.told.is_none()
+        {
+            (self.phase, self.at) = (Phase::Joining(next, Some(now)), Some(now));
+        }
+    }
+
     /// The network of a pseudonym has been asked for.
     pub(in crate::engine) fn note_asked(&mut self, next: Pseudonym, now: Time) {
         (self.phase, self.at) = (Phase::Opening(next), Some(now + RETRY));
@@ -307,6 +320,8 @@ mod tests {
         assert_eq!((rotation.step(at(449)), rotation.step(at(450))), (Step::Wait, Step::Take(NEW, true)));
         rotation.note_link(&NEW, at(200));
         assert_eq!(rotation.step(at(200)), Step::Take(NEW, false), "it is to be seen whether all have linked");
+        rotation.wait_no_longer(at(200));
+        assert_eq!(rotation.step(at(200)), Step::Take(NEW, true), "nobody is left who could");
     }
 
     /// Invariant 1.
@@ -320,6 +335,10 @@ mod tests {
             rotation.note_open(&NEW, true, at(11));
             if linked {
                 rotation.note_link(&NEW, at(12));
+            }
+            if !linked {
+                rotation.wait_no_longer(at(12));
+                assert_eq!(rotation.step(at(12)), Step::Wait, "it takes a link");
             }
             let step = if linked { Step::Take(NEW, true) } else { Step::Abandon(NEW) };
             assert_eq!(rotation.step(at(40)), step);

@@ -111,6 +111,10 @@ impl Links {
         }
     }
 
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
     pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }

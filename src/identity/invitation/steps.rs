@@ -11,6 +11,7 @@ use crate::identity::group_tree;
 use crate::identity::issuer::publishing_generation;
 use crate::identity::kdf::Secret;
 use crate::identity::ledger::LedgerError;
+use crate::identity::ledger::leaves::SealTo;
 use crate::identity::membership::Membership;
 use crate::identity::seal;
 use crate::time::Unix;
@@ -141,7 +142,7 @@ impl MemoryRealm {
         let missing = || LedgerError::Storage(format!("the group {name} has no key of its own"));
         let newest = newest.ok_or_else(missing)?.clone();
         let key = seal::random(rng);
-        let mut document = self.issuer.seal_next(rng, (&newest, &key), &self.book.devices(), now);
+        let mut document = self.issuer.seal_next(rng, (&newest, &key), &self.book.devices(), SealTo::At(now));
         if let Some(generation) = generation(document.version) {
             self.issuer.restrict_group(&mut document, &key, generation);
         }

@@ -10,6 +10,10 @@
 //! bulletin before ─▶ revocations that have not run out, versions that still open
 //! ```
 //!
+//! **Length.** Where a new version would take more seals than a document holds, all devices in force are given leaves beside each other first
+//! ([`leaves`]), and it is sealed to these alone. A device opens it once it has been granted something, which a new bulletin has each device ask
+//! for; so it begins to be sealed with later than others do.
+//!
 //! **The day.** A key shows the handles of its day and of all days after it, and none before. It is that of the first epoch whose
 //! credential anybody may still accept when the device is cut off: for a quarter of an hour after midnight that is the day before.
 //!
@@ -23,6 +27,7 @@ use crate::id::{DeviceId, Tag};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::group_tree;
 use crate::identity::handle::{DayKey, day_of};
+use crate::identity::ledger::leaves::{self, SealTo};
 use crate::identity::ledger::{DeviceRecord, Ledger, LedgerError, RevocationRecord};
 use crate::identity::realm::Operator;
 use crate::identity::seal;
@@ -65,9 +70,9 @@ pub enum RevokeError {
         /// What it would name.
         found: usize,
     },
-    /// A document that is too long.
+    /// A document that is too long, though all devices were numbered anew.
     #[error(
-        "the document of a group's key would be too long; its readers lie scattered over the key tree, and are numbered anew by and by: try again in a week"
+        "the document of a group's key would be too long; its readers lie scattered over the key tree, and devices were numbered anew not long ago: try again in a week"
     )]
     Cover,
 }
@@ -88,15 +93,28 @@ pub struct Revoking<'a> {
     pub record: &'a RevocationRecord,
 }
 
+/// What a revocation has made.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The bulletin that holds.
+    pub bulletin: VerifiedBulletin,
+    /// Until when devices hold two leaves, if they were numbered anew on the way.
+    pub numbered_anew_until: Option<Unix>,
+}
+
 impl Revoking<'_> {
     /// Takes all steps.
+    ///
+    /// # Errors
+    /// The operator is another realm's, the ledger or `write` fails, or the next bulletin or a document of it would be too long. What the ledger has
+    /// been told holds all the same.
     pub fn take<E: From<RevokeError>>(
         self,
         ledger: &mut dyn Ledger,
         now: Unix,
         rng: &mut ChaCha20Rng,
         write: impl FnOnce(&VerifiedBulletin) -> Result<(), E>,
-    ) -> Result<VerifiedBulletin, E> {
+    ) -> Result<Taken, E> {
         let Self { operator, issuer, before, devices, record } = self;
         if operator.realm() != before.realm() {
             return Err(RevokeError::Operator.into());
@@ -104,39 +122,46 @@ impl Revoking<'_> {
         for device in devices {
             ledger.revoke(device, record).map_err(RevokeError::from)?;
         }
-        let all = ledger.every_device().map_err(RevokeError::from)?;
+        let mut all = ledger.every_device().map_err(RevokeError::from)?;
         if !all.iter().any(DeviceRecord::is_pending) {
-            return Ok(before.clone());
+            return Ok(Taken { bulletin: before.clone(), numbered_anew_until: None });
         }
         ledger.renew_cards().map_err(RevokeError::from)?;
-        let bulletin = issuer.revoke(operator, before, &all, now, rng)?;
+        let mut numbered = None;
+        let bulletin = match issuer.revoke((operator, before), &all, now, false, rng) {
+            Err(RevokeError::Cover) => {
+                numbered = ledger.number_anew(now).map_err(RevokeError::from)?.map(Unix::from_seconds);
+                all = ledger.every_device().map_err(RevokeError::from)?;
+                issuer.revoke((operator, before), &all, now, true, rng)?
+            }
+            made => made?,
+        };
         write(&bulletin)?;
         ledger.publish(bulletin.version()).map_err(RevokeError::from)?;
         // What has to be sealed around devices that are gone comes to lie beside what has not.
-        let is_new = |named: &GroupReference| before.document(&named.hash).is_none();
-        let made = bulletin.group_versions().filter(|(named, _)| is_new(named));
-        if made.filter_map(|(_, document)| document).any(group_tree::is_long) {
-            ledger.number_anew(now).map_err(RevokeError::from)?;
-        }
-        Ok(bulletin)
+        let new = bulletin.body().groups.iter().filter(|named| before.document(&named.hash).is_none());
+        let longest = new.filter_map(|named| bulletin.document(&named.hash)).map(|document| document.len()).max();
+        let shortened = leaves::shorten(ledger, longest.unwrap_or(0), now).map_err(RevokeError::from)?;
+        Ok(Taken { bulletin, numbered_anew_until: numbered.or(shortened) })
     }
 }
 
 impl Issuer {
-    /// The bulletin after `before`, in which the devices of the ledger that are cut off are. It carries its new documents.
+    /// The bulletin after `before`, in which the devices of the ledger that are cut off are. It carries its new documents, of which those that would
+    /// be too long reach devices by their last leaf alone if they were `numbered_anew`.
     fn revoke(
         &self,
-        operator: &Operator,
-        before: &VerifiedBulletin,
+        (operator, before): (&Operator, &VerifiedBulletin),
         devices: &[DeviceRecord],
         now: Unix,
+        numbered_anew: bool,
         rng: &mut ChaCha20Rng,
     ) -> Result<VerifiedBulletin, RevokeError> {
         let mut body = before.body().clone();
         body.version = body.version.saturating_add(1);
         body.issued = now.seconds().max(body.issued);
         body.revocations = self.revocations(before.body(), devices, now);
-        let documents = self.rekey(&mut body, before, devices, now, rng)?;
+        let documents = self.rekey((&mut body, before), devices, now, numbered_anew, rng)?;
         if body.groups.len() > MAX_GROUPS {
             return Err(RevokeError::TooManyGroups { found: body.groups.len() });
         }
@@ -182,10 +207,10 @@ impl Issuer {
     /// A new version of every group's key; of those before, the bulletin keeps what may still open.
     fn rekey(
         &self,
-        body: &mut Bulletin,
-        before: &VerifiedBulletin,
+        (body, before): (&mut Bulletin, &VerifiedBulletin),
         devices: &[DeviceRecord],
         now: Unix,
+        numbered_anew: bool,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<GroupVersion>, RevokeError> {
         let devices: Vec<&DeviceRecord> = devices.iter().collect();
@@ -198,12 +223,19 @@ impl Issuer {
             let Some((named, last)) = versions.max_by_key(|(named, _)| named.version) else { continue };
             let last = last.ok_or(RevokeError::Document(named.version))?;
             let key = seal::random(rng);
-            let mut document = self.seal_next(rng, (last, &key), &devices, now);
-            // Permits of who is cut off are worth nothing without a credential; those of the others last.
-            if let Some(restriction) = &last.restriction {
-                self.restrict_group(&mut document, &key, restriction.generation);
+            let mut seal = |to: SealTo| {
+                let mut document = self.seal_next(rng, (last, &key), &devices, to);
+                // Permits of who is cut off are worth nothing without a credential; those of the others last.
+                if let Some(restriction) = &last.restriction {
+                    self.restrict_group(&mut document, &key, restriction.generation);
+                }
+                document
+            };
+            let (mut document, mut lead) = (seal(SealTo::At(now)), LEAD);
+            if numbered_anew && encode(&document).len() > MAX_DOCUMENT {
+                (document, lead) = (seal(SealTo::Last), GRANTED);
             }
-            body.groups.push(group_tree::reference(&document, (now + LEAD).seconds()));
+            body.groups.push(group_tree::reference(&document, (now + lead).seconds()));
             documents.push(document);
         }
         body.groups.sort_by_key(|named| (named.group, named.version));
@@ -231,6 +263,8 @@ pub(super) fn drained(length: EpochLength) -> Duration {
 
 /// How long after the bulletin is made its new keys begin to be sealed with: while it travels, who has it not yet hears on.
 pub const LEAD: Duration = Duration::from_secs(30);
+/// The same for a key that devices do not have before they are granted it: they ask within two minutes of the bulletin.
+const GRANTED: Duration = Duration::from_secs(300);
 /// What a signature adds to a body, in bytes, and a few more.
 const SIGNATURE: usize = 80;
 

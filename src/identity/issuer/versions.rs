@@ -4,8 +4,8 @@ use super::Issuer;
 use crate::id::Tag;
 use crate::identity::group_tree::Reached;
 use crate::identity::kdf::Secret;
-use crate::identity::ledger::{DeviceRecord, leaves};
-use crate::time::Unix;
+use crate::identity::ledger::DeviceRecord;
+use crate::identity::ledger::leaves::{self, SealTo};
 use crate::wire::bulletin::GroupVersion;
 use rand_chacha::ChaCha20Rng;
 use std::collections::BTreeSet;
@@ -17,12 +17,12 @@ impl Issuer {
         rng: &mut ChaCha20Rng,
         (last, key): (&GroupVersion, &Secret),
         devices: &[&DeviceRecord],
-        now: Unix,
+        to: SealTo,
     ) -> GroupVersion {
         let reached = Reached::of(last);
         let version = (last.group, last.version.saturating_add(1));
         let stay = devices.iter().filter(|device| !device.revoked && device.may_have(&reached)).copied();
-        let held = leaves::leaves_of(stay, now);
+        let held = leaves::leaves_of(stay, to);
         if reached.is_for_readers() {
             return self.seal_group_to(rng, version, key, &held);
         }

@@ -14,14 +14,15 @@
 //! gets that path with the next.
 //!
 //! Invariants
-//! 1. A version of a key that is made while a device may know the path to its former leaf alone is sealed to both.
+//! 1. A version of a key that is made while a device may know the path to its former leaf alone is sealed to both. Where its document would be
+//!    longer than one can be, it is sealed to the new ones alone, and a device has the key from its next grant.
 //! 2. Who was kept from a version of a key is not let in by another leaf, and who was let in is not kept out.
 //! 3. A device holds two leaves at most: devices are not numbered anew while one of them holds two.
 //! - Which leaves a device has had is kept, since a version of a key holds until there is another, however often leaves were numbered anew
 //!   meanwhile. That a document is long takes hundreds of devices, so that is a few thousand times in the life of a realm.
 
-use super::{Book, DeviceRecord, LedgerError};
-use crate::identity::group_tree::{LEAVES, Reached};
+use super::{Book, DeviceRecord, Ledger, LedgerError};
+use crate::identity::group_tree::{LEAVES, LONG_DOCUMENT, Reached};
 use crate::time::Unix;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,15 @@ impl FormerLeaves {
     }
 }
 
+/// To which leaves of a device a version of a key is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealTo {
+    /// Those by which a version that is made at that time reaches it.
+    At(Unix),
+    /// The last one alone. A device that has not heard of that opens the version once it is granted its key.
+    Last,
+}
+
 impl DeviceRecord {
     /// The leaves by which a version that is made at `now` reaches it.
     pub fn leaves_at(&self, now: Unix) -> impl Iterator<Item = u32> {
@@ -58,9 +68,28 @@ impl DeviceRecord {
     }
 }
 
-/// The leaves of these devices at `now`, for who makes a version of a key.
-pub fn leaves_of<'a>(devices: impl IntoIterator<Item = &'a DeviceRecord>, now: Unix) -> BTreeSet<u32> {
-    devices.into_iter().flat_map(|device| device.leaves_at(now)).collect()
+/// The leaves of these devices, for who makes a version of a key.
+pub fn leaves_of<'a>(devices: impl IntoIterator<Item = &'a DeviceRecord>, to: SealTo) -> BTreeSet<u32> {
+    let devices = devices.into_iter();
+    match to {
+        SealTo::At(now) => devices.flat_map(|device| device.leaves_at(now)).collect(),
+        SealTo::Last => devices.map(|device| device.leaf).collect(),
+    }
+}
+
+/// Numbers the leaves of all devices in force anew if a document of `bytes` bytes, which was made just now, is a long one. Returns until when
+/// devices hold two leaves, if that has begun now. Where too few leaves are left documents stay long.
+///
+/// # Errors
+/// The ledger cannot be read or written.
+pub fn shorten(ledger: &mut dyn Ledger, bytes: usize, now: Unix) -> Result<Option<Unix>, LedgerError> {
+    if bytes <= LONG_DOCUMENT {
+        return Ok(None);
+    }
+    match ledger.number_anew(now) {
+        Err(LedgerError::Full) => Ok(None),
+        numbered => Ok(numbered?.map(Unix::from_seconds)),
+    }
 }
 
 /// How many leaves have been given, at least one.

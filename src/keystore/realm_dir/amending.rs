@@ -16,7 +16,7 @@
 use super::{BULLETIN, OPERATOR, RealmDir, RealmDirError};
 use crate::id::RealmId;
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
-use crate::identity::ledger::LedgerError;
+use crate::identity::ledger::{LedgerError, leaves};
 use crate::identity::realm::Operator;
 use crate::keystore::documents;
 use crate::keystore::keyring::Keyring;
@@ -68,6 +68,15 @@ pub enum AmendError {
     Refused(String),
 }
 
+/// What a change has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amended<T> {
+    /// What `change` has returned.
+    pub changed: T,
+    /// Until when devices hold two leaves of the group key tree, if a document was so long that they were numbered anew.
+    pub numbered_anew_until: Option<Unix>,
+}
+
 impl From<FileError> for AmendError {
     fn from(error: FileError) -> Self {
         Self::Realm(error.into())
@@ -101,7 +110,8 @@ impl RealmDir {
     }
 
     /// Makes the next bulletin. `change` gets the directory, with the bulletin as it is now, and the body to be; it returns the encoded
-    /// documents that the body names anew, with its result.
+    /// documents that the body names anew, with its result. If one of them is long, the leaves of all devices are numbered anew once the bulletin is
+    /// written.
     ///
     /// # Errors
     /// Those of `change`, or [`AmendError`]; the bulletin is as it was then, unless the file system failed on the way.
@@ -110,7 +120,7 @@ impl RealmDir {
         operator: &Operator,
         now: Unix,
         change: impl FnOnce(&mut Self, &mut Bulletin) -> Result<(T, Vec<Vec<u8>>), AmendError>,
-    ) -> Result<T, AmendError> {
+    ) -> Result<Amended<T>, AmendError> {
         let _lock = private_file::lock(&self.place.join(LOCK))?;
         self.refresh_locked()?;
         let mut body = self.bulletin.body().clone();
@@ -144,7 +154,9 @@ impl RealmDir {
         private_file::write(&path, next.signed())?;
         documents::write(&directory, &named)?;
         self.bulletin = next;
-        Ok(changed)
+        let longest = new.iter().map(Vec::len).max().unwrap_or(0);
+        let numbered_anew_until = leaves::shorten(&mut self.ledger, longest, now)?;
+        Ok(Amended { changed, numbered_anew_until })
     }
 
     /// Takes the bulletin from disk if another process has written a newer one.
@@ -205,5 +217,7 @@ fn forget_followed(body: &mut Bulletin, now: Unix) {
 /// Held while the bulletin is changed, for whatever reason: its name is that of the first of them.
 pub(super) const LOCK: &str = "revoking";
 
+#[cfg(test)]
+mod long_documents;
 #[cfg(test)]
 mod tests;

@@ -17,14 +17,15 @@
 //!    is written before the bulletin.
 //! 2. A device that is revoked, or not among the readers, is reached by no version that is made afterwards.
 
-use super::amending::AmendError;
+use super::amending::{AmendError, Amended};
 use super::publishers::at_once;
 use super::{RealmDir, RealmDirError};
 use crate::id::{DeviceId, Name, Tag};
 use crate::identity::group::name_tag;
-use crate::identity::group_tree::{self, LONG_DOCUMENT};
+use crate::identity::group_tree;
 use crate::identity::issuer::publishing_generation;
-use crate::identity::ledger::{Book, Ledger, leaves};
+use crate::identity::ledger::Book;
+use crate::identity::ledger::leaves::{self, SealTo};
 use crate::identity::realm::Operator;
 use crate::identity::seal;
 use crate::keystore::private_file::{self, FileError};
@@ -67,6 +68,8 @@ pub struct Made {
     pub seals: usize,
     /// Bytes of its document.
     pub bytes: usize,
+    /// Until when devices hold two leaves of the group key tree, if that is so long that they were numbered anew.
+    pub numbered_anew_until: Option<Unix>,
 }
 
 /// A listed group as the operator sees it.
@@ -173,7 +176,7 @@ impl RealmDir {
             let group = crate::wire::topic::group(name);
             return Err(AmendError::Refused(format!("{name} is a topic; its group is the first level, {group}")));
         }
-        self.amend(operator, now, |realm, body| {
+        let amended = self.amend(operator, now, |realm, body| {
             let tag = name_tag(body.realm, name);
             if body.groups.iter().any(|named| named.group == Some(tag)) {
                 let hint = format!("give it another with `m2mesh realm group DIR rekey {name}`");
@@ -194,7 +197,8 @@ impl RealmDir {
             let document = realm.seal((Some(tag), version), readers.as_deref(), generation, now, rng)?;
             let from = if generation.is_some() { at_once(body, now) } else { now + after };
             Ok(put(body, &document, from))
-        })
+        });
+        Ok(made_of(amended?))
     }
 
     /// Gives a group, or the root, another key, sealed with after a while: one document, for whoever is to read from then on.
@@ -208,7 +212,7 @@ impl RealmDir {
         (now, after): (Unix, Duration),
         rng: &mut ChaCha20Rng,
     ) -> Result<Made, AmendError> {
-        self.amend(operator, now, |realm, body| {
+        let amended = self.amend(operator, now, |realm, body| {
             let newest = |tag: Option<Tag>| {
                 body.groups.iter().filter(|named| named.group == tag).map(|named| named.version).max()
             };
@@ -241,7 +245,8 @@ impl RealmDir {
             };
             let document = realm.seal((tag, version), readers.as_deref(), generation, now, rng)?;
             Ok(put(body, &document, now + after))
-        })
+        });
+        Ok(made_of(amended?))
     }
 
     /// Takes a group's own key from it: it has the one that every member derives from the root's, at once.
@@ -249,7 +254,7 @@ impl RealmDir {
     /// # Errors
     /// The group is not listed, or the bulletin cannot be written.
     pub fn remove_group(&mut self, operator: &Operator, name: &str, now: Unix) -> Result<(), AmendError> {
-        self.amend(operator, now, |realm, body| {
+        let amended = self.amend(operator, now, |realm, body| {
             let tag = name_tag(body.realm, name);
             let newest = body.groups.iter().filter(|named| named.group == Some(tag)).map(|named| named.version).max();
             let newest = newest.ok_or_else(|| not_listed(name))?;
@@ -260,18 +265,8 @@ impl RealmDir {
             realm.ledger.assign_publishers(tag, &BTreeSet::new())?;
             body.groups.retain(|named| named.group != Some(tag));
             Ok(((), Vec::new()))
-        })
-    }
-
-    /// Numbers the leaves of all devices anew if a document that was made is long. Returns until when documents are sealed to two leaves of each.
-    ///
-    /// # Errors
-    /// The ledger cannot be written, or has no leaves left.
-    pub fn shorten(&mut self, made: &Made, now: Unix) -> Result<Option<Unix>, RealmDirError> {
-        if made.bytes <= LONG_DOCUMENT {
-            return Ok(None);
-        }
-        Ok(self.ledger.number_anew(now)?.map(Unix::from_seconds))
+        });
+        Ok(amended?.changed)
     }
 
     /// A fresh key, sealed to all members in force, or to those of these that are; restricted to who has a permit of the generation, if
@@ -289,7 +284,7 @@ impl RealmDir {
         let mut document = match readers {
             Some(readers) => {
                 let in_force = readers.iter().filter_map(|id| book.get(id)).filter(|device| !device.revoked);
-                self.issuer.seal_group_to(rng, version, &key, &leaves::leaves_of(in_force, now))
+                self.issuer.seal_group_to(rng, version, &key, &leaves::leaves_of(in_force, SealTo::At(now)))
             }
             None => {
                 let (given, excluded) = assigned(book, now);
@@ -345,9 +340,15 @@ pub(super) fn entry<'a>(stored: &'a mut Vec<Stored>, name: &str) -> &'a mut Stor
 /// How many leaves are assigned, at least one, and which of them no device in force holds.
 fn assigned(book: &Book, now: Unix) -> (u32, BTreeSet<u32>) {
     let devices = book.devices();
-    let held = leaves::leaves_of(devices.iter().filter(|device| !device.revoked).copied(), now);
+    let held = leaves::leaves_of(devices.iter().filter(|device| !device.revoked).copied(), SealTo::At(now));
     let given = leaves::given(devices);
     (given, (0..given).filter(|leaf| !held.contains(leaf)).collect())
+}
+
+/// A version as it was made, with what has become of leaves for its length.
+fn made_of(amended: Amended<Made>) -> Made {
+    let Amended { changed, numbered_anew_until } = amended;
+    Made { numbered_anew_until, ..changed }
 }
 
 /// Names a document in the bulletin.
@@ -359,7 +360,8 @@ pub(super) fn put(
     body.groups.push(group_tree::reference(document, from.seconds()));
     let encoded = encode(document);
     let from = Unix::from_seconds(from.seconds());
-    let made = Made { version: document.version, from, seals: document.cover.len(), bytes: encoded.len() };
+    let (seals, bytes) = (document.cover.len(), encoded.len());
+    let made = Made { version: document.version, from, seals, bytes, numbered_anew_until: None };
     (made, vec![encoded])
 }
 

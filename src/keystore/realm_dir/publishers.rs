@@ -12,7 +12,7 @@
 //! 2. A change that a crash has interrupted between ledger and bulletin is finished by the next one.
 
 use super::RealmDir;
-use super::amending::AmendError;
+use super::amending::{AmendError, Amended};
 use super::groups::{Made, Readers, entry, not_listed, put};
 use crate::id::{DeviceId, Name};
 use crate::identity::group::name_tag;
@@ -65,7 +65,7 @@ impl RealmDir {
                 made: None,
             });
         }
-        self.amend(operator, now, |realm, body| {
+        let amended = self.amend(operator, now, |realm, body| {
             // Again, now that nobody else changes the bulletin.
             let planned = realm.plan_publishers(name, &change)?;
             let tag = name_tag(body.realm, name);
@@ -88,7 +88,12 @@ impl RealmDir {
             let document = realm.seal((Some(tag), version), readers.as_deref(), generation, now, rng)?;
             let (made, documents) = put(body, &document, at_once(body, now));
             Ok((Changed { publishers, new: true, made: Some(made) }, documents))
-        })
+        });
+        let Amended { mut changed, numbered_anew_until } = amended?;
+        if let Some(made) = &mut changed.made {
+            made.numbered_anew_until = numbered_anew_until;
+        }
+        Ok(changed)
     }
 
     fn plan_publishers(&mut self, name: &str, change: &Change) -> Result<Planned, AmendError> {

@@ -44,6 +44,8 @@ pub struct Revoked {
     pub bulletin: VerifiedBulletin,
     /// Whether that is a new one.
     pub new: bool,
+    /// Until when devices hold two leaves of the group key tree, if a document was so long that they were numbered anew.
+    pub numbered_anew_until: Option<Unix>,
 }
 
 /// What a name or an id stands for.
@@ -82,7 +84,7 @@ impl RealmDir {
                 withdrawn.push(name);
             }
         }
-        let before = realm.bulletin.version();
+        let (before, mut numbered_anew_until) = (realm.bulletin.version(), None);
         if !devices.is_empty() {
             let operator = realm.own_operator(keys)?;
             let record = RevocationRecord {
@@ -94,13 +96,14 @@ impl RealmDir {
             let Self { issuer, bulletin, ledger, place } = &mut realm;
             let revoking =
                 Revoking { operator: &operator, issuer, before: bulletin, devices: &devices, record: &record };
-            let written = revoking.take(ledger, now, rng, |bulletin| keep(place, bulletin))?;
-            realm.bulletin = written;
+            let taken = revoking.take(ledger, now, rng, |bulletin| keep(place, bulletin))?;
+            (realm.bulletin, numbered_anew_until) = (taken.bulletin, taken.numbered_anew_until);
         }
         let book = realm.ledger.book()?;
         let devices = devices.iter().filter_map(|device| book.get(device).cloned()).collect();
         let bulletin = realm.bulletin;
-        Ok(Revoked { devices, tickets: withdrawn, new: bulletin.version() > before, bulletin })
+        let new = bulletin.version() > before;
+        Ok(Revoked { devices, tickets: withdrawn, bulletin, new, numbered_anew_until })
     }
 
     fn own_operator(&self, keys: &Keyring) -> Result<Operator, RealmDirError> {

@@ -74,7 +74,7 @@ impl RealmDir {
     /// # Errors
     /// The name is taken, no bit is free, or the bulletin cannot be written.
     pub fn add_segment(&mut self, operator: &Operator, name: &Name, now: Unix) -> Result<u8, AmendError> {
-        self.amend(operator, now, |realm, body| {
+        let amended = self.amend(operator, now, |realm, body| {
             if name.as_str() == DEFAULT || body.segments.iter().any(|segment| segment.name == name.as_str()) {
                 return Err(AmendError::Refused(format!("there is a segment {name} already; choose another name")));
             }
@@ -89,7 +89,8 @@ impl RealmDir {
             body.segments.push(Segment { bit, name: name.to_string(), reaches: [0; 8] });
             body.segments.sort_by_key(|segment| segment.bit);
             Ok((bit, Vec::new()))
-        })
+        });
+        Ok(amended?.changed)
     }
 
     /// Lets a segment reach another, or no more; says whether that is news. Without news the bulletin stays as it is.
@@ -115,7 +116,7 @@ impl RealmDir {
         if now_reaches(self.bulletin.body()) == reaches {
             return Ok(false);
         }
-        self.amend(operator, now, |_, body| {
+        let amended = self.amend(operator, now, |_, body| {
             if !body.segments.iter().any(|segment| segment.bit == from_bit) {
                 body.segments.insert(0, Segment { bit: from_bit, name: from.to_owned(), reaches: [0; 8] });
             }
@@ -124,7 +125,8 @@ impl RealmDir {
                 segment.reaches = (if reaches { other | mask(to_bit) } else { other }).to_be_bytes();
             }
             Ok((true, Vec::new()))
-        })
+        });
+        Ok(amended?.changed)
     }
 
     /// Puts a device into these segments and no others, from its next credentials on.

@@ -94,6 +94,7 @@ fn groups_get_keys_and_readers_and_lose_them() {
     assert!(said.contains("alarms: key version 1") && said.contains("1 seals"), "{said}");
     let made = plant.json("group", &["rekey", "alarms", "--all", "--after", "0s"]);
     assert_eq!((&made["version"], &made["bulletin"]), (&2.into(), &3.into()));
+    assert_eq!(made.get("numbered_anew_until"), Some(&Value::Null), "its document is short");
     assert!(plant.ends(0, "group", &["rekey", "--root"]).contains("the realm's root: key version 2"));
     let list = plant.json("group", &["list"]);
     assert_eq!((&list[0]["root"], &list[0]["versions"][0]["version"]), (&true.into(), &2.into()));
@@ -119,6 +120,7 @@ fn rights_to_publish_are_given_and_taken() {
         (&taken["version"], &taken["publishers"], &taken["new"]),
         (&2.into(), &serde_json::json!([]), &true.into())
     );
+    assert_eq!(taken.get("numbered_anew_until"), Some(&Value::Null), "its document is short");
     assert!(plant.ends(0, "group", &["list"]).contains("nobody"));
     let given = plant.json("group", &["publishers", "orders", "--add", "hub"]);
     assert_eq!((&given["version"], &given["new"]), (&serde_json::Value::Null, &true.into()));

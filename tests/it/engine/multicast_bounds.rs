@@ -108,7 +108,10 @@ fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobod
     assert!(mesh.ended.contains_key(&honest));
     let mut rng = ChaCha20Rng::seed_from_u64(9);
     let topics: Vec<String> = (0..9).map(|topic| format!("plant/{topic}")).collect();
-    for stream in 0..8_300 {
+    let mut first = sender(&mut mesh, &mut rng);
+    let frame = sealed(&mesh, &mut first, 0, 0, &topics);
+    mesh.hand(2, 1, &frame);
+    for stream in 1..8_300 {
         let mut by = sender(&mut mesh, &mut rng);
         let frame = sealed(&mesh, &mut by, stream, 0, &topics);
         mesh.hand(2, 1, &frame);
@@ -124,10 +127,29 @@ fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobod
     for table in mesh.nodes[2].engine.tables() {
         assert!(table.entries <= table.bound, "{table:?}");
     }
+    // The first one goes on, and nothing is known of it any more.
+    assert_eq!(mesh.counted(2, Counter::GroupStreamsNotResumed), 0);
+    mesh.run(millis(1));
+    let frame = sealed(&mesh, &mut first, 0, 1, &topics[..1]);
+    mesh.hand(2, 1, &frame);
+    assert_eq!(mesh.counted(2, Counter::GroupStreamsNotResumed), 1);
     // b's stream is still known: the next message follows, and nothing is told as missed.
     publish(&mut mesh, 1, "plant/b", 1, seconds(60));
     mesh.run(seconds(1));
     assert_eq!(heard(&mesh, 2, listens), [(1, 0)]);
+}
+
+/// A stream of which the beginning is missing is new, too: where there is room for all streams, none of them was forgotten.
+#[test]
+fn a_stream_that_was_not_heard_from_its_beginning_is_not_taken_for_a_forgotten_one() {
+    let (mut mesh, listens) = row();
+    mesh.run(seconds(2));
+    let mut unheard = sender(&mut mesh, &mut ChaCha20Rng::seed_from_u64(9));
+    let frame = sealed(&mesh, &mut unheard, 1, 1, &["plant/x".to_owned()]);
+    mesh.hand(2, 1, &frame);
+    mesh.run(seconds(60));
+    assert_eq!(heard(&mesh, 2, listens).len(), 1);
+    assert_eq!(mesh.counted(2, Counter::GroupStreamsNotResumed), 0);
 }
 
 /// Invariant 1 of engine::groups::streams.

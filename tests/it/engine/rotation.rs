@@ -1,5 +1,7 @@
 //! Rotation: devices go on under other pseudonyms at the turn of an epoch, and nothing is lost by it.
 
+mod waking;
+
 use super::mesh::Mesh;
 use super::multicast::{heard, publish, seconds};
 use m2mesh::counter::Counter;

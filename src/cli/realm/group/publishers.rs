@@ -1,6 +1,7 @@
 //! `realm group publishers`: what is said of who may publish to a group.
 
 use crate::cli::failure::Failure;
+use crate::cli::realm::operator;
 use crate::cli::shell::{self, Shell};
 use crate::id::Name;
 use crate::keystore::realm_dir::groups::{GroupEntry, Readers};
@@ -39,6 +40,8 @@ pub(super) fn tell(shell: &Shell, name: &str, changed: &Changed, bulletin: u64) 
     more.insert("new".to_owned(), (*new).into());
     more.insert("version".to_owned(), made.as_ref().map(|made| made.version).into());
     more.insert("bulletin".to_owned(), bulletin.into());
+    let numbered = made.as_ref().and_then(|made| made.numbered_anew_until);
+    more.insert("numbered_anew_until".to_owned(), numbered.map(|until| until.to_string()).into());
     say(shell, name, Some(publishers), more)?;
     if !new {
         shell.note(format_args!("as before: nothing was changed"));
@@ -48,6 +51,7 @@ pub(super) fn tell(shell: &Shell, name: &str, changed: &Changed, bulletin: u64) 
             made.version
         ));
     }
+    operator::tell_numbered(shell, numbered);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::id::{Name, Tag};
 use crate::identity::group::name_tag;
 use crate::identity::group_tree::{GroupTree, is_long, open_version};
 use crate::identity::invitation::{Invitation, MemoryRealm};
-use crate::identity::ledger::{Contacts, Ledger};
+use crate::identity::ledger::{Contacts, Ledger, RevocationRecord};
 use crate::identity::membership::Membership;
 use crate::time::EpochLength;
 use crate::wire::bulletin::GroupVersion;
@@ -59,7 +59,15 @@ impl Rig {
     /// Whether a member has the newest version of a group's key, from the documents or from what it was granted.
     fn reads(&mut self, at: usize, group: &str, now: Unix) -> bool {
         let tag = name_tag(self.realm.bulletin.realm(), group);
-        let newest = self.newest(Some(tag)).version;
+        self.has(self.newest(Some(tag)).version, at, group, now)
+    }
+
+    /// The same of a group whose key derives from the root's.
+    fn reads_as_all(&mut self, at: usize, group: &str, now: Unix) -> bool {
+        self.has(self.newest(None).version, at, group, now)
+    }
+
+    fn has(&mut self, newest: u32, at: usize, group: &str, now: Unix) -> bool {
         let member = &mut self.members[at];
         member.accept_bulletin(self.realm.bulletin.signed()).expect("the operator's");
         for document in self.realm.bulletin.documents() {
@@ -137,4 +145,46 @@ fn a_key_that_takes_many_seals_takes_few_once_its_devices_are_numbered_anew() {
     assert!(seals[0] >= 400 && seals[1] <= 40, "{seals:?}");
     let again = rig.realm.book.devices().iter().filter(|device| device.former.leaves.len() > 1).count();
     assert_eq!(again, 0, "what is short is left as it is");
+}
+
+/// A realm of 21,000 devices of which every other one was cut off, at some time or other: a key takes more seals than a document holds. All in force
+/// are numbered anew before the next device is cut off, and the key reaches them by that leaf alone, once they are granted something.
+#[test]
+fn a_key_that_takes_more_seals_than_a_document_holds_is_sealed_to_leaves_that_are_numbered_anew() {
+    let mut rig = rig(2);
+    let first = rig.realm.book.devices()[0].clone();
+    for leaf in 2..21_000_u32 {
+        let id = |of: u8| {
+            let mut id = [of; 32];
+            id[..4].copy_from_slice(&leaf.to_be_bytes());
+            id
+        };
+        let mut device = DeviceRecord { leaf, contacts: Contacts::Some(Vec::new()), ..first.clone() };
+        device.name = Name::new(format!("d{leaf}")).expect("a name");
+        device.device.0.copy_from_slice(&id(1)[..16]);
+        (device.ticket.0, device.renewal.0) = (id(2), id(3));
+        (device.certified, device.reach) = Default::default();
+        device.revoked = leaf % 2 == 1;
+        let record = RevocationRecord { at: 0, by: String::new(), reason: String::new(), bulletin: Some(1) };
+        (device.revocation, device.until) = (device.revoked.then_some(record), 0);
+        rig.realm.book.load_device(device);
+    }
+    for (gone, given) in [("d2", 10_500), ("d4", 0)] {
+        let before = rig.realm.book.devices().last().map_or(0, |device| device.leaf);
+        rig.realm.revoke(&[Name::new(gone).expect("a name")], NOW, &mut rig.rng).expect("a bulletin");
+        let last = rig.realm.book.devices().last().map_or(0, |device| device.leaf);
+        assert_eq!(last - before, given, "leaves that were given when {gone} was cut off");
+    }
+    let version = rig.newest(None);
+    assert!(version.cover.len() < 100, "{} seals", version.cover.len());
+    let tree = GroupTree::new(rig.realm.founding.issuer.tree.clone());
+    for device in rig.realm.book.devices().into_iter().step_by(7) {
+        let opens = tree.path(device.leaf).and_then(|path| open_version(&path, &version)).is_some();
+        assert_eq!(opens, !device.revoked, "{}", device.name);
+    }
+    // A device that has heard of the bulletin asks the issuer, and has the key from then on.
+    let begun = NOW + hours(1);
+    assert!(!rig.reads_as_all(0, "plant", begun));
+    rig.renew(0, NOW);
+    assert!(rig.reads_as_all(0, "plant", begun));
 }

@@ -121,7 +121,7 @@ fn a_revocation_that_was_interrupted_is_finished_when_it_is_made_again() {
             let mut copy = Book::default();
             devices.into_iter().for_each(|device| copy.load_device(device));
             let written = revoking.take(&mut copy, NOW, &mut realm.rng, |bulletin| keep(place, bulletin));
-            assert_eq!(written.expect("written").version(), 2);
+            assert_eq!(written.expect("written").bulletin.version(), 2);
         }
         assert!(realm.listed("meter").is_pending());
         let revoked = realm.revoke(&["meter"]).expect("finished");
