@@ -33,6 +33,11 @@ impl Routing {
             || !self.link_state.lsdb.routers_of_leaf(handle).is_empty()
     }
 
+    /// Whether a path can name the device with a handle: a router by its link state, any other by its credential.
+    pub(in crate::engine) fn names(&self, core: &Core, neighbours: &Neighbours, handle: &Handle) -> bool {
+        self.link_state.router_of(handle).is_some() || self.credential_of_handle(core, neighbours, handle).is_some()
+    }
+
     /// The routers that the operator has made mailboxes, besides this one, as far as their credentials are known.
     fn custodians(&self, core: &Core, neighbours: &Neighbours) -> Vec<Pseudonym> {
         let keeps = |router: &Pseudonym| {

@@ -75,6 +75,27 @@ fn mail_outlives_its_sender_a_restart_of_who_keeps_it_and_the_turns_of_epochs() 
     assert_eq!(mesh.mails(M), 0, "m has let go of it");
 }
 
+/// Invariant 3 of engine::messages::mail.
+#[test]
+fn mail_for_a_router_further_off_moves_on_though_its_epoch_has_passed() {
+    // a – m   r – b: the two sides are parted, and joined again five hours later without the sender.
+    let mut mesh = mesh_of(|_| Settings::default());
+    for (one, other) in [(A, M), (M, R), (R, B)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(5));
+    mesh.disconnect(M, R);
+    mesh.run(seconds(5));
+    send(&mut mesh, "1", Class::Telemetry, 100);
+    mesh.run(seconds(10));
+    assert_eq!(mesh.mails(M), 1);
+    mesh.disconnect(A, M);
+    mesh.run(seconds(5 * HOUR));
+    mesh.connect(M, R);
+    mesh.run(seconds(60));
+    assert_eq!((inbox(&mesh), mesh.mails(M)), (vec!["1".to_owned()], 0));
+}
+
 /// Invariant 1 of engine::messages::mail.
 #[test]
 fn custody_is_stated_once_the_mail_is_durable_and_a_power_cut_before_loses_nothing() {
