@@ -34,7 +34,7 @@ impl Routing {
     }
 
     /// Whether a path can name the device with a handle: a router by its link state, any other by its credential.
-    pub(in crate::engine) fn names(&self, core: &Core, neighbours: &Neighbours, handle: &Handle) -> bool {
+    pub(in crate::engine) fn can_be_named(&self, core: &Core, neighbours: &Neighbours, handle: &Handle) -> bool {
         self.link_state.router_of(handle).is_some() || self.credential_of_handle(core, neighbours, handle).is_some()
     }
 

@@ -173,7 +173,7 @@ impl Messages {
             if !routing.is_listed(neighbours, &handle) {
                 continue;
             }
-            if owner.is_some() && handle != header.to && !routing.names(core, neighbours, &handle) {
+            if owner.is_some() && handle != header.to && !routing.can_be_named(core, neighbours, &handle) {
                 // Its router does not know it by the handle in the header: the path has to name it.
                 routing.ask_where(core, neighbours, handle);
                 continue;
