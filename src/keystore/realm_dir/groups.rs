@@ -266,7 +266,7 @@ impl RealmDir {
             body.groups.retain(|named| named.group != Some(tag));
             Ok(((), Vec::new()))
         });
-        Ok(amended?.changed)
+        amended.map(drop)
     }
 
     /// A fresh key, sealed to all members in force, or to those of these that are; restricted to who has a permit of the generation, if
